@@ -1,0 +1,246 @@
+"""What can go wrong, as one tree; each class carries the verdict on it.
+
+    SpoolError
+    ├── SettingsError          STOP         a setting, a file or a URL is wrong; before anything starts
+    ├── InputError             FAIL         a prompt file or one of its lines cannot be used
+    ├── NotFound               FAIL         no such prompt, run or batch
+    ├── ImpossibleTransition   STOP         a fault of this program: the state table forbids it
+    ├── StreamError                         the way to the server and back
+    │   ├── Unreachable        RETRY_HERE   no connection: nothing was sent, nothing was written
+    │   ├── Stalled            RETRY_LATER  a deadline passed: first frame, idle, or total
+    │   └── Broken             RETRY_LATER  the connection ended inside the response
+    ├── WireError                           what the server said
+    │   ├── Truncated          RETRY_LATER  the stream ended without its done frame
+    │   ├── Malformed          RETRY_LATER  a complete frame that is not what the protocol says
+    │   ├── FrameTooLarge      FAIL         one frame above `max_frame_bytes`
+    │   ├── Busy               RETRY_LATER  429, 503 and their kin; may say how long to wait
+    │   ├── ServerFailed       RETRY_LATER  the server reports a fault of its own
+    │   └── Refused            FAIL         the server says that this request can never work
+    ├── StoreError
+    │   ├── StoreBusy          RETRY_HERE   lock, serialisation failure, connection lost, disk full
+    │   └── StoreBroken        STOP         wrong or missing schema, no permission
+    ├── LeaseLost              YIELD        the run is not ours any more: write nothing, blame no one
+    ├── ShutDown               RETRY_LATER  this worker was told to stop: hand back, charge nothing
+    └── Cancelled              FAIL         its owner no longer wants the prompt
+
+Callers match the verdict, not the class.  ``code`` is what is stored in
+``error_code`` and is one of ``ErrorCode``; ``charged`` says whether the attempt
+counts against the prompt (an outage, a shutdown or a crash of ours does not).
+"""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum
+
+
+class Verdict(Enum):
+    """What to do about an error."""
+
+    RETRY_HERE = "retry here"  # nothing was written yet: try again in place
+    RETRY_LATER = "retry later"  # keep the text, queue the prompt again with a delay
+    FAIL = "fail"  # another attempt cannot help
+    YIELD = "yield"  # another worker has it
+    STOP = "stop"  # this process cannot work
+
+
+class ErrorCode(StrEnum):
+    """The fixed list behind the `error_code` columns of `runs` and `prompts`."""
+
+    UNREACHABLE = "unreachable"
+    CONNECTION_LOST = "connection_lost"
+    FIRST_FRAME_TIMEOUT = "first_frame_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    TOTAL_TIMEOUT = "total_timeout"
+    NO_DONE_FRAME = "no_done_frame"
+    MALFORMED_FRAME = "malformed_frame"
+    FRAME_TOO_LARGE = "frame_too_large"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    SERVER_ERROR = "server_error"
+    GENERATION_ABORTED = "generation_aborted"
+    BAD_REQUEST = "bad_request"
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    CONTEXT_EXCEEDED = "context_exceeded"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    LEASE_EXPIRED = "lease_expired"
+    LEASE_LOST = "lease_lost"
+    ORPHANED = "orphaned"
+    SHUTDOWN = "shutdown"
+    CANCELLED = "cancelled"
+    TOO_MANY_CRASHES = "too_many_crashes"
+    UNSTORABLE = "unstorable"
+    INTERNAL_ERROR = "internal_error"
+
+
+class SpoolError(Exception):
+    """Root of the tree; never raised itself.
+
+    Attributes:
+        code: what `error_code` becomes, or None for errors that no run can have.
+        charged: whether the attempt counts against the prompt's `max_attempts`.
+        retry_after_seconds: the server's own wish, obeyed before our back-off.
+        http_status: of the response that carried the error, if there was one.
+        request_id: what the server calls the request, for its operators.
+    """
+
+    verdict: Verdict = Verdict.STOP
+    code: ErrorCode | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: ErrorCode | None = None,
+        verdict: Verdict | None = None,
+        charged: bool = True,
+        retry_after_seconds: float | None = None,
+        http_status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.charged = charged
+        self.retry_after_seconds = retry_after_seconds
+        self.http_status = http_status
+        self.request_id = request_id
+        if code is not None:
+            self.code = code
+        if verdict is not None:
+            self.verdict = verdict
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SettingsError(SpoolError):
+    """A setting, a file or a URL is wrong; the message names every fault and its cure."""
+
+    verdict = Verdict.STOP
+
+
+class InputError(SpoolError):
+    """A prompt file, or one line of it, cannot be used."""
+
+    verdict = Verdict.FAIL
+
+
+class NotFound(SpoolError):
+    """No such prompt, run, batch or endpoint."""
+
+    verdict = Verdict.FAIL
+
+
+class ImpossibleTransition(SpoolError):
+    """The state table does not allow it: a fault of this program."""
+
+    verdict = Verdict.STOP
+    code = ErrorCode.INTERNAL_ERROR
+
+
+class StreamError(SpoolError):
+    """Between here and the server."""
+
+    verdict = Verdict.RETRY_LATER
+    code = ErrorCode.CONNECTION_LOST
+
+
+class Unreachable(StreamError):
+    """No connection could be made; nothing was sent."""
+
+    verdict = Verdict.RETRY_HERE
+    code = ErrorCode.UNREACHABLE
+
+
+class Stalled(StreamError):
+    """A deadline passed; `code` says which."""
+
+    code = ErrorCode.IDLE_TIMEOUT
+
+
+class Broken(StreamError):
+    """The connection ended inside the response."""
+
+    code = ErrorCode.CONNECTION_LOST
+
+
+class WireError(SpoolError):
+    """What the server said, or failed to say."""
+
+    verdict = Verdict.RETRY_LATER
+    code = ErrorCode.SERVER_ERROR
+
+
+class Truncated(WireError):
+    """The stream ended without its done frame (field policy P3)."""
+
+    code = ErrorCode.NO_DONE_FRAME
+
+
+class Malformed(WireError):
+    """A complete frame that the protocol does not allow: text may be missing."""
+
+    code = ErrorCode.MALFORMED_FRAME
+
+
+class FrameTooLarge(WireError):
+    """One frame is longer than `max_frame_bytes`; the message names both sizes."""
+
+    verdict = Verdict.FAIL
+    code = ErrorCode.FRAME_TOO_LARGE
+
+
+class Busy(WireError):
+    """The server asks for patience; never charged."""
+
+    code = ErrorCode.OVERLOADED
+
+
+class ServerFailed(WireError):
+    """The server reports a fault of its own."""
+
+    code = ErrorCode.SERVER_ERROR
+
+
+class Refused(WireError):
+    """The server says that this request can never work."""
+
+    verdict = Verdict.FAIL
+    code = ErrorCode.BAD_REQUEST
+
+
+class StoreError(SpoolError):
+    """The database."""
+
+
+class StoreBusy(StoreError):
+    """The database cannot take it now: lock, lost connection, disk full."""
+
+    verdict = Verdict.RETRY_HERE
+
+
+class StoreBroken(StoreError):
+    """The database can never take it as things are: schema, permissions."""
+
+    verdict = Verdict.STOP
+
+
+class LeaseLost(SpoolError):
+    """The run is not this worker's any more."""
+
+    verdict = Verdict.YIELD
+    code = ErrorCode.LEASE_LOST
+
+
+class ShutDown(SpoolError):
+    """This worker was told to stop; the prompt goes back at once and is not charged."""
+
+    verdict = Verdict.RETRY_LATER
+    code = ErrorCode.SHUTDOWN
+
+
+class Cancelled(SpoolError):
+    """The owner of the prompt no longer wants it."""
+
+    verdict = Verdict.FAIL
+    code = ErrorCode.CANCELLED

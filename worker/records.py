@@ -1,0 +1,185 @@
+"""Frozen values that pass between rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from worker.states import PromptEvent, PromptState, RunEvent, RunState
+
+Json = Any  # what json.loads returns
+
+
+class Kind(StrEnum):
+    """What a chunk holds; kinds are never mixed within one chunk."""
+
+    TEXT = "text"
+    THINKING = "thinking"
+    TOOL_CALLS = "tool_calls"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A configured place to send prompts; see config/spool.toml for each field."""
+
+    name: str
+    dialect: str
+    base_url: str
+    model: str
+    concurrency: int = 4
+    api_key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Json] = field(default_factory=dict)
+    connect_timeout_seconds: float = 10.0
+    first_frame_timeout_seconds: float = 600.0
+    idle_timeout_seconds: float = 120.0
+    total_timeout_seconds: float = 0.0
+    accept_finish_without_done: bool = False
+    embedded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewPrompt:
+    """A prompt as `add` takes it; exactly one of `prompt` and `messages` is set."""
+
+    prompt: str | None = None
+    messages: Sequence[Json] | None = None
+    custom_id: str | None = None
+    endpoint: str = "default"
+    model: str | None = None
+    system: str | None = None
+    options: Mapping[str, Json] | None = None
+    priority: int = 0
+    metadata: Mapping[str, Json] | None = None
+    max_attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One claimed attempt, with what is needed to carry it.
+
+    Attributes:
+        id: the fence of everything that this run writes.
+        attempt: 1 for the first run of the prompt, then 2, ...; never reused.
+        attempts: attempts charged to the prompt so far, this one included.
+        max_attempts: attempts that the prompt may be charged for.
+    """
+
+    id: int
+    prompt_id: int
+    attempt: int
+    attempts: int
+    max_attempts: int
+    endpoint: str
+    model: str
+    custom_id: str | None = None
+    prompt: str | None = None
+    system: str | None = None
+    messages: Sequence[Json] | None = None
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request, ready to send; headers hold no secret (stream.py adds the key)."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
+    method: str = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as the server reports them; None where it does not."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A flushed piece of a run's output; `(run_id, seq)` is its key."""
+
+    run_id: int
+    seq: int
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended and what becomes of its prompt; applied in one transaction.
+
+    Attributes:
+        run_event, prompt_event: what the state table is asked to apply.
+        done_frame: True only if the protocol's done frame was received.
+        charged: False gives the attempt back to the prompt.
+        delay_seconds: with REQUEUE, how long the prompt waits before it may be claimed.
+        first_text_seconds_ago: age of the first output at the time of the ending, None if there was none.
+        chars, chunks: characters of kind text, and chunks of every kind, that the run produced.
+    """
+
+    run_id: int
+    prompt_id: int
+    run_event: RunEvent
+    prompt_event: PromptEvent
+    done_frame: bool = False
+    finish_reason: str | None = None
+    usage: Usage = Usage()
+    error_code: str | None = None
+    error: str | None = None
+    http_status: int | None = None
+    request_id: str | None = None
+    charged: bool = True
+    delay_seconds: float = 0.0
+    first_text_seconds_ago: float | None = None
+    chars: int = 0
+    chunks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """Who carries runs; `id` is new for every process start."""
+
+    id: str
+    host: str
+    pid: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """One run taken back from a worker whose lease ran out."""
+
+    run_id: int
+    prompt_id: int
+    worker_id: str
+    prompt_state: PromptState
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What `add` did: how many prompts were new, how many were already there."""
+
+    added: int = 0
+    existing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run as `show` and the view `attempts` tell it."""
+
+    run_id: int
+    attempt: int
+    status: RunState
+    worker_id: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    finish_reason: str | None
+    chars: int
+    error_code: str | None
+    error: str | None

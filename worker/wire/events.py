@@ -1,0 +1,99 @@
+"""What a decoder says about the bytes it was fed.
+
+A decoder answers in coalesced pieces: one ``Delta`` for everything of one kind
+that a network read carried, not one per token.  ``Done`` and ``Fault`` are
+terminal: the first of them wins and nothing follows it (field policy P2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.errors import SpoolError
+from worker.records import Endpoint, Kind, Request, Run, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Output of one kind; never empty, always storable (policy P6)."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The protocol's done frame arrived.
+
+    Attributes:
+        finish_reason: the server's own word, raw (policy P11), or None if it gave none.
+        usage: the last non-null counts of the stream (policy P8).
+    """
+
+    finish_reason: str | None
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The stream is over without a done frame that counts; the error says why."""
+
+    error: SpoolError
+
+
+Event = Delta | Done | Fault
+
+
+class Decoder(Protocol):
+    """Bytes in, events out; no socket, no clock.  One decoder serves one response.
+
+    Attributes:
+        frames: protocol frames that carried progress so far (pings, comments and
+            keep-alives do not count): what the idle deadline watches.
+        usage: the last counts seen, also when the stream never ends properly.
+        finish_reason: the last raw finish reason seen, done or not.
+    """
+
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def usage(self) -> Usage: ...
+
+    @property
+    def finish_reason(self) -> str | None: ...
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        """Take one network read; `b""` is legal and quiet.  After a terminal event: nothing."""
+        ...
+
+    def close(self) -> Sequence[Event]:
+        """The body ended.  Returns what the tail still held and, last, Done or Fault
+        (``Truncated`` when no done frame came), unless a terminal event was already given."""
+        ...
+
+
+class Dialect(Protocol):
+    """A wire format: how to ask, and how to read the answer."""
+
+    @property
+    def name(self) -> str: ...
+
+    def request(self, endpoint: Endpoint, run: Run) -> Request:
+        """The request for a run, without credentials; raises Refused if the prompt cannot be
+        expressed in this dialect."""
+        ...
+
+    def simpler(self, request: Request, error: SpoolError) -> Request | None:
+        """The same request without what the server just rejected (`stream_options`), or None."""
+        ...
+
+    def authorization(self, api_key: str) -> dict[str, str]:
+        """The headers that carry the key in this dialect."""
+        ...
+
+    def decoder(self, endpoint: Endpoint, *, max_frame_bytes: int, content_type: str | None = None) -> Decoder:
+        """A fresh decoder for one 200 response."""
+        ...
