@@ -1,0 +1,194 @@
+"""Every setting of a worker, with its unit, its range and the reason for its default.
+
+The descriptions are the documentation: `spool config --defaults` prints them as
+a commented `spool.toml`, `spool config --reference` as `docs/configuration.md`,
+and tests keep both files equal to what this module says.  What one value says
+about another (`flush_bytes` must fit into `stream_buffer_bytes`) is checked in
+`load.py`, where the file and the key at fault are still known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from worker.records import Endpoint
+from worker.settings.endpoints import EndpointTable
+
+_MEBIBYTE = 1024 * 1024
+
+
+class Values(BaseModel):
+    """The settings that are single values; endpoints are tables of their own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    database_url: str = Field(
+        default="sqlite:///spool.db",
+        repr=False,
+        description="Where prompts and their text live: sqlite:///file.db (relative to the working"
+        " directory), sqlite:////absolute/file.db, or postgresql://user:password@host/database.",
+    )
+    lease_seconds: float = Field(
+        default=30,
+        ge=3,
+        le=3600,
+        description="How long a worker may be silent before others take its prompts over."
+        " It renews every third of this; shorter means faster rescue, and more false alarms.",
+    )
+    shutdown_grace_seconds: float = Field(
+        default=30,
+        ge=0,
+        description="After SIGTERM, how long running streams may go on before they are handed back."
+        " Keep it below the time that systemd or Kubernetes waits before it kills.",
+    )
+    flush_seconds: float = Field(
+        default=1.0,
+        ge=0.01,
+        le=3600,
+        description="A chunk is written when its oldest text is this old: the most that kill -9 can"
+        " lose.  Shorter costs more writes per byte, on SQLite many times more.",
+    )
+    flush_bytes: int = Field(
+        default=8192,
+        ge=1,
+        description="... or when it is this long, whichever comes first.",
+    )
+    stream_buffer_bytes: int = Field(
+        default=262144,
+        ge=4096,
+        description="Unflushed text of one run; beyond it, its socket is read no further until the"
+        " database has caught up.",
+    )
+    worker_buffer_bytes: int = Field(
+        default=64 * _MEBIBYTE,
+        ge=4096,
+        description="The same for all runs of a worker together: the bound of its memory.",
+    )
+    max_frame_bytes: int = Field(
+        default=16 * _MEBIBYTE,
+        ge=1024,
+        description="The longest single frame a server may send; a longer one fails the run.",
+    )
+    max_attempts: int = Field(
+        default=5,
+        ge=1,
+        description="Attempts a prompt may use up.  Outages, rate limits and shutdowns are not"
+        " charged; a prompt may carry a number of its own.",
+    )
+    max_crashes: int = Field(
+        default=3,
+        ge=1,
+        description="Workers that may die while carrying a prompt before it is given up as the"
+        " likely cause.",
+    )
+    poll_seconds: float = Field(
+        default=1.0,
+        ge=0.05,
+        le=3600,
+        description="How often an idle worker looks for new prompts; on PostgreSQL a notification"
+        " is faster, and this is what stands behind it.",
+    )
+    listen: bool = Field(
+        default=True,
+        description="PostgreSQL: wait for notifications on a connection of its own.  Set false"
+        " behind PgBouncer in transaction mode; SQLite ignores it.",
+    )
+    read_interval_ms: int = Field(
+        default=250,
+        ge=0,
+        le=5000,
+        description="How long tokens may gather in the kernel before they are read together, which"
+        " saves most of the processor time; never longer than half of flush_seconds.  0 reads"
+        " each token as it comes.",
+    )
+    transport: Literal["fast", "httpx"] = Field(
+        default="fast",
+        description="How HTTP is spoken: fast (HTTP/1.1, built in), or httpx (its own transport:"
+        " proxies from the environment).",
+    )
+    busy_timeout_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="How long one statement waits for a lock that another process holds before it"
+        " counts as an outage of the database, which is retried.",
+    )
+    sqlite_synchronous: Literal["NORMAL", "FULL"] = Field(
+        default="NORMAL",
+        description="SQLite's own setting.  NORMAL survives a killed process; FULL also keeps the"
+        " last commits when the machine loses power, and is slower.",
+    )
+    max_line_bytes: int = Field(
+        default=16 * _MEBIBYTE,
+        ge=1024,
+        description="`spool add`: the longest line, row or request of a file; a longer one is"
+        " reported and skipped without being loaded.",
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto",
+        description="console is for people, json has one object per line; auto is console when"
+        " standard error is a terminal, json otherwise.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="The least important events that are still written.",
+    )
+
+
+class Written(Values):
+    """What a person may write, in a file or in the environment; `load` turns it into Settings."""
+
+    endpoints: dict[str, EndpointTable] = Field(
+        default_factory=lambda: {"default": EndpointTable()},
+        description="Where prompts can be sent, by name; prompts name one of these.",
+    )
+
+
+class Settings(Values):
+    """What the rest of the program is given: checked, complete, frozen.
+
+    Attributes:
+        endpoints: by name, keys and defaults resolved; `api_key` is None where none is
+            configured, and everywhere if the settings were loaded without keys.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    endpoints: Mapping[str, Endpoint] = Field(
+        default_factory=lambda: {"default": EndpointTable().resolved("default", api_key=None)}
+    )
+
+    @property
+    def read_interval_seconds(self) -> float:
+        """How long reads may gather: `read_interval_ms`, but never so long that flushes wait."""
+        return min(self.read_interval_ms / 1000, self.flush_seconds / 2)
+
+    @property
+    def safe_database_url(self) -> str:
+        """The database URL as it may be shown: without its password."""
+        return without_password(self.database_url)
+
+
+def without_password(url: str) -> str:
+    """The URL with `***` for the password, also where it stands in the query."""
+    scheme, separator, rest = url.partition("://")
+    rest, question, query = rest.partition("?")
+    # The last @, and not the first /: a password that was not escaped must not show either.
+    credentials, at, place = rest.rpartition("@")
+    if ":" in credentials:
+        credentials = f"{credentials.partition(':')[0]}:***"
+    fields = [
+        f"{key}={'***' if 'password' in key.lower() else value}" if equals else key
+        for key, equals, value in (pair.partition("=") for pair in query.split("&"))
+    ]
+    return f"{scheme}{separator}{credentials}{at}{place}{question}{'&'.join(fields)}"
+
+
+def plain(value: Any) -> Any:
+    """A setting as a person would write it: 30 rather than 30.0 where both mean the same."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
