@@ -1,7 +1,7 @@
 """What can go wrong, as one tree; each class carries the verdict on it.
 
     SpoolError
-    ├── SettingsError          STOP         a setting, a file or a URL is wrong; before anything starts
+    ├── SettingsError          STOP         a setting, a file or a URL is wrong
     ├── InputError             FAIL         a prompt file or one of its lines cannot be used
     ├── NotFound               FAIL         no such prompt, run or batch
     ├── ImpossibleTransition   STOP         a fault of this program: the state table forbids it
@@ -19,7 +19,7 @@
     ├── StoreError
     │   ├── StoreBusy          RETRY_HERE   lock, serialisation failure, connection lost, disk full
     │   └── StoreBroken        STOP         wrong or missing schema, no permission
-    ├── LeaseLost              YIELD        the run is not ours any more: write nothing, blame no one
+    ├── LeaseLost              YIELD        the run is not ours any more: write nothing
     ├── ShutDown               RETRY_LATER  this worker was told to stop: hand back, charge nothing
     └── Cancelled              FAIL         its owner no longer wants the prompt
 
@@ -70,6 +70,7 @@ class ErrorCode(StrEnum):
     CANCELLED = "cancelled"
     TOO_MANY_CRASHES = "too_many_crashes"
     UNSTORABLE = "unstorable"
+    NOTHING_GENERATED = "nothing_generated"  # the one code that a completed run can have
     INTERNAL_ERROR = "internal_error"
 
 
@@ -233,7 +234,7 @@ class LeaseLost(SpoolError):
 
 
 class ShutDown(SpoolError):
-    """This worker was told to stop; the prompt goes back at once and is not charged."""
+    """The worker was told to stop; the prompt goes back at once and is not charged."""
 
     verdict = Verdict.RETRY_LATER
     code = ErrorCode.SHUTDOWN

@@ -119,8 +119,9 @@ class Ending:
         done_frame: True only if the protocol's done frame was received.
         charged: False gives the attempt back to the prompt.
         delay_seconds: with REQUEUE, how long the prompt waits before it may be claimed.
-        first_text_seconds_ago: age of the first output at the time of the ending, None if there was none.
-        chars, chunks: characters of kind text, and chunks of every kind, that the run produced.
+        first_text_seconds_ago: age of the first output at the ending; None if there was none.
+        chars: characters of kind text that the run produced.
+        chunks: chunks of every kind that the run produced.
     """
 
     run_id: int

@@ -1,0 +1,95 @@
+"""One endpoint's circuit breaker: stops claims while an endpoint is down.
+
+Closed: claims go out.  `FAILURES_TO_OPEN` failures in a row without one answer
+in between open it: no claims; one cheap probe at a time, with growing pauses,
+finds out whether the endpoint is back.  A probe that is answered makes it half
+open: one prompt at a time goes out, the first answer closes it, the next
+failure opens it again.  A server that says how long to wait (`Retry-After`) is
+given that long, in every state.  Told the time, knows no clock.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from worker.errors import Busy, ServerFailed, SpoolError, Stalled, Unreachable
+
+FAILURES_TO_OPEN = 5
+PROBE_SECONDS_FIRST = 1.0
+PROBE_SECONDS_MAX = 30.0
+PAUSE_SECONDS_MAX = 3600.0
+
+
+class BreakerState(StrEnum):
+    """Whether prompts go out to an endpoint."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half open"
+
+
+class Breaker:
+    """Counts what happens to one endpoint's runs and decides how many may start."""
+
+    def __init__(self) -> None:
+        self.state = BreakerState.CLOSED
+        self.opened_at: float | None = None
+        self.last_error: SpoolError | None = None
+        self._failures = 0
+        self._paused_until = 0.0
+        self._probe_seconds = PROBE_SECONDS_FIRST
+        self._probe_at = 0.0
+
+    def slots(self, free: int, carried: int, *, at: float) -> int:
+        """How many of `free` slots may be filled now, while `carried` runs are under way."""
+        if at < self._paused_until or self.state is BreakerState.OPEN:
+            return 0
+        if self.state is BreakerState.HALF_OPEN:
+            return 0 if carried else min(free, 1)
+        return free
+
+    @property
+    def waits_until(self) -> float:
+        """When claims may go on after the server asked for patience (monotonic seconds)."""
+        return self._paused_until
+
+    def answered(self) -> bool:
+        """A run received frames; True if that closed the breaker."""
+        was_closed = self.state is BreakerState.CLOSED
+        self.state = BreakerState.CLOSED
+        self.opened_at = None
+        self.last_error = None
+        self._failures = 0
+        self._probe_seconds = PROBE_SECONDS_FIRST
+        return not was_closed
+
+    def failed(self, error: SpoolError, *, at: float) -> bool:
+        """A run ended without any frame; True if that opened the breaker."""
+        if not isinstance(error, Unreachable | Busy | ServerFailed | Stalled):
+            return False
+        if error.retry_after_seconds is not None:
+            pause_seconds = min(error.retry_after_seconds, PAUSE_SECONDS_MAX)
+            self._paused_until = max(self._paused_until, at + pause_seconds)
+            return False
+        self._failures += 1
+        self.last_error = error
+        if self.state is BreakerState.OPEN:
+            return False
+        if self.state is BreakerState.CLOSED and self._failures < FAILURES_TO_OPEN:
+            return False
+        self.state = BreakerState.OPEN
+        if self.opened_at is None:
+            self.opened_at = at
+        self._probe_at = at + self._probe_seconds
+        return True
+
+    def probe_due(self, *, at: float) -> bool:
+        """Whether it is time to ask the endpoint again."""
+        return self.state is BreakerState.OPEN and at >= self._probe_at
+
+    def probed(self, *, alive: bool, at: float) -> None:
+        """What the probe found."""
+        self._probe_seconds = min(self._probe_seconds * 2, PROBE_SECONDS_MAX)
+        self._probe_at = at + self._probe_seconds
+        if alive and self.state is BreakerState.OPEN:
+            self.state = BreakerState.HALF_OPEN

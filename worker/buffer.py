@@ -1,0 +1,129 @@
+"""Deltas in, chunks out; says when a flush is due, and is told the time.
+
+A buffer belongs to one run.  It keeps the order in which the output arrived:
+neighbouring deltas of one kind become one chunk, a change of kind begins the
+next.  `take` hands out everything as numbered chunks, and the numbers never
+come back: a flush that has to be sent again is sent with the same chunks, and
+newer text waits behind it (`Limits.stream_bytes` is how much may wait).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.records import Chunk, Kind
+
+MAX_CHUNK_CHARS = 262_144  # keeps one row, and one database parameter, small
+
+
+class Budget:
+    """Unflushed bytes of all runs of a worker together; shared by their buffers."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self.used_bytes = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the runs together hold all that they may hold."""
+        return self.used_bytes >= self._limit_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to flush, and how much may wait.
+
+    Attributes:
+        flush_seconds: a flush is due when the oldest waiting text is this old ...
+        flush_bytes: ... or when this much UTF-8 waits.
+        stream_bytes: with this much waiting the socket is read no further.
+    """
+
+    flush_seconds: float = 1.0
+    flush_bytes: int = 8192
+    stream_bytes: int = 262_144
+
+
+class Buffer:
+    """The output of one run that is not yet on its way to the database."""
+
+    def __init__(self, run_id: int, limits: Limits, budget: Budget) -> None:
+        self._run_id = run_id
+        self._limits = limits
+        self._budget = budget
+        self._pieces: list[tuple[Kind, list[str]]] = []
+        self._oldest_at: float | None = None
+        self._next_seq = 0
+        self._flying_bytes = 0
+        self.waiting_bytes = 0
+        self.chars = 0
+        self.first_text_at: float | None = None
+
+    def add(self, kind: Kind, text: str, *, at: float) -> None:
+        """Keep output that arrived at `at` (monotonic seconds)."""
+        if not text:
+            return
+        if self._oldest_at is None:
+            self._oldest_at = at
+        if self.first_text_at is None:
+            self.first_text_at = at
+        if self._pieces and self._pieces[-1][0] is kind:
+            self._pieces[-1][1].append(text)
+        else:
+            self._pieces.append((kind, [text]))
+        size = len(text) if text.isascii() else len(text.encode())
+        self.waiting_bytes += size
+        self._budget.used_bytes += size
+        if kind is Kind.TEXT:
+            self.chars += len(text)
+
+    @property
+    def chunks(self) -> int:
+        """Chunks handed out so far."""
+        return self._next_seq
+
+    @property
+    def due_at(self) -> float | None:
+        """When the waiting text is old enough to be flushed; None while nothing waits."""
+        return None if self._oldest_at is None else self._oldest_at + self._limits.flush_seconds
+
+    def due(self, *, at: float) -> bool:
+        """Whether what waits is old enough, or long enough, to be flushed now."""
+        due_at = self.due_at
+        return due_at is not None and (
+            at >= due_at or self.waiting_bytes >= self._limits.flush_bytes
+        )
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is unflushed, here or on its way, that nothing more may be read."""
+        unflushed = self.waiting_bytes + self._flying_bytes
+        return unflushed >= self._limits.stream_bytes or self._budget.exhausted
+
+    def take(self) -> list[Chunk]:
+        """Everything that waits, as chunks with fresh numbers; the buffer is empty afterwards."""
+        chunks: list[Chunk] = []
+        for kind, parts in self._pieces:
+            text = "".join(parts)
+            for start in range(0, len(text), MAX_CHUNK_CHARS):
+                piece = text[start : start + MAX_CHUNK_CHARS]
+                chunks.append(Chunk(self._run_id, self._next_seq, kind, piece))
+                self._next_seq += 1
+        self._pieces.clear()
+        self._oldest_at = None
+        self._flying_bytes += self.waiting_bytes
+        self.waiting_bytes = 0
+        return chunks
+
+    def landed(self) -> None:
+        """What was taken is stored, or given up: it needs no room any more."""
+        self._budget.used_bytes -= self._flying_bytes
+        self._flying_bytes = 0
+
+    def discard(self) -> None:
+        """Forget everything: the run is lost, and another worker has the prompt."""
+        self._pieces.clear()
+        self._oldest_at = None
+        self._flying_bytes += self.waiting_bytes
+        self.waiting_bytes = 0
+        self.landed()

@@ -1,0 +1,159 @@
+"""The runs under way: started, told apart, stopped, and waited for at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from worker import retry
+from worker.clock import Clock
+from worker.committer import Log
+from worker.errors import ErrorCode, SpoolError, StoreError, WireError
+from worker.outage import EndpointWatch
+from worker.pipeline import Control, Outcome, Rooms, carry
+from worker.records import Run
+from worker.states import PromptEvent
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a worker did while it lived; `run --fail-on-error` and the last line read it."""
+
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    requeued: int = 0
+    lost: int = 0
+    unstored: int = 0  # runs whose last words the database did not take before the end
+
+
+@dataclass(slots=True)
+class _Carried:
+    run: Run
+    endpoint: str
+    control: Control
+    task: asyncio.Task[Outcome]
+
+
+class Carriers:
+    """One task a run; the loop starts them and learns from `summary` how they ended."""
+
+    def __init__(self, *, clock: Clock, log: Log, on_end: Callable[[], None]) -> None:
+        """on_end: called when a run has ended and its slot is free."""
+        self._clock = clock
+        self._log = log
+        self._on_end = on_end
+        self._carried: dict[int, _Carried] = {}
+        self.summary = Summary()
+
+    def __len__(self) -> int:
+        return len(self._carried)
+
+    @property
+    def run_ids(self) -> frozenset[int]:
+        """The runs under way."""
+        return frozenset(self._carried)
+
+    def at(self, endpoint: str) -> int:
+        """How many runs are under way at one endpoint."""
+        return sum(1 for each in self._carried.values() if each.endpoint == endpoint)
+
+    def start(self, run: Run, watch: EndpointWatch, rooms: Rooms) -> None:
+        """Begin to carry a claimed run."""
+        control = Control(watch.alive)
+        task = asyncio.create_task(self._carry(run, watch, rooms, control), name=f"run-{run.id}")
+        control.task = task
+        self._carried[run.id] = _Carried(run, watch.endpoint.name, control, task)
+        self._log("run_claimed", run_id=run.id, prompt_id=run.prompt_id, attempt=run.attempt)
+
+    async def _carry(
+        self, run: Run, watch: EndpointWatch, rooms: Rooms, control: Control
+    ) -> Outcome:
+        try:
+            outcome = await carry(run, watch.endpoint, watch.dialect, rooms, control)
+        except Exception as fault:  # noqa: BLE001 - a fault of ours must not leave a run behind
+            outcome = await _end_faulty(run, fault, rooms)
+        finally:
+            self._carried.pop(run.id, None)
+            self._on_end()
+        watch.learn(outcome)
+        self._tell(run, outcome)
+        return outcome
+
+    def _tell(self, run: Run, outcome: Outcome) -> None:
+        """One event for the end of a run; together with `run_claimed` it tells its story."""
+        ending = outcome.ending
+        ids = {"run_id": run.id, "prompt_id": run.prompt_id}
+        if ending is None:
+            unstored = isinstance(outcome.error, StoreError)
+            self.summary.unstored += unstored
+            self.summary.lost += not unstored
+            self._log("run_unstored" if unstored else "run_lost", error=str(outcome.error), **ids)
+            return
+        match ending.prompt_event:
+            case PromptEvent.COMPLETE:
+                self.summary.completed += 1
+                self._log(
+                    "run_completed",
+                    finish_reason=ending.finish_reason,
+                    chars=ending.chars,
+                    completion_tokens=ending.usage.completion_tokens,
+                    **ids,
+                )
+                return
+            case PromptEvent.CANCEL:
+                self.summary.cancelled += 1
+                self._log("run_cancelled", chars=ending.chars, **ids)
+                return
+            case PromptEvent.FAIL:
+                self.summary.failed += 1
+            case _:
+                self.summary.requeued += 1
+        self._log(
+            "run_failed" if ending.prompt_event is PromptEvent.FAIL else "run_interrupted",
+            error_code=ending.error_code,
+            error=ending.error,
+            chars=ending.chars,
+            retry_in_seconds=round(ending.delay_seconds, 3),
+            **ids,
+        )
+
+    def stop(self, reason: SpoolError, run_ids: Iterable[int] | None = None) -> None:
+        """Close the streams of these runs, or of all, and end them for this reason."""
+        for run_id in list(self._carried) if run_ids is None else run_ids:
+            if run_id in self._carried:
+                self._carried[run_id].control.stop(reason)
+
+    async def ended(self, seconds: float, *hurry: Coroutine[Any, Any, object]) -> None:
+        """Wait until every run has ended, for so long at most, or until `hurry` is done."""
+        tasks = [each.task for each in self._carried.values()]
+        if tasks:
+            await first_of(asyncio.wait(tasks), self._clock.sleep(seconds), *hurry)
+        for unused in () if tasks else hurry:
+            unused.close()
+
+
+async def first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    """Return when the first is done; the others are given up."""
+    tasks = {asyncio.ensure_future(wait) for wait in waits}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _end_faulty(run: Run, fault: Exception, rooms: Rooms) -> Outcome:
+    """A fault of this program ends the run, charged, so that it cannot repeat without end."""
+    error = WireError(
+        f"internal error: {type(fault).__name__}: {fault}", code=ErrorCode.INTERNAL_ERROR
+    )
+    ending = retry.ending(run, error, rooms.clock)
+    try:
+        await rooms.submit(run.id, [], ending)
+    except SpoolError as failure:
+        return Outcome(None, failure, answered=False)
+    return Outcome(ending, error, answered=False)

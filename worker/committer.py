@@ -1,0 +1,297 @@
+"""Group commit: the flushes and endings of all runs, one transaction at a time.
+
+Runs hand their chunks to `Committer.submit` and go on reading; one thread takes
+everything that has gathered, and commits it in one transaction.  While that
+transaction is under way the next group gathers, so a slow disk makes larger
+groups, not a longer queue.  The queue is bounded by its users: a run has at
+most one flush under way (`RunWriter`), and its socket is read no further when
+its buffer is full.
+
+When the database is away the thread keeps the group and tries again (`retry`),
+for as long as the worker lives; a group is sent again as it was, which is safe
+because chunks are idempotent by `(run_id, seq)` and endings by their run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from worker import retry
+from worker.buffer import Budget, Buffer, Limits
+from worker.errors import LeaseLost, SpoolError, StoreBusy, Verdict
+from worker.records import Chunk, Ending, Run
+from worker.wire.events import Delta, Done, Event, Fault
+
+GROUP_CHARS_MAX = 8 * 1024 * 1024  # one transaction; more waits for the next
+
+
+class CommitStore(Protocol):
+    """What the committer needs of the store."""
+
+    def commit(
+        self, worker_id: str, chunks: Sequence[Chunk], endings: Sequence[Ending]
+    ) -> frozenset[int]:
+        """One fenced transaction; returns the runs that are lost."""
+        ...
+
+
+class Log(Protocol):
+    """Where events go; see worker/log.py for their names."""
+
+    def __call__(self, event: str, **values: object) -> None:
+        """Record one event."""
+        ...
+
+
+class Availability:
+    """Says once that the database went away, and once that it is back; for all threads."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._away = False
+
+    def went_away(self, error: SpoolError) -> None:
+        """A transaction has to wait."""
+        with self._lock:
+            was_away, self._away = self._away, True
+        if not was_away:
+            self._log("database_unavailable", error=error.message)
+
+    def came_back(self) -> None:
+        """A transaction went through."""
+        if not self._away:
+            return
+        with self._lock:
+            was_away, self._away = self._away, False
+        if was_away:
+            self._log("database_back")
+
+
+@dataclass(slots=True)
+class _Item:
+    run_id: int
+    chunks: Sequence[Chunk]
+    ending: Ending | None
+    landed: asyncio.Future[None]
+
+
+class Committer:
+    """One thread that writes for all runs of a worker."""
+
+    def __init__(
+        self,
+        store: CommitStore,
+        worker_id: str,
+        *,
+        availability: Availability,
+        gather_seconds: float = 0.0,
+    ) -> None:
+        """gather_seconds: how long a group may grow before it is committed (0: not at all)."""
+        self._store = store
+        self._worker_id = worker_id
+        self._availability = availability
+        self._gather_seconds = gather_seconds
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Item] = deque()
+        self._ready = threading.Condition()
+        self._closing = False
+        self._ended = False
+        self._urgent = False
+        self._give_up = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="committer", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self, run_id: int, chunks: Sequence[Chunk], ending: Ending | None = None
+    ) -> asyncio.Future[None]:
+        """Queue a flush; the future is done once it is durable.
+
+        The future raises LeaseLost if the run is not this worker's any more (nothing of it
+        was written), or the StoreError for which the thread gave up.
+        """
+        item = _Item(run_id, chunks, ending, self._loop.create_future())
+        with self._ready:
+            if self._ended:
+                item.landed.set_exception(StoreBusy("the worker has stopped writing"))
+                return item.landed
+            self._queue.append(item)
+            self._urgent = self._urgent or ending is not None
+            self._ready.notify()
+        return item.landed
+
+    async def close(self, *, patience_seconds: float) -> None:
+        """Commit what is queued, then end the thread; give up when the database stays away."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        await asyncio.to_thread(self._thread.join, patience_seconds)
+        self.give_up()
+        await asyncio.to_thread(self._thread.join)
+
+    def give_up(self) -> None:
+        """Wait for an absent database no longer: what cannot be stored now fails."""
+        self._give_up.set()
+
+    def _work(self) -> None:
+        while group := self._gather():
+            self._commit(group)
+
+    def _gather(self) -> list[_Item]:
+        """Wait for work; an empty list means that it is time to end."""
+        with self._ready:
+            while not self._queue and not self._closing:
+                self._ready.wait()
+            if self._gather_seconds and not self._closing and not self._urgent:
+                self._ready.wait_for(
+                    lambda: self._closing or self._urgent, timeout=self._gather_seconds
+                )
+            self._urgent = False
+            self._ended = not self._queue
+            group: list[_Item] = []
+            chars = 0
+            while self._queue and chars < GROUP_CHARS_MAX:
+                item = self._queue.popleft()
+                chars += sum(len(chunk.text) for chunk in item.chunks)
+                group.append(item)
+            return group
+
+    def _commit(self, group: list[_Item]) -> None:
+        try:
+            lost = retry.database(
+                lambda: self._store.commit(
+                    self._worker_id,
+                    [chunk for item in group for chunk in item.chunks],
+                    [item.ending for item in group if item.ending],
+                ),
+                give_up=self._give_up,
+                on_wait=self._availability.went_away,
+            )
+        except SpoolError as error:
+            self._failed(group, error)
+            return
+        self._availability.came_back()
+        outcomes: list[tuple[_Item, SpoolError | None]] = [
+            (item, _lease_lost(item.run_id) if item.run_id in lost else None) for item in group
+        ]
+        self._resolve(outcomes)
+
+    def _failed(self, group: list[_Item], error: SpoolError) -> None:
+        """One item that the database refuses must not take the others with it."""
+        if error.verdict is Verdict.FAIL and len(group) > 1:
+            for item in group:
+                self._commit([item])
+            return
+        self._resolve([(item, error) for item in group])
+
+    def _resolve(self, outcomes: list[tuple[_Item, SpoolError | None]]) -> None:
+        def deliver() -> None:
+            for item, error in outcomes:
+                if item.landed.done():
+                    continue
+                if error is None:
+                    item.landed.set_result(None)
+                else:
+                    item.landed.set_exception(error)
+
+        self._loop.call_soon_threadsafe(deliver)
+
+
+def _lease_lost(run_id: int) -> LeaseLost:
+    return LeaseLost(f"run {run_id} is not this worker's any more; nothing more is written to it")
+
+
+class Submit(Protocol):
+    """The way from a run to the committer."""
+
+    def __call__(
+        self, run_id: int, chunks: Sequence[Chunk], ending: Ending | None = None
+    ) -> asyncio.Future[None]:
+        """Queue chunks, and perhaps the ending, of one run."""
+        ...
+
+
+class RunWriter:
+    """One run's way to the database: a buffer, and at most one flush under way."""
+
+    def __init__(
+        self,
+        run: Run,
+        submit: Submit,
+        limits: Limits,
+        budget: Budget,
+        *,
+        on_failure: Callable[[SpoolError], None],
+    ) -> None:
+        """on_failure: told when a flush cannot land, so that the stream is closed at once."""
+        self._run = run
+        self._submit = submit
+        self._on_failure = on_failure
+        self._flight: asyncio.Future[None] | None = None
+        self.buffer = Buffer(run.id, limits, budget)
+
+    def keep(self, events: Sequence[Event], *, at: float) -> Done | None:
+        """Keep output until it is flushed; the done frame, if it is among the events.
+
+        Raises:
+            SpoolError: what a Fault carries; the output before it is kept.
+        """
+        for event in events:
+            match event:
+                case Delta(kind, text):
+                    self.buffer.add(kind, text, at=at)
+                case Done():
+                    return event
+                case Fault(error):
+                    raise error
+        return None
+
+    @property
+    def due_at(self) -> float | None:
+        """When to come back for a flush; None while one is under way or nothing waits."""
+        return None if self._flight else self.buffer.due_at
+
+    async def flush_if_due(self, *, at: float) -> bool:
+        """Start a flush if one is due; True if reading had to wait because the buffer was full."""
+        if self._flight is None and (self.buffer.due(at=at) or self.buffer.full):
+            self._start()
+        if not self.buffer.full or self._flight is None:
+            return False
+        await asyncio.shield(self._flight)
+        return True
+
+    def _start(self) -> None:
+        self._flight = self._submit(self._run.id, self.buffer.take())
+        self._flight.add_done_callback(self._landed)
+
+    def _landed(self, flight: asyncio.Future[None]) -> None:
+        self._flight = None
+        self.buffer.landed()
+        error = flight.exception()
+        if isinstance(error, SpoolError):
+            self._on_failure(error)
+
+    async def finish(self, ending: Ending) -> None:
+        """Store the last chunks and the ending in one transaction, after any flush under way.
+
+        Raises:
+            LeaseLost: the run is not this worker's any more; nothing was written.
+            StoreError: the database refused, or stayed away until the worker had to end.
+        """
+        if self._flight is not None:
+            await asyncio.wait({self._flight})
+        chunks = self.buffer.take()
+        counted = replace(ending, chars=self.buffer.chars, chunks=self.buffer.chunks)
+        try:
+            await self._submit(self._run.id, chunks, counted)
+        finally:
+            self.buffer.landed()
+
+    def abandon(self) -> None:
+        """The run is lost: drop what waits, write nothing more."""
+        self.buffer.discard()

@@ -1,0 +1,64 @@
+"""The deadlines of one response: first frame, idle, total.  Told the time, knows no clock.
+
+Only frames that carry progress count (`Decoder.frames`): a server that sends
+pings for an hour is idle for an hour.  Connecting has a deadline of its own, in
+the stream.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from worker.errors import ErrorCode, Stalled
+from worker.records import Endpoint
+
+
+class Deadlines:
+    """When to stop waiting for one response; 0 seconds means no limit."""
+
+    def __init__(self, endpoint: Endpoint, *, started_at: float) -> None:
+        self._endpoint = endpoint
+        self._frames = 0
+        self._total_at = _after(started_at, endpoint.total_timeout_seconds)
+        self._progress_at = _after(started_at, endpoint.first_frame_timeout_seconds)
+
+    def progressed(self, frames: int, *, at: float) -> None:
+        """The decoder has seen `frames` frames by now."""
+        if frames > self._frames:
+            self._frames = frames
+            self._progress_at = _after(at, self._endpoint.idle_timeout_seconds)
+
+    def resumed(self, *, at: float) -> None:
+        """Reading had stopped for our own reasons (a slow database): the server was not idle."""
+        if self._frames:
+            self._progress_at = _after(at, self._endpoint.idle_timeout_seconds)
+
+    @property
+    def next_at(self) -> float:
+        """When the next deadline passes, if nothing arrives until then."""
+        return min(self._progress_at, self._total_at)
+
+    def check(self, *, at: float) -> None:
+        """Raise Stalled if a deadline has passed."""
+        if at >= self._total_at:
+            raise Stalled(
+                f"the response took longer than total_timeout_seconds = "
+                f"{self._endpoint.total_timeout_seconds:g}",
+                code=ErrorCode.TOTAL_TIMEOUT,
+            )
+        if at < self._progress_at:
+            return
+        if self._frames:
+            raise Stalled(
+                f"no progress for idle_timeout_seconds = {self._endpoint.idle_timeout_seconds:g}",
+                code=ErrorCode.IDLE_TIMEOUT,
+            )
+        raise Stalled(
+            f"no first frame within first_frame_timeout_seconds = "
+            f"{self._endpoint.first_frame_timeout_seconds:g}",
+            code=ErrorCode.FIRST_FRAME_TIMEOUT,
+        )
+
+
+def _after(at: float, seconds: float) -> float:
+    return at + seconds if seconds else inf

@@ -1,0 +1,145 @@
+"""The worker's lease: one row, renewed by a thread with a connection of its own.
+
+The thread is its own so that neither a blocked event loop nor a full pool can
+starve it.  A renewal that fails is "unknown", not "lost": it is tried again
+until the watchdog says that the lease must be over.  The watchdog counts
+monotonic seconds from the moment the last successful renewal was *sent*, so it
+is never later than the database, whatever the clocks do.  When it fires, the
+streams are aborted before another worker can own their prompts; the fence in
+the store holds even if this process was stopped meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from worker.clock import Clock
+from worker.committer import Log
+from worker.errors import SpoolError
+from worker.records import WorkerInfo
+
+RENEWALS_PER_LEASE = 3
+RETRY_SECONDS_MAX = 1.0
+
+
+class Lease:
+    """What is known of the lease.  Told the time, knows no clock."""
+
+    def __init__(self, lease_seconds: float, *, sent_at: float) -> None:
+        self.lease_seconds = lease_seconds
+        self._sent_at = sent_at
+        self._next_at = sent_at + lease_seconds / RENEWALS_PER_LEASE
+        self.valid = True
+
+    @property
+    def lapses_at(self) -> float:
+        """When the lease must be taken for over."""
+        return self._sent_at + self.lease_seconds
+
+    @property
+    def next_at(self) -> float:
+        """When the next renewal is due."""
+        return self._next_at
+
+    def renewed(self, *, sent_at: float) -> bool:
+        """The renewal sent at that time succeeded; True if the lease had lapsed before."""
+        had_lapsed = not self.valid
+        self.valid = True
+        self._sent_at = sent_at
+        self._next_at = sent_at + self.lease_seconds / RENEWALS_PER_LEASE
+        return had_lapsed
+
+    def failed(self, *, at: float) -> None:
+        """The renewal's fate is unknown: ask again soon."""
+        self._next_at = at + min(RETRY_SECONDS_MAX, self.lease_seconds / 10)
+
+    def lapsed(self, *, at: float) -> bool:
+        """True once, when the watchdog finds that the lease is over."""
+        if self.valid and at >= self.lapses_at:
+            self.valid = False
+            return True
+        return False
+
+
+class LeaseStore(Protocol):
+    """What the keeper needs of the store."""
+
+    def renew(self, worker_id: str, lease_seconds: float) -> bool:
+        """False if the row is gone or signed off."""
+        ...
+
+    def register(self, worker: WorkerInfo, lease_seconds: float) -> None:
+        """Write the row with a fresh lease."""
+        ...
+
+
+class LeaseKeeper:
+    """The thread that renews, and the watchdog that gives up."""
+
+    def __init__(
+        self,
+        store: LeaseStore,
+        worker: WorkerInfo,
+        lease: Lease,
+        *,
+        clock: Clock,
+        log: Log,
+        on_lapse: Callable[[], None],
+    ) -> None:
+        """on_lapse: called in a thread of the keeper when the lease is over."""
+        self._store = store
+        self._worker = worker
+        self.lease = lease
+        self._clock = clock
+        self._log = log
+        self._on_lapse = on_lapse
+        self._stopping = threading.Event()
+        self._failing = False
+        # The watchdog has a thread of its own: a renewal may hang in a dead connection.
+        self._threads = [
+            threading.Thread(target=self._renew_for_ever, name="lease", daemon=True),
+            threading.Thread(target=self._watch_for_ever, name="lease-watchdog", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End the threads; the lease itself is signed off by the loop."""
+        self._stopping.set()
+        self._threads[1].join()
+        self._threads[0].join(timeout=RETRY_SECONDS_MAX)
+
+    def _renew_for_ever(self) -> None:
+        while not self._stopping.wait(max(0.0, self.lease.next_at - self._clock.monotonic())):
+            self.renew_once()
+
+    def _watch_for_ever(self) -> None:
+        pause_seconds = min(1.0, self.lease.lease_seconds / 20)
+        while not self._stopping.wait(pause_seconds):
+            self.watch_once()
+
+    def renew_once(self) -> None:
+        """Send one renewal and take note of its fate."""
+        sent_at = self._clock.monotonic()
+        try:
+            if not self._store.renew(self._worker.id, self.lease.lease_seconds):
+                # Somebody removed the row.  The fence guards what it did; go on with a new one.
+                self._store.register(self._worker, self.lease.lease_seconds)
+        except SpoolError as error:
+            self.lease.failed(at=self._clock.monotonic())
+            if not self._failing:
+                self._failing = True
+                self._log("lease_renewal_failed", error=error.message)
+            return
+        had_lapsed = self.lease.renewed(sent_at=sent_at)
+        if self._failing or had_lapsed:
+            self._failing = False
+            self._log("lease_renewed_again")
+
+    def watch_once(self) -> None:
+        """Give the lease up if its time is over."""
+        if self.lease.lapsed(at=self._clock.monotonic()):
+            self._log("lease_lapsed", lease_seconds=self.lease.lease_seconds)
+            self._on_lapse()

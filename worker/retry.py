@@ -1,0 +1,139 @@
+"""The only file that knows tenacity: what is retried, where, and how long it waits.
+
+Two kinds of retry.  *In place*: connecting, and anything that the database may
+take a moment later; nothing was written yet, so nothing can be doubled.
+*Later*: the run ends, its text stays, and the prompt goes back to the queue
+with a delay: exponential with full jitter, capped per delay and in count
+(`max_attempts`).  A server that says how long to wait is obeyed instead.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_never,
+    stop_when_event_set,
+    wait_exponential,
+    wait_random_exponential,
+)
+
+from worker.clock import Clock
+from worker.errors import Cancelled, ErrorCode, ShutDown, SpoolError, StoreError, Verdict
+from worker.records import Ending, Run
+from worker.states import PromptEvent, RunEvent
+
+T = TypeVar("T")
+
+CONNECT_TRIES = 3
+CONNECT_TOTAL_SECONDS = 20.0
+CONNECT_WAIT_MAX_SECONDS = 4.0
+DATABASE_WAIT_MAX_SECONDS = 5.0
+LATER_WAIT_MAX_SECONDS = 300.0
+RETRY_AFTER_MAX_SECONDS = 3600.0
+# Uncharged runs are not without end either: a prompt that a server turns away this often is failed.
+RUNS_MAX = 1000
+
+_LATER = wait_exponential(multiplier=1, max=LATER_WAIT_MAX_SECONDS)
+
+
+def _here(error: BaseException) -> bool:
+    return isinstance(error, SpoolError) and error.verdict is Verdict.RETRY_HERE
+
+
+async def connecting(attempt: Callable[[], Awaitable[T]], clock: Clock) -> T:
+    """Try to open a stream a few times; the last error is raised as it is."""
+    policy = AsyncRetrying(
+        retry=retry_if_exception(_here),
+        stop=stop_after_attempt(CONNECT_TRIES) | stop_after_delay(CONNECT_TOTAL_SECONDS),
+        wait=wait_random_exponential(multiplier=0.25, max=CONNECT_WAIT_MAX_SECONDS),
+        sleep=clock.sleep,
+        reraise=True,
+    )
+    return await policy(attempt)
+
+
+def database(
+    work: Callable[[], T],
+    *,
+    give_up: threading.Event | None = None,
+    on_wait: Callable[[SpoolError], None] | None = None,
+) -> T:
+    """Do `work` until the database takes it, in a thread; wait between tries.
+
+    Args:
+        work: one transaction; it must be safe to send again.
+        give_up: once set, the next failure is raised instead of being waited out.
+        on_wait: told of the error before each wait.
+    """
+    waker = give_up or threading.Event()
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if on_wait and isinstance(error, SpoolError):
+            on_wait(error)
+
+    def sleep(seconds: float) -> None:
+        waker.wait(seconds)
+
+    policy = Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, StoreError) and _here(error)),
+        stop=stop_when_event_set(give_up) if give_up else stop_never,
+        wait=wait_random_exponential(multiplier=0.1, max=DATABASE_WAIT_MAX_SECONDS),
+        sleep=sleep,
+        before_sleep=before_sleep,
+        reraise=True,
+    )
+    return policy(work)
+
+
+def later_delay(run: Run, error: SpoolError, clock: Clock) -> float:
+    """Seconds until the prompt may be claimed again."""
+    if isinstance(error, ShutDown) or error.code in (ErrorCode.ORPHANED, ErrorCode.LEASE_LOST):
+        return 0.0
+    if error.retry_after_seconds is not None:
+        return min(error.retry_after_seconds, RETRY_AFTER_MAX_SECONDS)
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = run.attempt
+    return _LATER(state) * clock.random()
+
+
+def ending(run: Run, error: SpoolError, clock: Clock) -> Ending:
+    """Apply an error's verdict to a run: another attempt, or the end.
+
+    The answer holds what follows from the error alone; the pipeline adds what the run produced.
+    """
+    run_event, prompt_event = RunEvent.INTERRUPT, PromptEvent.REQUEUE
+    message, delay_seconds = error.message, 0.0
+    if isinstance(error, Cancelled):
+        run_event, prompt_event = RunEvent.CANCEL, PromptEvent.CANCEL
+    elif error.verdict is Verdict.FAIL:
+        run_event, prompt_event = RunEvent.FAIL, PromptEvent.FAIL
+    elif error.charged and run.attempts >= run.max_attempts:
+        prompt_event = PromptEvent.FAIL
+        message = f"gave up after {run.attempts} attempts; the last one: {message}"
+    elif run.attempt >= RUNS_MAX:
+        prompt_event = PromptEvent.FAIL
+        message = f"gave up after {run.attempt} runs; the last one: {message}"
+    else:
+        delay_seconds = later_delay(run, error, clock)
+    return Ending(
+        run_id=run.id,
+        prompt_id=run.prompt_id,
+        run_event=run_event,
+        prompt_event=prompt_event,
+        error_code=error.code,
+        error=message,
+        http_status=error.http_status,
+        request_id=error.request_id,
+        charged=error.charged,
+        delay_seconds=delay_seconds,
+    )
