@@ -35,6 +35,7 @@ from worker.outage import EndpointWatch, ProbingStream
 from worker.pipeline import Rooms
 from worker.records import Endpoint, Run, WorkerInfo
 from worker.rescue import Rescuer, RescueStore
+from worker.waker import Waker, WakingStore
 from worker.wire.events import Dialect
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Options:
     lease_seconds: float = 30.0
     shutdown_grace_seconds: float = 30.0
     poll_seconds: float = 1.0
+    listen: bool = False
     gather_seconds: float = 0.0
     max_attempts: int = 5
     max_crashes: int = 3
@@ -77,7 +79,7 @@ class Backlog(Protocol):
         ...
 
 
-class Store(CommitStore, LeaseStore, RescueStore, Protocol):
+class Store(CommitStore, LeaseStore, RescueStore, WakingStore, Protocol):
     """What the loop needs of the store."""
 
     def sign_off(self, worker_id: str) -> None:
@@ -140,6 +142,7 @@ class Worker:
         self._stopping = False
         self._give_up = threading.Event()  # ends waits for the database in the store thread
         self._wake = asyncio.Event()
+        self._waker: Waker | None = None
         self._hurry = asyncio.Event()
         self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._database = Availability(log)
@@ -193,6 +196,9 @@ class Worker:
             availability=self._database,
             gather_seconds=self._options.gather_seconds,
         )
+        if self._options.listen:
+            on_wake = partial(_call_in, asyncio.get_running_loop(), self.wake)
+            self._waker = Waker(self._store, on_wake=on_wake, log=self._log)
         self._log("worker_started", worker_id=self._info.id, endpoints=sorted(self._watches))
         try:
             await self._work(self._rooms(committer), keeper.lease, drain=drain)
@@ -305,6 +311,8 @@ class Worker:
         await self._carriers.ended(HAND_BACK_SECONDS)
         await committer.close(patience_seconds=HAND_BACK_SECONDS)
         keeper.stop()
+        if self._waker:
+            await asyncio.to_thread(self._waker.stop)
         try:
             await self._in_store(lambda: self._store.sign_off(self._info.id))
         except StoreError as error:
