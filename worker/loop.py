@@ -141,6 +141,14 @@ class Worker:
         self._probes: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._give_up = threading.Event()  # ends waits for the database in the store thread
+        self._rescuer = Rescuer(
+            store,
+            info.id,
+            lease_seconds=options.lease_seconds,
+            max_crashes=options.max_crashes,
+            clock=clock,
+            log=log,
+        )
         self._wake = asyncio.Event()
         self._waker: Waker | None = None
         self._hurry = asyncio.Event()
@@ -222,14 +230,6 @@ class Worker:
         )
 
     async def _work(self, rooms: Rooms, lease: Lease, *, drain: bool) -> None:
-        rescuer = Rescuer(
-            self._store,
-            self._info.id,
-            lease_seconds=self._options.lease_seconds,
-            max_crashes=self._options.max_crashes,
-            clock=self._clock,
-            log=self._log,
-        )
         sweep_at = poll_at = self._clock.monotonic()
         while not self._stopping:
             self._wake.clear()
@@ -239,9 +239,9 @@ class Worker:
                 await self._poll()
             if now >= sweep_at and lease.valid:
                 if now >= sweep_at + self._options.lease_seconds:
-                    rescuer.disturbed()  # this process was stopped, asleep, or without a database
+                    self._rescuer.disturbed()  # this process was stopped, asleep, or without a database
                 sweep_at = now + self._options.lease_seconds / 3
-                await self._in_store(partial(rescuer.sweep, self._carriers.run_ids))
+                await self._in_store(partial(self._rescuer.sweep, self._carriers.run_ids))
             claimed = await self._claim(rooms) if lease.valid else 0
             if drain and not claimed and not self._carriers and await self._nothing_left():
                 return
@@ -325,11 +325,18 @@ class Worker:
     async def _in_store(self, work: Callable[[], T]) -> T:
         """Do one transaction in the store thread; wait for an absent database until stopped."""
 
+        def away(error: SpoolError) -> None:
+            self._database.went_away(error)
+            # Every worker had two thirds of its lease left: a short outage ends nobody's.
+            if self._clock.monotonic() - began_at > self._options.lease_seconds / 3:
+                self._rescuer.disturbed()
+
         def patiently() -> T:
-            result = retry.database(work, give_up=self._give_up, on_wait=self._database.went_away)
+            result = retry.database(work, give_up=self._give_up, on_wait=away)
             self._database.came_back()
             return result
 
+        began_at = self._clock.monotonic()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._store_thread, patiently)
 
