@@ -31,8 +31,8 @@ def as_toml() -> str:
         lines += ["", *_comment(field), f"{name} = {literal(field.default)}"]
     lines += [
         "",
-        "# Where prompts can be sent.  Each [endpoints.NAME] is one server and model; a prompt that",
-        '# names none goes to "default".',
+        "# Where prompts can be sent.  Each [endpoints.NAME] is one server and model; a prompt",
+        '# that names none goes to "default".',
         "[endpoints.default]",
     ]
     for name, field in EndpointTable.model_fields.items():
@@ -104,7 +104,10 @@ def literal(value: Any) -> str:
 
 
 def _comment(field: FieldInfo) -> Iterator[str]:
-    return (f"# {line}" for line in textwrap.wrap(field.description or "", _WIDTH - 2))
+    return (
+        f"# {line}"
+        for line in textwrap.wrap(field.description or "", _WIDTH - 2, break_on_hyphens=False)
+    )
 
 
 def _rows(fields: Any, prefix: str) -> Iterator[str]:
