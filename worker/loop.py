@@ -239,7 +239,7 @@ class Worker:
                 await self._poll()
             if now >= sweep_at and lease.valid:
                 if now >= sweep_at + self._options.lease_seconds:
-                    self._rescuer.disturbed()  # this process was stopped, asleep, or without a database
+                    self._rescuer.disturbed()  # this process was stopped, or the machine slept
                 sweep_at = now + self._options.lease_seconds / 3
                 await self._in_store(partial(self._rescuer.sweep, self._carriers.run_ids))
             claimed = await self._claim(rooms) if lease.valid else 0
