@@ -1,0 +1,213 @@
+"""One llama.cpp server in a child process: started, kept alive, and stopped.
+
+The parent reserves a loopback port, starts `python -m worker.embedded.child`,
+and waits for the one JSON line with which the child says that the model is
+loaded and answers.  The port stays reserved for as long as the server is
+wanted, so a child that died comes back at the same address.  llama.cpp writes
+its errors to standard error; the last lines are kept here, to be quoted when a
+model cannot be loaded, and nothing of it reaches our own standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.errors import SettingsError
+
+HOST = "127.0.0.1"
+CONTEXT_TOKENS = 4096  # per stream; llama.cpp lowers it to what the model was trained with
+START_TIMEOUT_SECONDS = 600.0  # a large model is read from disk
+FAREWELL_SECONDS = 1.0  # between the end of the child's input and SIGKILL
+LOG_LINES = 40
+LOG_LINE_BYTES = 4096
+
+_PACKAGE_ROOT = str(Path(__file__).resolve().parent.parent.parent)
+_LOG_PREFIX = re.compile(r"^[\d.]+ [A-Z] +")
+_LOADING = "error loading model: "
+_MEMORY = re.compile(r"(?i)insufficient memory|failed to allocate|bad_alloc|out of memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a child is asked to serve.
+
+    Attributes:
+        parallel: streams that are welcome at the same time.
+        context_tokens: room for prompt and answer of one stream.
+        start_timeout_seconds: how long the model may take to load.
+    """
+
+    path: Path
+    parallel: int = 4
+    context_tokens: int = CONTEXT_TOKENS
+    start_timeout_seconds: float = START_TIMEOUT_SECONDS
+
+
+class EmbeddedServer:
+    """One llama.cpp server in a child process; it belongs to one event loop."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._process: asyncio.subprocess.Process | None = None
+        self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._logging: asyncio.Task[None] | None = None
+        self._reserved: socket.socket | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child has been started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the living child, or None."""
+        return self._process.pid if self._process and self.alive else None
+
+    async def start(self) -> str:
+        """Start the child, wait until it answers, and return its address, `http://host:port`.
+
+        Raises:
+            SettingsError: the server cannot run; the message says why and what to do.
+        """
+        return await self.ensure()
+
+    async def ensure(self) -> str:
+        """The address of the living server; one that died is started again, at the same port.
+
+        Raises:
+            SettingsError: as `start`.
+        """
+        async with self._turn:
+            if not self.alive:
+                await self._start()
+            return f"http://{HOST}:{self._port()}"
+
+    async def stop(self) -> None:
+        """End the child and give up its port; harmless if there is none."""
+        async with self._turn:
+            await self._end()
+            if self._reserved:
+                self._reserved.close()
+                self._reserved = None
+
+    def _port(self) -> int:
+        """A free port that stays ours: bound here, listened on by the child (SO_REUSEPORT)."""
+        if self._reserved is None:
+            self._reserved = socket.socket()
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self._reserved.bind((HOST, 0))
+        port: int = self._reserved.getsockname()[1]
+        return port
+
+    async def _start(self) -> None:
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise SettingsError(
+                "an embedded endpoint needs xllamacpp: run `pip install 'promptspool[embedded]'`"
+            )
+        await self._end()
+        self._log.clear()
+        process = self._process = await self._spawn()
+        self._logging = asyncio.create_task(self._keep_log(process.stderr))
+        try:
+            async with asyncio.timeout(self._plan.start_timeout_seconds):
+                said = await _line(process.stdout)
+        except TimeoutError as error:
+            await self._end()
+            raise SettingsError(
+                f"{self._plan.path} was not loaded in {self._plan.start_timeout_seconds:g} seconds:"
+                " raise the endpoint's first_frame_timeout_seconds, or choose a smaller model"
+            ) from error
+        except BaseException:
+            await self._end()
+            raise
+        if "port" not in said:
+            status = await self._end()
+            raise SettingsError(_why(self._plan, status, said.get("error", ""), self._log))
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        # A folder named `worker` in the working directory must not be taken for this package:
+        # -P leaves the working directory out, PYTHONPATH leads back to where we were loaded from.
+        search = os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")]))
+        plan = self._plan
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "worker.embedded.child", "--model", str(plan.path)),
+            *("--port", str(self._port()), "--parallel", str(plan.parallel)),
+            *("--context", str(plan.context_tokens)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": search},
+            start_new_session=True,  # Ctrl-C at a terminal is for the worker
+        )
+
+    async def _keep_log(self, stderr: asyncio.StreamReader | None) -> None:
+        """Read what llama.cpp says for as long as it lives; only the last lines are kept."""
+        rest = b""
+        while stderr and (data := await stderr.read(LOG_LINE_BYTES)):
+            *lines, rest = (rest + data).split(b"\n")
+            self._log.extend(line.decode(errors="replace") for line in lines)
+            rest = rest[-LOG_LINE_BYTES:]
+        self._log.append(rest.decode(errors="replace"))
+
+    async def _end(self) -> int | None:
+        """Make sure that there is no child; returns how the last one ended."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        if process.stdin:
+            process.stdin.close()
+        try:
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                status = await process.wait()
+        except TimeoutError:  # still loading, and deaf until then
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            status = await process.wait()
+        if self._logging:
+            await self._logging
+        return status
+
+
+async def _line(stdout: asyncio.StreamReader | None) -> dict[str, Any]:
+    """The one line that the child says, or {} if it ended without."""
+    line = await stdout.readline() if stdout else b""
+    said: dict[str, Any] = json.loads(line) if line else {}
+    return said
+
+
+def _why(plan: Plan, status: int | None, said: str, log: Sequence[str]) -> str:
+    """One sentence that says why the server does not run, and what to do about it."""
+    lines = [_LOG_PREFIX.sub("", line) for line in log if line]
+    if status == -signal.SIGKILL or any(_MEMORY.search(line) for line in lines):
+        return (
+            f"there is not enough memory for {plan.path} with {plan.parallel} streams of"
+            f" {plan.context_tokens} tokens: lower the endpoint's concurrency, or choose a"
+            " smaller model"
+        )
+    if status == -signal.SIGILL:
+        return (
+            "this processor lacks instructions that the installed xllamacpp was built for:"
+            " build xllamacpp from source, or use a server of your own"
+        )
+    for line in lines:
+        if _LOADING in line:
+            return (
+                f"llama.cpp cannot load {plan.path}: {line.partition(_LOADING)[2]}; download the"
+                " file again, or upgrade xllamacpp if the model is newer than it"
+            )
+    quoted = " | ".join([*filter(None, [said]), *lines[-3:]]) or "it said nothing"
+    return f"the embedded server for {plan.path} ended with status {status}: {quoted}"
