@@ -12,6 +12,9 @@ from worker.states import PromptEvent, PromptState, RunEvent, RunState
 
 Json = Any  # what json.loads returns
 
+# The metadata key under which `add` keeps the url of an OpenAI Batch request, for `export`.
+BATCH_URL = "openai_batch_url"
+
 
 class Kind(StrEnum):
     """What a chunk holds; kinds are never mixed within one chunk."""

@@ -1,0 +1,33 @@
+"""Files in: prompts from JSON Lines, JSON, CSV, Parquet, plain lines and batch files.
+
+Every reader is a generator over a binary source and holds one line, row or
+request at a time, so a file may be as long as it likes.  It yields a
+``NewPrompt`` or a ``BadLine`` for each; a good line is never lost to a bad one.
+Only what leaves no way to find the next line (a broken JSON document, an
+unreadable Parquet file) raises ``InputError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from worker.ingest import csv_file, document, jsonl, lines, parquet
+from worker.ingest.detect import Format, detect
+from worker.ingest.intake import BadLine, Intake, did_you_mean
+from worker.records import NewPrompt
+
+__all__ = ["BadLine", "Format", "Intake", "detect", "did_you_mean", "prompts"]
+
+_READERS = {
+    Format.JSONL: jsonl.prompts,
+    Format.JSON: document.prompts,
+    Format.CSV: csv_file.prompts,
+    Format.PARQUET: parquet.prompts,
+    Format.LINES: lines.plain_prompts,
+}
+
+
+def prompts(source: BinaryIO, file_format: Format, intake: Intake) -> Iterator[NewPrompt | BadLine]:
+    """Every prompt of a source, in order, as it is read."""
+    return _READERS[file_format](source, intake)

@@ -1,0 +1,263 @@
+"""What every prompt of a file has in common, and the last checks before the queue.
+
+A format hands over a ``Line``: the fields that its line, row or request named.
+``Intake`` fills in what the command line said (what is typed wins over what the
+file says, because it was typed for this file), derives the `custom_id` that
+makes adding twice harmless, and refuses what no worker could ever send or no
+database store.
+
+A derived `custom_id` is `line-NUMBER-DIGEST`, the digest of the file's name and
+the line's bytes.  The number keeps two equal lines apart (asking the same thing
+ten times is a use), the digest notices that a file was edited.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from worker.errors import InputError
+from worker.records import Endpoint, NewPrompt
+
+if TYPE_CHECKING:
+    from worker.ingest.template import Template  # Jinja2 is imported by those who use it
+
+DEFAULT_ENDPOINT = "default"
+
+_REMEMBERED_IDS = 100_000  # ids of one file in which repetitions are found and named
+_INT32 = 2**31 - 1
+_SHOWN_CHARACTERS = 60
+
+Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]  # fits into an index
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line, row or request that cannot be queued; `reason` reads on after its number."""
+
+    number: int
+    reason: str
+    unit: str = "line"
+
+    def __str__(self) -> str:
+        return f"{self.unit} {self.number} {self.reason}"
+
+
+class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What one line may say; which fields are set tells the format."""
+
+    prompt: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    custom_id: Identifier | int | None = None
+    endpoint: str | None = None
+    model: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    system: str | None = None
+    options: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    priority: Annotated[int, msgspec.Meta(ge=-_INT32, le=_INT32)] | None = None
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=_INT32)] | None = None
+    # OpenAI Batch
+    method: str | None = None
+    url: str | None = None
+    body: dict[str, Any] | None = None
+    # Anthropic Message Batches
+    params: dict[str, Any] | None = None
+
+
+OWN_FIELDS = (
+    "prompt", "messages", "custom_id", "endpoint", "model", "system",
+    "options", "metadata", "priority", "max_attempts",
+)  # fmt: skip
+
+_TAKES_NO_MESSAGES = ("ollama-generate", "openai-completions", "llamacpp-completion")
+_UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
+
+
+@dataclass(slots=True)
+class Intake:
+    """What applies to every prompt of one source.
+
+    Attributes:
+        endpoints: the configured ones; a prompt for any other would wait for ever.
+        name: of the file, without folders; part of derived ids.
+        batch: its name, or None: then ids need not be unique, and none are derived.
+        endpoint, model, system, options, priority, max_attempts, metadata: from the command line.
+        template: turns rows of any shape into prompts.
+        id_column: the column whose value is the `custom_id`.
+        max_line_bytes: what is longer is reported without being loaded.
+    """
+
+    endpoints: Mapping[str, Endpoint]
+    name: str
+    batch: str | None
+    max_line_bytes: int
+    endpoint: str | None = None
+    model: str | None = None
+    system: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    priority: int | None = None
+    max_attempts: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    template: Template | None = None
+    id_column: str | None = None
+    _seen: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.endpoint is not None and (reason := self._unknown(self.endpoint)):
+            raise InputError(reason)
+
+    def from_text(self, number: int, text: str, raw: bytes) -> NewPrompt | BadLine:
+        """A prompt that is nothing but text."""
+        return self.finished(number, Line(prompt=text), raw, check_text=True)
+
+    def finished(
+        self, number: int, line: Line, raw: bytes, *, unit: str = "line", check_text: bool
+    ) -> NewPrompt | BadLine:
+        """The prompt that a line stands for, or what is wrong with it.
+
+        `raw` is what the derived id is made of.  `check_text` asks whether U+0000 or lone
+        surrogates are inside; the readers of JSON know better from the bytes.
+        """
+        endpoint = self.endpoint or line.endpoint or DEFAULT_ENDPOINT
+        reason = self._unknown(endpoint) or _shape_fault(line)
+        if not reason and line.messages and self.dialect(endpoint) in _TAKES_NO_MESSAGES:
+            reason = (
+                f"has messages, but endpoint {endpoint!r} speaks {self.dialect(endpoint)}, which"
+                " takes a prompt: use an endpoint with a chat dialect"
+            )
+        if not reason and check_text:
+            reason = unstorable([getattr(line, name) for name in OWN_FIELDS])
+        custom_id = None if line.custom_id is None else str(line.custom_id)
+        if not reason and custom_id is not None and self.batch is not None:
+            reason = self._repeated(custom_id)
+        if reason:
+            return BadLine(number, reason, unit)
+        if custom_id is None and self.batch is not None:
+            digest = blake2b(raw, digest_size=8, key=self.name.encode()[:64]).hexdigest()
+            custom_id = f"{unit}-{number}-{digest}"
+        return self._prompt(line, endpoint, custom_id)
+
+    def _prompt(self, line: Line, endpoint: str, custom_id: str | None) -> NewPrompt:
+        return NewPrompt(
+            prompt=line.prompt,
+            messages=line.messages,
+            custom_id=custom_id,
+            endpoint=endpoint,
+            model=self.model or line.model,
+            system=self.system if self.system is not None else line.system,
+            options=_joined(line.options, self.options),
+            priority=self.priority if self.priority is not None else line.priority or 0,
+            metadata=_joined(line.metadata, self.metadata),
+            max_attempts=self.max_attempts or line.max_attempts,
+        )
+
+    def dialect(self, endpoint: str) -> str:
+        """What the endpoint speaks."""
+        return self.endpoints[endpoint].dialect
+
+    def target(self) -> str:
+        """Where lines go that cannot name an endpoint themselves."""
+        return self.endpoint or DEFAULT_ENDPOINT
+
+    def speakers(self, dialect: str) -> list[str]:
+        """The endpoints that speak a dialect."""
+        return [name for name, each in self.endpoints.items() if each.dialect == dialect]
+
+    def _unknown(self, endpoint: str) -> str:
+        if endpoint in self.endpoints:
+            return ""
+        names = ", ".join(sorted(self.endpoints))
+        meant = did_you_mean(endpoint, self.endpoints)
+        return (
+            f"names the endpoint {shortened(endpoint)}, which is not configured{meant}"
+            f" (there is: {names})"
+        )
+
+    def _repeated(self, custom_id: str) -> str:
+        """Bounded on purpose: past the bound the store keeps the first and counts the others."""
+        key = hash(custom_id)
+        if key in self._seen:
+            return (
+                f"repeats the custom_id {shortened(custom_id)} of an earlier one: give it its own"
+            )
+        if len(self._seen) < _REMEMBERED_IDS:
+            self._seen.add(key)
+        return ""
+
+
+def _joined(below: Mapping[str, Any] | None, above: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return {**(below or {}), **above} if above else below
+
+
+def _shape_fault(line: Line) -> str:
+    if (line.prompt is None) == (line.messages is None):
+        return "needs either a prompt or messages, and not both"
+    if line.prompt is not None and not line.prompt.strip():
+        return "has an empty prompt"
+    if line.messages is not None:
+        if not line.messages:
+            return "has no messages"
+        for index, message in enumerate(line.messages):
+            # OpenAI's Responses take items without a role, such as tool outputs.
+            if not isinstance(message.get("role", message.get("type")), str):
+                return f'has a message without "role" (messages[{index}])'
+    if line.options and "stream" in line.options:
+        return "sets `stream` in its options: Spool always streams; remove it"
+    return ""
+
+
+def unstorable(value: Any) -> str:
+    """Why no database can store a text somewhere inside the value, or nothing."""
+    for text in _texts(value):
+        if "\x00" in text:
+            return "holds the character U+0000, which databases cannot store: remove it"
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return "holds half of a surrogate pair, which is not text: remove it"
+    return ""
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(key)
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+
+
+def decoding_fault(error: Exception) -> str:
+    """What msgspec found wrong with the fields of a line, in words."""
+    message = str(error)
+    if unknown := _UNKNOWN_FIELD.search(message):
+        key = unknown[1]
+        meant = did_you_mean(key, OWN_FIELDS)
+        advice = meant or ': put it into "metadata", or use --template to make prompts of any rows'
+        return f"has the unknown key {shortened(key)}{advice}"
+    what, _, where = message.partition(" - at ")
+    path = where.strip("`").removeprefix("$").lstrip(".")
+    words = (what[:1].lower() + what[1:]).replace("`", "").replace(" | null", "")
+    return f"is wrong in {path}: {words}" if path else f"is not a JSON object: {words}"
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    """`; did you mean X?` if there is something close, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def shortened(text: str) -> str:
+    """A text of the file, quoted, made visible and cut for a message."""
+    shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    return ascii(shown) if not shown.isprintable() else f'"{shown}"'

@@ -1,0 +1,92 @@
+"""JSON Lines: one request a line, in Spool's own words, OpenAI's or Anthropic's.
+
+Which of the three a line is, is told by its keys (`body`, `params`, or neither),
+line by line, so that mixed files work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import msgspec
+
+from worker.ingest import anthropic_batch, openai_batch
+from worker.ingest.intake import BadLine, Intake, Line, decoding_fault, unstorable
+from worker.ingest.lines import not_utf8, read_lines
+from worker.ingest.rows import from_row
+from worker.records import NewPrompt
+
+_LINE = msgspec.json.Decoder(Line)
+_ANY = msgspec.json.Decoder(dict[str, Any])
+_NUL_ESCAPE = b"\\u0000"
+
+
+def prompts(source: BinaryIO, intake: Intake) -> Iterator[NewPrompt | BadLine]:
+    """Every line of the file, as a prompt or as what is wrong with it."""
+    decode = _from_row if intake.template or intake.id_column else _from_line
+    for item in read_lines(source, intake.max_line_bytes):
+        if isinstance(item, BadLine):
+            yield item
+            continue
+        number, raw = item
+        if not raw or raw.isspace():
+            continue
+        try:
+            yield decode(number, raw, intake)
+        except msgspec.ValidationError as error:
+            yield BadLine(number, decoding_fault(error))
+        except UnicodeDecodeError:
+            yield _encoding_fault(number, raw)
+        except (msgspec.DecodeError, RecursionError) as error:
+            yield BadLine(number, _syntax_fault(raw, error))
+
+
+def _from_line(number: int, raw: bytes, intake: Intake) -> NewPrompt | BadLine:
+    line = _LINE.decode(raw)
+    # JSON is checked for what databases cannot store by its bytes, which is quick and nearly
+    # always says no; only then by its values (an escaped backslash before u0000 is harmless).
+    if _NUL_ESCAPE in raw and (reason := unstorable(msgspec.structs.asdict(line))):
+        return BadLine(number, reason)
+    return from_decoded(number, line, raw, intake)
+
+
+def from_decoded(
+    number: int, line: Line, raw: bytes, intake: Intake, unit: str = "line"
+) -> NewPrompt | BadLine:
+    """A line whose keys have been read, whichever of the three formats it is."""
+    if line.body is not None or line.url is not None:
+        return openai_batch.prompt(number, line, raw, intake, unit)
+    if line.params is not None:
+        return anthropic_batch.prompt(number, line, raw, intake, unit)
+    return intake.finished(number, line, raw, unit=unit, check_text=False)
+
+
+def _from_row(number: int, raw: bytes, intake: Intake) -> NewPrompt | BadLine:
+    return from_row(number, _ANY.decode(raw), raw, intake)
+
+
+def _encoding_fault(number: int, raw: bytes) -> BadLine:
+    """Count from the start of the line; msgspec counts from the start of a string."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        return not_utf8(number, error)
+    return BadLine(number, "is not UTF-8")
+
+
+def _syntax_fault(raw: bytes, error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if b"\\ud" in raw.lower():
+        try:
+            return unstorable(json.loads(raw)) or f"is not valid JSON: {error}"
+        except (ValueError, RecursionError):
+            pass
+    if not raw.lstrip().startswith(b"{"):
+        return 'is not a JSON object: each line must be one, such as {"prompt": "..."}'
+    words = str(error)
+    if "truncated" in words:
+        return "is not valid JSON: it ends too early"
+    return f"is not valid JSON: {words.removeprefix('JSON is malformed: ')}"

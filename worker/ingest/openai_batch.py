@@ -1,0 +1,119 @@
+"""OpenAI Batch requests, and vLLM's, which have the same shape.
+
+`{"custom_id": ..., "method": "POST", "url": "/v1/chat/completions", "body": {...}}`
+
+The body is passed through: its prompt or messages become the prompt's, its
+model the prompt's model, and everything else its options.  The `url` is kept in
+the metadata, so that an export can answer in the shape that was asked for.
+`stream` is dropped, since Spool always streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from worker.ingest.intake import BadLine, Intake, Line, shortened
+from worker.records import BATCH_URL, NewPrompt
+
+DIALECT_OF_URL: Mapping[str, str] = MappingProxyType(
+    {
+        "/v1/chat/completions": "openai-chat",
+        "/v1/completions": "openai-completions",
+        "/v1/responses": "openai-responses",
+    }
+)
+_DROPPED = ("stream", "stream_options")
+_COUNTS = ("n", "best_of")
+
+
+def prompt(number: int, line: Line, raw: bytes, intake: Intake, unit: str) -> NewPrompt | BadLine:
+    """The prompt of one batch request."""
+    reason = _envelope_fault(line) or _dialect_fault(line, intake)
+    if reason:
+        return BadLine(number, reason, unit)
+    body = {key: value for key, value in (line.body or {}).items() if key not in _DROPPED}
+    model = body.pop("model", None)
+    asked: dict[str, Any] = {}
+    reason = _counts_fault(body) or _take_input(line.url or "", body, asked)
+    if not reason and not (model is None or (isinstance(model, str) and model)):
+        reason = "has a model that is not a name"
+    if reason:
+        return BadLine(number, reason, unit)
+    made = Line(
+        **asked,
+        custom_id=line.custom_id,
+        model=model,
+        options=body or None,
+        metadata={BATCH_URL: line.url},
+    )
+    return intake.finished(number, made, raw, unit=unit, check_text=False)
+
+
+def _envelope_fault(line: Line) -> str:
+    if line.body is None:
+        return 'has a "url" but no "body"'
+    if line.prompt is not None or line.messages is not None or line.params is not None:
+        return "mixes a batch request with other keys: keep either the body or the prompt"
+    if line.url not in DIALECT_OF_URL:
+        known = ", ".join(DIALECT_OF_URL)
+        asked = "names no url" if line.url is None else f"asks for {shortened(line.url)}"
+        return f"{asked}: Spool answers {known}"
+    if line.method not in (None, "POST"):
+        return f"has the method {shortened(line.method)}: it must be POST"
+    return ""
+
+
+def _dialect_fault(line: Line, intake: Intake) -> str:
+    wanted = DIALECT_OF_URL[line.url or ""]
+    endpoint = intake.target()
+    if endpoint not in intake.endpoints:
+        return f"names no endpoint, and there is none called {endpoint}: use --endpoint NAME"
+    if intake.dialect(endpoint) == wanted:
+        return ""
+    return wrong_dialect(str(line.url), wanted, endpoint, intake)
+
+
+def wrong_dialect(asks_for: str, wanted: str, endpoint: str, intake: Intake) -> str:
+    """The endpoint speaks another dialect; names those that would do."""
+    able = intake.speakers(wanted)
+    cure = (
+        f"use --endpoint {' or --endpoint '.join(able)}"
+        if able
+        else f'configure an endpoint with dialect = "{wanted}" and name it with --endpoint'
+    )
+    return (
+        f"asks for {asks_for}, but endpoint {endpoint!r} speaks {intake.dialect(endpoint)}: {cure}"
+    )
+
+
+def _counts_fault(body: Mapping[str, Any]) -> str:
+    for name in _COUNTS:
+        if body.get(name) not in (None, 1):
+            asked = f"asks for {name} = {body[name]!r} answers"
+            return f"{asked}: Spool stores one a prompt; repeat the line"
+    return ""
+
+
+def _take_input(url: str, body: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Move what is asked from the body to where Spool keeps it; says what is wrong with it."""
+    if url == "/v1/chat/completions":
+        return _take_messages("messages", body.pop("messages", None), asked)
+    name = "prompt" if url == "/v1/completions" else "input"
+    given = body.pop(name, None)
+    if name == "prompt" and isinstance(given, list) and len(given) == 1:
+        given = given[0]
+    if isinstance(given, str):
+        asked["prompt"] = given
+        return ""
+    if name == "prompt":
+        return 'needs one text as "prompt" in its body'
+    return _take_messages("input", given, asked)
+
+
+def _take_messages(name: str, given: Any, asked: dict[str, Any]) -> str:
+    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+        return f'needs a list of messages as "{name}" in its body'
+    asked["messages"] = given
+    return ""
