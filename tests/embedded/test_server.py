@@ -213,7 +213,7 @@ def test_a_missing_extra_names_the_cure(monkeypatch):
         (-11, "", [], "ended with status -11: it said nothing"),
     ],
 )
-def test_each_way_to_end_has_its_sentence(status, said, log, expected, tmp_path):
+def test_each_way_to_end_has_its_sentence(status, said, log, expected):
     """Killed for want of memory, an old processor, a broken install: each is told apart."""
     assert expected in module._why(Plan(module.Path("m.gguf")), status, said, log)
 

@@ -81,15 +81,20 @@ class EmbeddedServer:
         """Start the child, wait until it answers, and return its address, `http://host:port`.
 
         Raises:
-            SettingsError: the server cannot run; the message says why and what to do.
+            SettingsError: the server cannot run; the message says why and what to do, and
+                nothing is left behind.
         """
-        return await self.ensure()
+        try:
+            return await self.ensure()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def ensure(self) -> str:
         """The address of the living server; one that died is started again, at the same port.
 
         Raises:
-            SettingsError: as `start`.
+            SettingsError: as `start`, but the port stays reserved for the next try.
         """
         async with self._turn:
             if not self.alive:
