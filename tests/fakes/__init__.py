@@ -1,0 +1,1 @@
+"""Servers and clocks that do what a test tells them."""

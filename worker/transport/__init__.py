@@ -1,0 +1,26 @@
+"""The HTTP/1.1 fast path under httpx.
+
+h11, the parser of httpx's own transport, spends some 22 microseconds on every
+HTTP chunk, and a model server sends one chunk per token.  ``FastTransport``
+keeps the httpx API and replaces what is below it: asyncio protocols, the C
+parser of httptools, one block of bytes per read of the socket.
+
+    pool.py        FastTransport: an idle or a new connection for each request
+    exchange.py    one request and its answer over a connection; the response body
+    connection.py  one socket: read, pause, write, TLS
+    coalesce.py    one timer that wakes the sockets which wait for more tokens
+    dial.py        a name and a port in, a connected socket out
+    tls.py         TLS over bytes
+    parse.py       one response: bytes in, head and blocks out
+    serialize.py   one request: httpx.Request in, bytes out
+
+It speaks HTTP/1.1 to origins.  Proxies and HTTP/2 are left to httpx's own
+transport; ``stream.py`` chooses.
+"""
+
+from __future__ import annotations
+
+from worker.transport.exchange import Exchange
+from worker.transport.pool import FastTransport
+
+__all__ = ["Exchange", "FastTransport"]

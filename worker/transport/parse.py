@@ -1,0 +1,182 @@
+"""One response: bytes in, head and blocks of body out; no socket, no clock.
+
+The work is done by llhttp (httptools).  Its body callback is ``list.append``
+itself, so a chunk costs no Python frame; ``take`` joins what one read brought.
+llhttp does not tell three things that matter here, so this class does: whether
+an end of file is an end of body, whether the connection may be used again, and
+that a server which sends framing without end (headers, trailers, chunk
+extensions) must be stopped.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import httptools
+import httpx
+
+HEAD_LIMIT_BYTES = 64 * 1024  # h11 allows 100 KiB, nginx 32 KiB
+_BODYLESS = frozenset({204, 304})
+_SWITCHING_PROTOCOLS = 101
+_INFORMATIONAL_BELOW = 200
+
+
+class Framing(Enum):
+    """How the end of a body is known."""
+
+    NONE = "no body"
+    CHUNKED = "chunked"
+    LENGTH = "content-length"
+    CLOSE = "end of file"
+
+
+class ResponseParser:
+    """Reads one response to a request with the given method.
+
+    Attributes:
+        head_complete: status and headers are there.
+        complete: the last byte of the body is there.
+        keep_alive: the connection may carry another request afterwards.
+        received: bytes fed so far, also of a head that is not complete yet.
+    """
+
+    def __init__(self, method: str) -> None:
+        self.status = 0
+        self.reason = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.http_version = b"HTTP/1.1"
+        self.framing = Framing.NONE
+        self.head_complete = False
+        self.complete = False
+        self.keep_alive = False
+        self.received = 0
+        self._method = method
+        self._length = 0  # announced
+        self._delivered = 0
+        self._barren = 0  # bytes since the last byte of body
+        self._fault: str | None = None
+        self._body: list[bytes] = []
+        self.on_body = self._body.append
+        self._parser = httptools.HttpResponseParser(self)
+        # What h11 takes, and some servers in the wild send.
+        self._parser.set_dangerous_leniencies(
+            lenient_chunked_length=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+        )
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take one read; raises httpx.RemoteProtocolError."""
+        self.received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self.complete:
+                reason = self._fault or str(error) or type(error).__name__
+                raise httpx.RemoteProtocolError(reason) from error
+            self.keep_alive = False  # something follows the response: not ours to understand
+        if self._body:
+            self._barren = 0
+        elif not self.complete:
+            self._barren += len(data)
+            if self._barren > HEAD_LIMIT_BYTES:
+                self._fault = f"more than {HEAD_LIMIT_BYTES} bytes of framing without a body byte"
+        if self._fault:
+            raise httpx.RemoteProtocolError(self._fault)
+
+    def take(self) -> bytes:
+        """The body bytes that came since the last call, as one block."""
+        body = self._body
+        if not body:
+            return b""
+        block = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
+        self._delivered += len(block)
+        if self.framing is Framing.NONE:
+            self.keep_alive = False  # a body that must not be there
+            return b""
+        return block
+
+    def end_of_file(self) -> None:
+        """The server closes its side; raises httpx.RemoteProtocolError unless that is the end."""
+        if self.complete:
+            return
+        if not self.head_complete:
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        if self.framing is Framing.CLOSE:
+            self.complete = True
+            return
+        got = "incomplete chunked read"
+        if self.framing is Framing.LENGTH:
+            got = f"received {self._delivered} bytes, expected {self._length}"
+        raise httpx.RemoteProtocolError(
+            f"peer closed connection without sending complete message body ({got})"
+        )
+
+    def release(self) -> None:
+        """Let go of the C parser, which holds methods of this object in a cycle."""
+        del self._parser
+
+    # llhttp calls these.
+
+    def on_message_begin(self) -> None:
+        """A head begins: the first, the one after a 1xx, or one that nobody asked for."""
+        if self.complete:
+            self.keep_alive = False
+        elif not self.head_complete:
+            self.headers.clear()
+            self.reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        """A piece of the reason phrase."""
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer, which nobody here wants."""
+        if not self.head_complete:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is there, though it may be that of a 1xx response."""
+        status = self._parser.get_status_code()
+        if status < _INFORMATIONAL_BELOW:
+            if status == _SWITCHING_PROTOCOLS:
+                self._fault = "the server switches protocols without having been asked"
+            return
+        if self.head_complete:
+            return
+        self.status = status
+        self.http_version = b"HTTP/" + self._parser.get_http_version().encode()
+        self.head_complete = True
+        self._decide(self._fields())
+        if sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_LIMIT_BYTES:
+            self._fault = f"more than {HEAD_LIMIT_BYTES} bytes of headers"
+
+    def on_message_complete(self) -> None:
+        """The last byte of a message, perhaps only of a 1xx response."""
+        self.complete = self.head_complete
+
+    def _fields(self) -> dict[bytes, bytes]:
+        """The headers that frame the message, in lower case."""
+        fields: dict[bytes, bytes] = {}
+        for name, value in self.headers:
+            name, value = name.lower(), value.strip().lower()  # noqa: PLW2901 - as they are meant
+            fields[name] = fields[name] + b"," + value if name in fields else value
+        return fields
+
+    def _decide(self, fields: dict[bytes, bytes]) -> None:
+        """How the body ends and whether the connection lives on (RFC 9112, section 6.3)."""
+        connection = {token.strip() for token in fields.get(b"connection", b"").split(b",")}
+        self.keep_alive = self.http_version == b"HTTP/1.1" and b"close" not in connection
+        if self._method == "HEAD" or self.status in _BODYLESS:
+            self.complete = True
+        elif (coding := fields.get(b"transfer-encoding")) is not None:
+            self.framing = Framing.CHUNKED
+            if coding != b"chunked":
+                self._fault = "only Transfer-Encoding: chunked is supported"
+        elif (length := fields.get(b"content-length")) is not None:
+            self.framing = Framing.LENGTH
+            self._length = int(length)  # llhttp has refused anything but digits
+        else:
+            self.framing = Framing.CLOSE
+            self.keep_alive = False

@@ -1,0 +1,58 @@
+"""TLS over bytes: what came from the network in, plain bytes out, and the way back.
+
+asyncio has TLS of its own, but it keeps 256 KiB of buffer for each connection and
+goes on reading the socket while its user has paused it, which would undo the
+coalescing of reads for every hosted endpoint.  Here the connection owns the
+socket and this class only translates.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+_READ_BYTES = 64 * 1024
+
+
+class Tls:
+    """The client side of one TLS connection; raises ssl.SSLError and its kin."""
+
+    def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=server_hostname
+        )
+        self.closed = False  # the peer said that it sends no more
+
+    def receive(self, data: bytes | memoryview) -> None:
+        """Take what the network brought."""
+        self._incoming.write(data)
+
+    def shake(self) -> bool:
+        """Go on with the handshake; True when it is over."""
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def plain(self) -> Iterator[bytes]:
+        """The plain bytes of everything received, record by record."""
+        while not self.closed:
+            try:
+                data = self._object.read(_READ_BYTES)
+            except ssl.SSLWantReadError:
+                return
+            if data:
+                yield data
+            else:
+                self.closed = True
+
+    def encrypt(self, data: bytes | memoryview) -> None:
+        """Take plain bytes on their way to the peer."""
+        self._object.write(data)
+
+    def outgoing(self) -> bytes:
+        """What must be sent now: handshake, key updates, encrypted data; often nothing."""
+        return self._outgoing.read() if self._outgoing.pending else b""
