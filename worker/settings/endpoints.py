@@ -113,9 +113,13 @@ class EndpointTable(BaseModel):
     )
     embedded: bool = Field(
         default=False,
-        description="true: Spool starts the bundled llama.cpp server itself; leave base_url and"
-        " model out.",
+        description="true: Spool starts the bundled llama.cpp server itself.  Leave base_url and"
+        " dialect out; model is the path of a GGUF file, or left out for the bundled one.",
     )
+
+    @property
+    def _ollama(self) -> bool:
+        return self.dialect.startswith("ollama")
 
     def resolved(self, name: str, *, api_key: str | None) -> Endpoint:
         """The endpoint as the rest of the program takes it, with every default filled in."""
@@ -141,15 +145,7 @@ class EndpointTable(BaseModel):
         """Everything about this table that its types alone cannot say."""
         if not _NAME.fullmatch(name):
             yield "", "is not a usable name: letters, digits, dot, dash and underscore only"
-        if self.embedded and self.base_url is not None:
-            yield "base_url", "has no meaning with embedded = true: remove one of the two"
-        elif not (self.embedded or self.dialect.startswith("ollama")):
-            if self.base_url is None:
-                yield "base_url", f"is missing: say where the {self.dialect} server is"
-            if self.model is None:
-                yield "model", "is missing: say which model to ask for"
-        if self.base_url is not None:
-            yield from _url_problems(self.base_url)
+        yield from self._place_problems()
         if self.api_key_env is not None and self.api_key_file is not None:
             yield "api_key_file", "and api_key_env are both set: remove one of the two"
         if self.api_key_env is not None and not _is_variable(self.api_key_env):
@@ -163,6 +159,20 @@ class EndpointTable(BaseModel):
         yield from _header_problems(self.headers)
         if "stream" in self.options:
             yield "options", "may not hold `stream`: Spool always streams; remove it"
+
+    def _place_problems(self) -> Iterator[Problem]:
+        """Dialect, base URL and model, which belong together."""
+        if self.embedded and "dialect" in self.model_fields_set and self._ollama:
+            yield "dialect", "is not spoken by the embedded server: use openai-chat or leave it out"
+        if self.embedded and self.base_url is not None:
+            yield "base_url", "has no meaning with embedded = true: remove one of the two"
+        elif not (self.embedded or self._ollama):
+            if self.base_url is None:
+                yield "base_url", f"is missing: say where the {self.dialect} server is"
+            if self.model is None:
+                yield "model", "is missing: say which model to ask for"
+        if self.base_url is not None:
+            yield from _url_problems(self.base_url)
 
     def key(self, environ: Mapping[str, str]) -> str | None:
         """The API key, read now; raises SettingsError naming the variable or file that lacks it."""

@@ -1,0 +1,126 @@
+"""Which prompts a command means: ids, batch, status, error code; the same words everywhere."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from worker.errors import ErrorCode, NotFound
+from worker.states import PromptState
+
+if TYPE_CHECKING:
+    from worker.store import Selection, Store
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the options said."""
+
+    ids: tuple[int, ...] = ()
+    batch: str | None = None
+    states: tuple[PromptState, ...] = ()
+    error_code: str | None = None
+    everything: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.ids or self.batch or self.states or self.error_code or self.everything)
+
+    def selection(
+        self,
+        *,
+        otherwise: Sequence[PromptState] = (),
+        finished_before: datetime | None = None,
+    ) -> Selection:
+        """As the store takes it; `otherwise` are the states that are meant if none is named."""
+        from worker.store import Selection
+
+        return Selection(
+            ids=self.ids,
+            batch=self.batch,
+            states=self.states or tuple(otherwise),
+            error_code=self.error_code,
+            finished_before=finished_before,
+        )
+
+    def check(self, store: Store) -> None:
+        """Raise NotFound for an id or a batch that does not exist, before anything is changed."""
+        from worker.store import Selection
+
+        if self.ids and store.count(Selection(ids=self.ids)) < len(set(self.ids)):
+            unknown = next(each for each in self.ids if store.prompt(each) is None)
+            raise NotFound(f"there is no prompt {unknown}: `spool export` lists ids")
+        if self.batch is not None and not store.count(Selection(batch=self.batch)):
+            names = {each.batch for each in store.status().tallies if each.batch}
+            raise NotFound(f"there is no batch {self.batch!r}{_advice(self.batch, sorted(names))}")
+
+
+def choosing(*, everything: bool) -> Callable[[Function], Function]:
+    """Add the options of a selection; the command gets them as `chosen`.
+
+    With `everything` there is `--all`, and naming nothing is wrong usage: for what changes rows.
+    """
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def command(
+            *args: Any,
+            ids: tuple[int, ...],
+            batch: str | None,
+            status: tuple[str, ...],
+            error_code: str | None,
+            everything: bool = False,
+            **kwargs: Any,
+        ) -> Any:
+            states = tuple(PromptState(each) for each in status)
+            chosen = Chosen(ids, batch, states, error_code, everything)
+            if everything and (ids or batch or states or error_code):
+                raise click.UsageError("--all leaves no choice: remove it or the others")
+            return function(*args, chosen=chosen, **kwargs)
+
+        options = [
+            click.argument("ids", metavar="[ID]...", nargs=-1, type=int),
+            click.option("--batch", metavar="NAME", help="Prompts of this batch."),
+            click.option(
+                "--status",
+                multiple=True,
+                type=click.Choice([str(state) for state in PromptState]),
+                help="Prompts in this state; may be repeated.",
+            ),
+            click.option(
+                "--error-code",
+                metavar="CODE",
+                type=click.Choice([str(code) for code in ErrorCode]),
+                help="Prompts that failed with this code, such as rate_limited.",
+            ),
+        ]
+        if everything:
+            options.append(
+                click.option("--all", "everything", is_flag=True, help="Every prompt there is.")
+            )
+        decorated: Any = command
+        for option in reversed(options):
+            decorated = option(decorated)
+        result: Function = decorated
+        return result
+
+    return decorate
+
+
+def required(chosen: Chosen) -> None:
+    """Wrong usage if nothing was chosen."""
+    if not chosen:
+        raise click.UsageError("say which prompts: ids, --batch, --status, --error-code, or --all")
+
+
+def _advice(name: str, known: Sequence[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ": `spool status` lists them"

@@ -1,0 +1,32 @@
+"""`spool migrate`."""
+
+from __future__ import annotations
+
+import click
+
+from worker.cli.output import data, json_line, json_option
+from worker.cli.session import Session, session
+
+
+@click.command(short_help="Create the tables, or bring them up to date.")
+@json_option
+@session
+def command(session: Session, *, as_json: bool) -> None:
+    """Create the tables, or bring them up to date.
+
+    Safe to repeat, and while older workers run. `spool add` and `spool run` do it themselves when
+    they meet an SQLite file that does not exist yet.
+    """
+    from worker.store.schema import upgrade
+
+    settings = session.settings()
+    revisions = upgrade(settings.database_url)
+    where = settings.safe_database_url
+    if as_json:
+        json_line({"database": where, "before": revisions.before, "after": revisions.after})
+    elif revisions.before == revisions.after:
+        data(f"{where} is up to date (revision {revisions.after})")
+    elif revisions.before is None:
+        data(f"{where} has its tables now (revision {revisions.after})")
+    else:
+        data(f"{where} went from revision {revisions.before} to {revisions.after}")

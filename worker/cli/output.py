@@ -1,0 +1,75 @@
+"""Standard output is data, standard error is talk."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# What moves a cursor, rings a bell or renames a window; newline and tab may stay.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def json_option(function: Function) -> Function:
+    """Add `--json`."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="For programs: JSON, one object a line."
+    )(function)
+
+
+def data(text: str, *, newline: bool = True) -> None:
+    """Write a result."""
+    click.echo(text, nl=newline)
+
+
+def talk(text: str) -> None:
+    """Say something to the person, not to the pipe."""
+    click.echo(f"spool: {text}", err=True)
+
+
+def json_line(value: Any) -> None:
+    """Write one object on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False, default=_jsonable))
+
+
+def for_terminal(text: str) -> str:
+    """Model output as it may be shown: on a terminal, without what would control it."""
+    return _CONTROLS.sub("", text) if sys.stdout.isatty() else text
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 prompt`, `2 prompts`, `12,345 prompts`; nouns in -ch take -es."""
+    plural = noun + ("es" if noun.endswith("ch") else "s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def moment(value: datetime | None) -> str | None:
+    """A time as JSON has it: UTC, with a Z."""
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def span(seconds: float) -> str:
+    """A duration for people: `42 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    minutes, rest = divmod(int(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min {rest} s"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes} min"
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return moment(value)
+    return str(value)

@@ -1,0 +1,123 @@
+"""What the commands of one invocation share: options, settings, the store, the log.
+
+Everything is made when it is first asked for, because the libraries behind it
+are slow to import and most commands need only some of them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.errors import StoreBroken
+
+if TYPE_CHECKING:
+    from worker.log import Logger
+    from worker.settings import Loaded, Settings
+    from worker.store import Store
+
+_SQLITE = "sqlite:///"
+
+
+class Session:
+    """One invocation of `spool`.
+
+    Attributes:
+        config: the settings file named on the command line.
+        database_url: the same for the database.
+        verbose: whether to say more.
+    """
+
+    def __init__(self) -> None:
+        self.config: str | None = None
+        self.database_url: str | None = None
+        self.verbose = False
+        self._loaded: Loaded | None = None
+        self._store: Store | None = None
+
+    def loaded(self, *, keys: bool = False, **overrides: Any) -> Loaded:
+        """The settings with their story; see `worker.settings.load_all`.
+
+        `keys` makes a missing API key an error: for commands that will use one.
+        """
+        if self._loaded is None:
+            from worker.settings import CONFIG_VARIABLE, load_all
+
+            named = self.config or os.environ.get(CONFIG_VARIABLE)
+            flags = {"database_url": self.database_url, **overrides}
+            config = Path(named) if named else None
+            self._loaded = load_all(config, overrides=flags, keys_required=keys)
+        return self._loaded
+
+    def settings(self, *, keys: bool = False, **overrides: Any) -> Settings:
+        """The settings in force; raises SettingsError with every fault."""
+        return self.loaded(keys=keys, **overrides).settings
+
+    def store(self, *, create: bool = False) -> Store:
+        """The open store, its schema checked; it closes when the command ends.
+
+        `create` makes the tables of an SQLite database that does not exist yet.
+        """
+        if self._store is None:
+            from worker.store import Store
+
+            settings = self.settings()
+            store = Store.open(
+                settings.database_url,
+                busy_timeout_seconds=settings.busy_timeout_seconds,
+                synchronous=settings.sqlite_synchronous,
+            )
+            click.get_current_context().call_on_close(store.close)
+            if create and self.is_new_sqlite():
+                self._migrate(settings.database_url)
+            self._check(store)
+            self._store = store
+        return self._store
+
+    def is_new_sqlite(self) -> bool:
+        """Whether the database is an SQLite file that does not exist, or is empty."""
+        url = self.settings().database_url
+        if not url.startswith(_SQLITE):
+            return False
+        path = Path(url.removeprefix(_SQLITE))
+        return not path.exists() or path.stat().st_size == 0
+
+    def log(self) -> Logger:
+        """The log of this process, which knows the secrets that it must not repeat."""
+        from worker import log
+
+        settings = self.settings()
+        secrets = [each.api_key for each in settings.endpoints.values() if each.api_key]
+        for endpoint in settings.endpoints.values():
+            secrets += endpoint.headers.values()
+        return log.make(
+            log_format=settings.log_format,
+            level="debug" if self.verbose else settings.log_level,
+            secrets=[*secrets, *_password(settings.database_url)],
+        )
+
+    def _migrate(self, url: str) -> None:
+        from worker.store.schema import upgrade
+
+        upgrade(url)
+        click.echo(f"spool: created {url.removeprefix(_SQLITE)}", err=True)
+
+    def _check(self, store: Store) -> None:
+        if self.is_new_sqlite():
+            path = self.settings().database_url.removeprefix(_SQLITE)
+            raise StoreBroken(
+                f"there is no database at {path} yet: `spool add` or `spool migrate` makes it"
+            )
+        store.check_schema()
+
+
+def _password(url: str) -> list[str]:
+    credentials, at, _ = url.partition("://")[2].rpartition("@")
+    _, colon, password = credentials.partition(":")
+    return [password] if at and colon else []
+
+
+session = click.make_pass_decorator(Session)
