@@ -57,13 +57,19 @@ class Decoder(Protocol):
     """
 
     @property
-    def frames(self) -> int: ...
+    def frames(self) -> int:
+        """Frames that carried progress so far."""
+        ...
 
     @property
-    def usage(self) -> Usage: ...
+    def usage(self) -> Usage:
+        """The last counts seen."""
+        ...
 
     @property
-    def finish_reason(self) -> str | None: ...
+    def finish_reason(self) -> str | None:
+        """The last raw finish reason seen."""
+        ...
 
     def feed(self, data: bytes) -> Sequence[Event]:
         """Take one network read; `b""` is legal and quiet.  After a terminal event: nothing."""
@@ -71,7 +77,8 @@ class Decoder(Protocol):
 
     def close(self) -> Sequence[Event]:
         """The body ended.  Returns what the tail still held and, last, Done or Fault
-        (``Truncated`` when no done frame came), unless a terminal event was already given."""
+        (``Truncated`` when no done frame came), unless a terminal event was already given.
+        """
         ...
 
 
@@ -79,11 +86,14 @@ class Dialect(Protocol):
     """A wire format: how to ask, and how to read the answer."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As settings name it."""
+        ...
 
     def request(self, endpoint: Endpoint, run: Run) -> Request:
         """The request for a run, without credentials; raises Refused if the prompt cannot be
-        expressed in this dialect."""
+        expressed in this dialect.
+        """
         ...
 
     def simpler(self, request: Request, error: SpoolError) -> Request | None:
@@ -94,6 +104,8 @@ class Dialect(Protocol):
         """The headers that carry the key in this dialect."""
         ...
 
-    def decoder(self, endpoint: Endpoint, *, max_frame_bytes: int, content_type: str | None = None) -> Decoder:
+    def decoder(
+        self, endpoint: Endpoint, *, max_frame_bytes: int, content_type: str | None = None
+    ) -> Decoder:
         """A fresh decoder for one 200 response."""
         ...

@@ -1,0 +1,23 @@
+"""Wire formats: bytes in, events out; and how to ask for them.
+
+No sockets, no clock.  ``DIALECTS`` maps the seven names to their dialects,
+``failure`` turns a response that is no success into an error of ours.  To add a
+dialect: one file with its body and its ``Answer``, one line here, and
+transcripts under tests/wire/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from worker.wire import ollama, openai
+from worker.wire.events import Dialect
+from worker.wire.failure import failure
+from worker.wire.finish import FinishGroup, finish_group
+from worker.wire.tools import assemble_tool_calls
+
+__all__ = ["DIALECTS", "FinishGroup", "assemble_tool_calls", "failure", "finish_group"]
+
+DIALECTS: Mapping[str, Dialect] = {
+    dialect.name: dialect for dialect in (*ollama.DIALECTS, *openai.DIALECTS)
+}

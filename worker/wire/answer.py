@@ -1,0 +1,190 @@
+"""What has been understood of one response so far; the part that knows a dialect.
+
+The decoder hands frames in the declared shape to an ``Answer``, one by one or
+many at once.  A dialect subclasses it and says in ``take`` what one frame
+means.  Frames from the fast and from the careful lane go through the same
+``take``, so they cannot mean different things.
+
+Terminal are ``finish`` and ``fail``; the first of them wins and everything
+after it is ignored (field policy P2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic
+
+from worker.errors import ErrorCode, Malformed, ServerFailed, SpoolError, Truncated, Verdict
+from worker.records import Json, Kind, Usage
+from worker.wire.events import Done, Event, Fault
+from worker.wire.failure import stream_failure
+from worker.wire.finish import FinishGroup, finish_group
+from worker.wire.output import Output
+from worker.wire.shape import F, Shape
+from worker.wire.skim import Keep
+from worker.wire.text import clip
+
+_LONGEST_REASON = 200
+_MOST_TOKENS = 2**31 - 1
+
+
+class Reported(Exception):  # a signal between take and its caller, not an error of the tree
+    """The frame is an error report; the caller has the raw frame and reads it."""
+
+    def __init__(self, frame: object) -> None:
+        super().__init__()
+        self.frame = frame
+
+
+class Answer(Generic[F]):
+    """State and meaning of one response; subclasses know one dialect.
+
+    Attributes:
+        shape: of the dialect's frames.
+        done_frame: what ends a completion, in words for messages.
+        frames: frames that carried progress.
+        finish_reason: the last raw reason seen, storable.
+    """
+
+    shape: ClassVar[Shape[Any]]
+    done_frame: ClassVar[str]
+
+    def __init__(self, *, accept_finish_without_done: bool = False) -> None:
+        self.frames = 0
+        self.finish_reason: str | None = None
+        self.output = Output()
+        self._accepts_finish = accept_finish_without_done
+        self._prompt_tokens: int | None = None
+        self._completion_tokens: int | None = None
+        self._terminal: Done | Fault | None = None
+        self._told = False
+
+    # --- what a dialect says
+
+    def take(self, frame: F, event: str) -> None:
+        """Understand one frame.
+
+        Args:
+            frame: in the declared shape.
+            event: name of the server-sent event, "" if it had none.
+
+        Raises:
+            Reported: the frame is an error report.
+            Malformed: it holds output of a type that the protocol does not know.
+        """
+        raise NotImplementedError
+
+    def take_all(self, frames: Sequence[F]) -> bool:
+        """Understand many frames without event names; False to be given them one by one instead.
+
+        Nothing may have been understood when it returns False.
+        """
+        for frame in frames:
+            self.take(frame, "")
+            if self._terminal:
+                break
+        return True
+
+    def sentinel(self) -> None:
+        """`[DONE]` arrived; most dialects do not know it and go on."""
+
+    def take_whole(self, said: Mapping[str, Json]) -> bool:
+        """Understand a whole answer in one object that is not a stream; False if it is none."""
+        del said
+        return False
+
+    @property
+    def keep(self) -> Mapping[str, Keep]:
+        """What to keep of a frame that is too long to be held, as things stand."""
+        return self.shape.keep
+
+    # --- what the dialects use
+
+    def count(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """Note token counts; the last one that is there and makes sense counts (policy P8)."""
+        if prompt_tokens is not None and 0 <= prompt_tokens <= _MOST_TOKENS:
+            self._prompt_tokens = prompt_tokens
+        if completion_tokens is not None and 0 <= completion_tokens <= _MOST_TOKENS:
+            self._completion_tokens = completion_tokens
+
+    def note_finish(self, reason: str | None) -> None:
+        """Note a finish reason; None and "" (old Ollama, on every chunk) say nothing."""
+        if reason:
+            self.finish_reason = clip(reason, _LONGEST_REASON)
+
+    def add_text(self, value: Json, kind: Kind = Kind.TEXT) -> None:
+        """Append a value that has to be text or null.
+
+        Raises:
+            Malformed: it is neither, so output would be lost.
+        """
+        if type(value) is str:
+            self.output.add(kind, value)
+        elif value is not None:
+            raise Malformed(f"text was expected, but the server sent {clip(repr(value), 100)}")
+
+    def finish(self) -> None:
+        """The done frame arrived; with a reason such as `abort` it is no completion (P10)."""
+        if self._terminal:
+            return
+        if finish_group(self.finish_reason) is FinishGroup.BROKEN:
+            self.fail(
+                ServerFailed(
+                    f"the server gave up: finish reason {self.finish_reason}",
+                    code=ErrorCode.GENERATION_ABORTED,
+                )
+            )
+        else:
+            self._terminal = Done(self.finish_reason, self.usage)
+
+    def fail(self, error: SpoolError) -> None:
+        """The stream is over with an error."""
+        self._terminal = self._terminal or Fault(error)
+
+    # --- what the decoder uses
+
+    def is_over(self) -> bool:
+        """Whether a terminal frame was understood."""
+        return self._terminal is not None
+
+    @property
+    def usage(self) -> Usage:
+        """The last counts seen."""
+        return Usage(self._prompt_tokens, self._completion_tokens)
+
+    def fail_with_report(self, said: Json) -> None:
+        """The server reported an error inside the stream."""
+        self.fail(stream_failure(said, had_output=self.output.has_any()))
+
+    def end_of_body(self) -> None:
+        """The body ended without a terminal frame (field policy P3)."""
+        if self._accepts_finish and self.finish_reason:
+            self.finish()
+        what = f"{self.frames} frames came" if self.frames else "no frame came"
+        self.fail(Truncated(f"the response ended without {self.done_frame}; {what}"))
+
+    def end_of_whole(self, said: Mapping[str, Json]) -> None:
+        """The body was one object, not a stream."""
+        if not self.take_whole(said):
+            self.fail(Malformed(f"not a stream but one JSON object: {clip(str(said), 200)}"))
+        elif self._accepts_finish and self.finish_reason:
+            self.finish()
+        else:
+            self.fail(
+                Malformed(
+                    "the server ignored `stream: true` and sent its answer in one piece; use an"
+                    " endpoint that streams, or set accept_finish_without_done = true to take it",
+                    verdict=Verdict.FAIL,
+                )
+            )
+
+    def events(self) -> list[Event]:
+        """What is new since the last call, the terminal event last and once."""
+        over = self._terminal is not None
+        if over and self._told:
+            return []
+        events: list[Event] = [*self.output.take(final=over)]
+        if self._terminal is not None:
+            events.append(self._terminal)
+            self._told = True
+        return events

@@ -1,0 +1,280 @@
+r"""The decoder that all dialects share: bytes in, events out.
+
+It joins three parts: an ``Opening`` that looks whether the body is a stream, a
+framing with its two lanes (framing.py), and an ``Answer`` that knows what the
+frames of one dialect mean.  The decoder itself only decides what goes where:
+
+    bytes -> Opening -> Intake -> block -> msgspec ---------> Answer.take_all
+                                       \-> Machine -> Frame -> parse -> Answer.take
+
+A block goes down the upper lane whole or not at all.  Held are at most the
+rest of a read, ``SKIM_FROM_BYTES`` of an unfinished frame, and what a dialect
+wants of a longer one, up to ``max_frame_bytes``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from worker.errors import Malformed, SpoolError
+from worker.records import Json, Usage
+from worker.wire.answer import Answer, Reported
+from worker.wire.events import Event
+from worker.wire.framing import (
+    PINGS,
+    SENTINEL,
+    SKIM_FROM_BYTES,
+    EventLines,
+    Frame,
+    FrameBody,
+    Intake,
+    JsonLines,
+    KeepNow,
+    Machine,
+    Nature,
+    Packed,
+    is_plain,
+    pack_events,
+    pack_lines,
+)
+from worker.wire.jsontext import parse
+from worker.wire.opening import Judge, Opening, Sort, judge_events, judge_lines
+from worker.wire.reports import page_words
+from worker.wire.text import clip
+
+_SPACE = b" \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """A way to put frames into a body."""
+
+    media_type: str
+    boundary: bytes
+    machine: Callable[[int, KeepNow], Machine]
+    pack: Callable[[bytes], Packed | None]
+    judge: Judge
+    has_events: bool
+
+
+NDJSON = Framing("application/x-ndjson", b"\n", JsonLines, pack_lines, judge_lines, False)
+EVENTS = Framing("text/event-stream", b"\n\n", EventLines, pack_events, judge_events, True)
+
+
+class StreamDecoder:
+    """Decodes one response; see ``worker.wire.events.Decoder`` for the contract."""
+
+    def __init__(
+        self,
+        framing: Framing,
+        answer: Answer[Any],
+        *,
+        max_frame_bytes: int,
+        content_type: str | None = None,
+    ) -> None:
+        self._framing = framing
+        self._answer = answer
+        self._limit = max_frame_bytes
+        self._content_type = content_type or ""
+        self._whole: FrameBody | None = None
+        self._start()
+
+    def _start(self) -> None:
+        self._opening: Opening | None = Opening(self._framing.judge)
+        self._machine = self._framing.machine(self._limit, lambda: self._answer.keep)
+        self._intake = Intake(
+            self._framing.boundary,
+            self._machine,
+            limit=self._limit,
+            lone_cr=self._framing.has_events,
+        )
+
+    @property
+    def frames(self) -> int:
+        """Protocol frames that carried progress so far."""
+        return self._answer.frames
+
+    @property
+    def usage(self) -> Usage:
+        """The last counts seen."""
+        return self._answer.usage
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The last raw finish reason seen, done or not."""
+        return self._answer.finish_reason
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held in memory between calls."""
+        opening = self._opening.held_bytes if self._opening else 0
+        whole = self._whole.held_bytes if self._whole else 0
+        return opening + whole + self._intake.held_bytes
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        """Take one network read; `b""` is legal and quiet."""
+        return self._guarded(lambda: self._feed(data))
+
+    def close(self) -> Sequence[Event]:
+        """The body ended."""
+        return self._guarded(self._end_whole if self._whole is not None else self._end_stream)
+
+    def _guarded(self, step: Callable[[], None]) -> Sequence[Event]:
+        if self._answer.is_over():
+            return ()
+        try:
+            step()
+        except SpoolError as error:
+            self._answer.fail(error)
+        except RecursionError:
+            self._answer.fail(Malformed("a frame that is nested too deeply"))
+        if self._answer.is_over():  # nothing will be read any more: let go of what is held
+            self._whole = None
+            self._start()
+        return self._answer.events()
+
+    def _feed(self, data: bytes) -> None:
+        if self._opening is not None:
+            sort, data = self._opening.feed(data)
+            if sort is not Sort.UNDECIDED:
+                self._opening = None
+            if sort is Sort.WHOLE:
+                self._whole = FrameBody(self._limit, None)
+        if self._whole is not None:
+            self._whole.add(data)
+        elif data:
+            self._read(data)
+
+    # --- a stream
+
+    def _read(self, data: bytes) -> None:
+        for block, may_be_plain in self._intake.blocks(data):
+            if not (may_be_plain and self._take_block(block)):
+                self._take_frames(self._machine.frames(block))
+            if self._answer.is_over():
+                return
+
+    def _take_block(self, block: bytes) -> bool:
+        """The fast lane; False if the block has to go down the careful one."""
+        packed = self._framing.pack(block)
+        if packed is None or self._has_long_line(packed.lines):
+            return False
+        try:
+            frames = self._answer.shape.decode_lines(packed.lines)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        if packed.lines and not is_plain(packed.lines, len(frames)):
+            return False
+        try:
+            if not self._answer.take_all(frames):
+                return False
+        except Reported as reported:
+            number = next(n for n, frame in enumerate(frames) if frame is reported.frame)
+            self._answer.fail_with_report(parse(packed.lines.split(b"\n")[number]))
+        if packed.sentinel and not self._answer.is_over():
+            self._answer.sentinel()
+        return True
+
+    def _has_long_line(self, lines: bytes) -> bool:
+        most = min(SKIM_FROM_BYTES, self._limit)
+        return len(lines) > most and max(map(len, lines.split(b"\n"))) > most
+
+    def _take_frames(self, frames: Iterator[Frame]) -> None:
+        for frame in frames:
+            self._take_frame(frame)
+            if self._answer.is_over():
+                return
+
+    def _take_frame(self, frame: Frame) -> None:
+        text = frame.data.strip(_SPACE)
+        is_error = frame.nature is Nature.ERROR_FIELD or frame.event == "error"
+        if not text or frame.event in PINGS:
+            return
+        if self._framing.has_events and text == SENTINEL and not is_error:
+            self._answer.sentinel()
+            return
+        try:
+            said = parse(text)
+        except ValueError as error:
+            self._take_garbage(frame, text, error, is_error=is_error)
+            return
+        if is_error:
+            self._answer.fail_with_report(said)
+        elif frame.nature is Nature.DATA:
+            self._take_said(said, frame.event)
+        elif isinstance(said, dict) and said.get("error"):
+            self._answer.fail_with_report(said)
+
+    def _take_said(self, said: Json, event: str) -> None:
+        if not isinstance(said, dict):
+            raise Malformed(f"a frame that is not a JSON object: {clip(str(said), 100)}")
+        try:
+            self._answer.take(self._answer.shape.read(said), event)
+        except Reported:
+            self._answer.fail_with_report(said)
+
+    def _take_garbage(
+        self, frame: Frame, text: bytes, error: ValueError, *, is_error: bool
+    ) -> None:
+        """A frame that is not JSON: what was said in it, if anything, is lost (policy P5)."""
+        words = text[:2000].decode("utf-8", "replace")
+        if is_error and not frame.tail:
+            self._answer.fail_with_report(words)
+        elif frame.nature is Nature.DATA:
+            hint = ""
+            if not self._framing.has_events and text.startswith((b"data:", b"event:")):
+                hint = "; this looks like an event stream: is the endpoint's dialect right?"
+            raise Malformed(f"a frame that is not JSON: {clip(words, 100)}{hint}") from error
+
+    # --- the end
+
+    def _end_stream(self) -> None:
+        """Use the tail if it is whole, else drop it without a word (field policy P4)."""
+        rest = self._opening.end() if self._opening else self._intake.end()
+        with suppress(SpoolError):
+            self._take_frames(self._machine.frames(rest))
+            self._take_frames(self._machine.end())
+        if self._answer.is_over():
+            return
+        if not self.frames and "html" in self._content_type:
+            raise Malformed("the server sent HTML with status 200 instead of a stream")
+        self._answer.end_of_body()
+
+    def _end_whole(self) -> None:
+        """The body was a document: a page of a proxy, an error, an answer in one piece."""
+        text = self._whole.finish().strip(_SPACE) if self._whole else b""
+        if text.startswith(b"<"):
+            words = clip(page_words(text[:20_000].decode("utf-8", "replace")), 200)
+            raise Malformed(f"a page with status 200 instead of a stream: {words}")
+        try:
+            said = parse(text)
+        except ValueError:
+            self._end_broken_document(text)
+            return
+        said = said[0] if isinstance(said, list) and said else said
+        if not isinstance(said, dict) or not self._framing.has_events:
+            self._take_said(said, "")
+            self._answer.end_of_body()
+        elif _is_report(said):
+            self._answer.fail_with_report(said)
+        else:
+            self._answer.end_of_whole(said)
+
+    def _end_broken_document(self, text: bytes) -> None:
+        """It began like a document and is none."""
+        if self._framing.has_events:  # an error line before the events of a stream?
+            self._take_frames(self._machine.frames(text))
+            self._take_frames(self._machine.end())
+        if text.endswith((b"}", b"]")) and not self.frames:
+            words = clip(text[:400].decode("utf-8", "replace"), 100)
+            self._answer.fail(Malformed(f"neither a stream nor JSON, but {words}"))
+        self._answer.end_of_body()
+
+
+def _is_report(said: Mapping[str, Json]) -> bool:
+    return bool(said.get("error")) or "error" in {said.get("object"), said.get("type")}

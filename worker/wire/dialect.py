@@ -1,0 +1,92 @@
+"""A dialect as a value: how to ask, and how to read the answer.
+
+A family's file says what is particular (the body, the meaning of a frame) and
+makes one ``WireFormat`` of it for each dialect; the rest is the same for all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from worker.errors import SpoolError
+from worker.records import Endpoint, Json, Request, Run
+from worker.wire.answer import Answer
+from worker.wire.asking import body_bytes, url_for
+from worker.wire.decoder import Framing, StreamDecoder
+
+_REJECTED = frozenset({400, 422})
+
+
+class AnswerMaker(Protocol):
+    """Makes the reading state for one response."""
+
+    def __call__(self, *, accept_finish_without_done: bool) -> Answer[Any]:
+        """A fresh one."""
+        ...
+
+
+def bearer(api_key: str) -> dict[str, str]:
+    """The usual header for a key."""
+    return {"authorization": f"Bearer {api_key}"}
+
+
+@dataclass(frozen=True, slots=True)
+class WireFormat:
+    """One dialect; see ``worker.wire.events.Dialect`` for the contract.
+
+    Attributes:
+        path: of the request, below the endpoint's base URL.
+        body: the request body; model and stream are added to it.
+        droppable: body keys that a server may reject and an answer can do without.
+    """
+
+    name: str
+    path: str
+    framing: Framing
+    body: Callable[[Endpoint, Run], Mapping[str, Json]]
+    answer: AnswerMaker
+    authorize: Callable[[str], dict[str, str]] = bearer
+    headers: Mapping[str, str] = field(default_factory=dict)
+    droppable: tuple[str, ...] = ()
+
+    def request(self, endpoint: Endpoint, run: Run) -> Request:
+        """The request for a run, without credentials.
+
+        Raises:
+            Refused: the prompt or its options cannot be expressed in this dialect.
+        """
+        body = {"model": run.model or endpoint.model, **self.body(endpoint, run), "stream": True}
+        headers = {
+            "content-type": "application/json",
+            "accept": self.framing.media_type,
+            "accept-encoding": "identity",  # compressing proxies buffer
+            **self.headers,
+        }
+        return Request(url_for(endpoint.base_url, self.path), body_bytes(body), headers)
+
+    def simpler(self, request: Request, error: SpoolError) -> Request | None:
+        """The same request without what the server just rejected by name, or None."""
+        if error.http_status not in _REJECTED:
+            return None
+        body = json.loads(request.body)
+        rejected = [key for key in self.droppable if key in body and key in error.message]
+        if not rejected:
+            return None
+        less = {key: value for key, value in body.items() if key not in rejected}
+        return Request(request.url, body_bytes(less), request.headers, request.method)
+
+    def authorization(self, api_key: str) -> dict[str, str]:
+        """The headers that carry the key in this dialect."""
+        return self.authorize(api_key)
+
+    def decoder(
+        self, endpoint: Endpoint, *, max_frame_bytes: int, content_type: str | None = None
+    ) -> StreamDecoder:
+        """A fresh decoder for one 200 response."""
+        answer = self.answer(accept_finish_without_done=endpoint.accept_finish_without_done)
+        return StreamDecoder(
+            self.framing, answer, max_frame_bytes=max_frame_bytes, content_type=content_type
+        )

@@ -1,0 +1,117 @@
+"""The shape of a dialect's frames, stated once and read in three ways.
+
+A dialect declares the fields that it wants as a msgspec ``Struct``.  From that
+one declaration come
+
+* ``decode_lines``: the fast way, many frames in one call, strict about types;
+* ``read``: the careful way, from a value that was parsed tolerantly; a field of
+  another type than declared counts as absent;
+* ``keep``: what the skimmer has to keep of a frame that is too long to hold.
+
+Whenever the fast way accepts a line, the careful way gives an equal frame; the
+tests hold this.  Fields whose content matters (text) are declared ``Any`` and
+judged by the dialect, so that output of an unexpected type is an error and not
+silently absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import NoneType, UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from worker.records import Json
+from worker.wire.skim import Keep
+
+F = TypeVar("F", bound=msgspec.Struct)
+
+_ABSENT: Any = object()
+_Reader = Callable[[Json], Any]
+
+
+class Shape(Generic[F]):
+    """Readers for one kind of frame."""
+
+    __slots__ = ("_read", "decode_lines", "keep")
+
+    def __init__(self, struct: type[F]) -> None:
+        self.decode_lines = msgspec.json.Decoder(struct).decode_lines
+        self._read = _struct_reader(struct)
+        self.keep: Mapping[str, Keep] = _struct_keep(struct)
+
+    def read(self, said: Mapping[str, Json]) -> F:
+        """The frame in an object; never fails."""
+        frame: F = self._read(said)
+        return frame
+
+
+def _struct_reader(struct: type[msgspec.Struct]) -> _Reader:
+    fields = [
+        (field.name, field.encode_name, _reader(field.type))
+        for field in msgspec.structs.fields(struct)
+    ]
+
+    def read(said: Json) -> Any:
+        if type(said) is not dict:
+            return _ABSENT
+        found = {
+            name: value
+            for name, key, reader in fields
+            if key in said and (value := reader(said[key])) is not _ABSENT
+        }
+        return struct(**found)
+
+    return read
+
+
+def _reader(hint: Any) -> _Reader:
+    hint = _without_none(hint)
+    if hint is Any:
+        return _as_it_is
+    if get_origin(hint) is list:
+        return _list_reader(_reader(get_args(hint)[0]))
+    if hint is int:
+        return _integer
+    if issubclass(hint, msgspec.Struct):
+        return _struct_reader(hint)
+    return lambda said: said if type(said) is hint else _ABSENT
+
+
+def _list_reader(element: _Reader) -> _Reader:
+    def read(said: Json) -> Any:
+        if type(said) is not list:
+            return _ABSENT
+        return [value for one in said if (value := element(one)) is not _ABSENT]
+
+    return read
+
+
+def _as_it_is(said: Json) -> Any:
+    return said
+
+
+def _integer(said: Json) -> Any:
+    if type(said) is float and said.is_integer():
+        return int(said)
+    return said if type(said) is int else _ABSENT
+
+
+def _struct_keep(struct: type[msgspec.Struct]) -> dict[str, Keep]:
+    return {field.encode_name: _keep(field.type) for field in msgspec.structs.fields(struct)}
+
+
+def _keep(hint: Any) -> Keep:
+    hint = _without_none(hint)
+    if get_origin(hint) is list:
+        hint = _without_none(get_args(hint)[0])
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return _struct_keep(hint)
+    return None
+
+
+def _without_none(hint: Any) -> Any:
+    if get_origin(hint) in {Union, UnionType}:
+        (hint,) = (option for option in get_args(hint) if option is not NoneType)
+    return hint
