@@ -1,0 +1,99 @@
+"""The store: the only place for SQL.
+
+`Store` is what the rest of the program sees: synchronous methods, called from
+threads, each of them one transaction (those that page through many rows: one a
+page).  Behind it, from the outside in: what workers do (`worker_side`), what people
+do (`people_side`); the statements (`claims`, `commits`, `reads`, `decisions`), one small
+function each; `tables` and `views`, the schema; `engine`, which makes transactions mean
+the same on both databases; `faults`, which says what an error means.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Self
+
+from worker.store import schema
+from worker.store.engine import Database
+from worker.store.faults import translated
+from worker.store.listener import Listener
+from worker.store.people_side import PeopleSide
+from worker.store.rows import Backlog, Selection
+from worker.store.rows import Backlog, Selection
+from worker.store.worker_side import WorkerSide
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["Backlog", "Listener", "Selection", "Store"]
+
+
+class Store(WorkerSide, PeopleSide):
+    """One database, seen from this process; safe to share between threads.
+
+    Every method raises StoreBusy when it may be tried again, StoreBroken when a person has
+    to help first.
+
+    Attributes:
+        is_sqlite: whether it is an SQLite file.
+        safe_url: the URL without its password.
+    """
+
+    def __init__(self, db: Database, lease_db: Database) -> None:
+        self._db = db
+        self._lease_db = lease_db
+        self._watching: sqlite3.Connection | None = None
+        self._watching_guard = threading.Lock()
+        self.is_sqlite = db.is_sqlite
+        self.safe_url = db.safe_url
+
+    @classmethod
+    def open(
+        cls, url: str, *, busy_timeout_seconds: float = 30.0, synchronous: str = "NORMAL"
+    ) -> Self:
+        """Make a store; it connects when it is first used.
+
+        Accepts `sqlite:///file.db` and `postgresql://user@host/database`; raises SettingsError
+        for anything else.  `busy_timeout_seconds` and `synchronous` are SQLite's.
+        """
+
+        def database(connections: int) -> Database:
+            return Database(
+                url,
+                busy_timeout_seconds=busy_timeout_seconds,
+                synchronous=synchronous,
+                connections=connections,
+            )
+
+        return cls(database(8), database(1))
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._watching_guard:
+            if self._watching is not None:
+                self._watching.close()
+                self._watching = None
+        self._lease_db.close()
+        self._db.close()
+
+    def check_schema(self) -> None:
+        """Raise StoreBroken, with the cure, unless the tables are there and new enough."""
+        with self._db.reading() as connection:
+            schema.check(connection)
+
+    def listener(self) -> Listener | None:
+        """Something that hears of new prompts at once; None on SQLite."""
+        return None if self.is_sqlite else Listener(self._db.url)
+
+    def data_version(self) -> int:
+        """A number that changes when anybody commits to the SQLite file; 0 on PostgreSQL.
+
+        It costs microseconds and needs a connection that itself never writes.
+        """
+        if not self.is_sqlite:
+            return 0
+        with self._watching_guard, translated():
+            if self._watching is None:
+                self._watching = self._db.connect_raw()
+            (version,) = self._watching.execute("PRAGMA data_version").fetchone()
+        return int(version)

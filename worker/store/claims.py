@@ -1,0 +1,236 @@
+"""Statements that put prompts into the queue and hand them to workers.
+
+The claim inserts the new run and moves the prompt in one transaction: the attempt is
+counted before anything is sent, so a prompt that kills its worker is counted too.
+On PostgreSQL it is one statement, on SQLite two; the parts are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    Text,
+    Update,
+    bindparam,
+    cast,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+from sqlalchemy.types import TypeEngine
+
+from worker.states import PromptEvent, sources, target
+from worker.store.constructs import (
+    Columns,
+    Json,
+    Seconds,
+    among,
+    bound,
+    later,
+    moment,
+    now,
+    spell,
+    standing,
+    unnested,
+)
+from worker.store.tables import CLAIMABLE, batches, prompts, runs, workers
+
+# --- prompts in -----------------------------------------------------------------------------
+
+# How each column of a new prompt travels; JSON travels as text, dumped once.
+NEW_PROMPT: Mapping[str, TypeEngine[Any]] = {
+    "custom_id": Text(),
+    "endpoint": Text(),
+    "model": Text(),
+    "prompt": Text(),
+    "system": Text(),
+    "messages": Text(),
+    "options": Text(),
+    "priority": Integer(),
+    "metadata": Text(),
+    "max_attempts": Integer(),
+}
+
+
+@cache
+def add_batch(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
+    """Create the batch `name` unless it exists."""
+    values = {"name": bindparam("b_name"), "source": bindparam("b_source")}
+    if is_sqlite:
+        return sqlite.insert(batches).values(values).on_conflict_do_nothing(["name"])
+    return postgresql.insert(batches).values(values).on_conflict_do_nothing(index_elements=["name"])
+
+
+@cache
+def batch_id() -> Select[int]:
+    """The id of the batch `name`."""
+    return select(batches.c.id).where(batches.c.name == bindparam("name"))
+
+
+@cache
+def add_prompts(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
+    """Insert prompts into batch `batch`; those that it has already are left alone."""
+    columns = ["batch_id", *NEW_PROMPT]
+    batch = bindparam("batch", type_=BigInteger())
+    if is_sqlite:
+        return (
+            sqlite.insert(prompts)
+            .values({"batch_id": batch, **bound(NEW_PROMPT)})
+            .on_conflict_do_nothing(["batch_id", "custom_id"])
+        )
+    arriving = unnested(NEW_PROMPT)
+    return (
+        postgresql.insert(prompts)
+        .from_select(columns, select(batch, *map(_as_stored, arriving.items())), False)
+        .on_conflict_do_nothing(index_elements=["batch_id", "custom_id"])
+    )
+
+
+def _as_stored(arriving: tuple[str, ColumnElement[Any]]) -> ColumnElement[Any]:
+    name, value = arriving
+    kind = prompts.c[name].type
+    return cast(value, kind) if isinstance(kind, Json) else value
+
+
+# --- workers --------------------------------------------------------------------------------
+
+
+@cache
+def register() -> Any:
+    """Insert the worker with its first lease."""
+    return insert(workers).values(
+        id=bindparam("w_id"),
+        host=bindparam("w_host"),
+        pid=bindparam("w_pid"),
+        version=bindparam("w_version"),
+        lease_until=later(bindparam("lease", type_=Seconds())),
+    )
+
+
+@cache
+def renew() -> Update:
+    """Move the lease of a worker that has not signed off."""
+    return (
+        update(workers)
+        .where(workers.c.id == bindparam("worker"), workers.c.stopped_at.is_(None))
+        .values(lease_until=later(bindparam("lease", type_=Seconds())))
+    )
+
+
+@cache
+def sign_off() -> Update:
+    """The worker is gone, and says so."""
+    return (
+        update(workers)
+        .where(workers.c.id == bindparam("worker"), workers.c.stopped_at.is_(None))
+        .values(stopped_at=now())
+    )
+
+
+def leased(worker_id: ColumnElement[str]) -> ColumnElement[bool]:
+    """That worker holds a lease which has not run out: the one definition of being alive."""
+    return exists().where(
+        workers.c.id == worker_id,
+        workers.c.stopped_at.is_(None),
+        workers.c.lease_until > moment(),
+    )
+
+
+# --- the claim ------------------------------------------------------------------------------
+
+
+def _ready() -> tuple[ColumnElement[bool], ...]:
+    return (
+        CLAIMABLE,
+        prompts.c.endpoint == bindparam("for_endpoint", type_=String()),
+        prompts.c.available_at <= moment(),
+    )
+
+
+@cache
+def anything_ready() -> Select[int]:
+    """A row, if a claim would find something: asked before SQLite's one write lock is taken."""
+    return select(prompts.c.id).where(*_ready()).limit(1)
+
+
+@cache
+def start_runs() -> ReturningInsert[int, int]:
+    """Insert a run for each of the next `limit` prompts: highest priority first, then oldest."""
+    worker = bindparam("worker", type_=String())
+    model = bindparam("default_model", type_=String())
+    picked = (
+        select(
+            prompts.c.id,
+            prompts.c.runs + 1,
+            worker,
+            prompts.c.endpoint,
+            bindparam("in_dialect", type_=String()),
+            func.coalesce(prompts.c.model, model),
+        )
+        .where(*_ready(), leased(worker))
+        .order_by(prompts.c.priority.desc(), prompts.c.available_at, prompts.c.id)
+        .limit(bindparam("limit", type_=Integer()))
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    columns = ["prompt_id", "attempt", "worker_id", "endpoint", "dialect", "model"]
+    started = insert(runs).from_select(columns, picked, include_defaults=False)
+    return started.returning(runs.c.id, runs.c.prompt_id)
+
+
+@cache
+def take_prompts_sqlite() -> ReturningUpdate[Any]:
+    """Move the prompts of the runs `started` to running."""
+    return _take(runs.c.id, runs.c.prompt_id).where(among(runs.c.id, "started"))
+
+
+@cache
+def claim_postgresql() -> ReturningUpdate[Any]:
+    """Start runs and take their prompts, in one statement."""
+    started: CTE = start_runs().cte("started")
+    return _take(started.c.id, started.c.prompt_id)
+
+
+def _take(run_id: ColumnElement[int], prompt_id: ColumnElement[int]) -> ReturningUpdate[Any]:
+    model = bindparam("default_model", type_=String())
+    return (
+        update(prompts)
+        .where(
+            prompts.c.id == prompt_id,
+            standing(prompts.c.status, sources(PromptEvent.CLAIM)),
+        )
+        .values(
+            status=spell(target(PromptEvent.CLAIM)),
+            run_id=run_id,
+            attempts=prompts.c.attempts + 1,
+            runs=prompts.c.runs + 1,
+        )
+        .returning(
+            prompts.c.run_id,
+            prompts.c.id,
+            prompts.c.runs,
+            prompts.c.attempts,
+            func.coalesce(
+                prompts.c.max_attempts, bindparam("default_max_attempts", type_=Integer())
+            ).label("max_attempts"),
+            prompts.c.endpoint,
+            func.coalesce(prompts.c.model, model).label("model"),
+            prompts.c.custom_id,
+            prompts.c.prompt,
+            prompts.c.system,
+            prompts.c.messages,
+            prompts.c.options,
+        )
+    )

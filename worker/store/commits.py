@@ -1,0 +1,338 @@
+"""Statements that write what runs produced, how they ended, and what dead workers held.
+
+Each guard is one line: the run is this worker's, it is still streaming, its prompt
+is still running *this* run, the rows are locked against a rescue, a chunk is stored
+once.  Whoever takes one away finds a test in `tests/store` that notices.
+
+Locks are taken in the order of run ids, run before prompt.  The foreign key of a
+chunk locks its run only against deletion, not against a change of its status: that
+is why the fence locks it itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Case,
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.types import TypeEngine
+
+from worker.errors import ErrorCode
+from worker.records import Kind
+from worker.states import PromptEvent, PromptState, RunEvent, after, sources, target
+from worker.store.claims import leased
+from worker.store.constructs import (
+    Columns,
+    Flag,
+    Id,
+    Seconds,
+    among,
+    bound,
+    later,
+    moment,
+    now,
+    spell,
+    standing,
+    unnested,
+)
+from worker.store.tables import chunks, prompts, runs
+
+STREAMING = sources(RunEvent.COMPLETE)  # the same for every run event
+CARRIED = sources(PromptEvent.COMPLETE)  # a prompt whose run is under way
+
+# --- the fence ------------------------------------------------------------------------------
+
+_IS_CARRIED = and_(standing(prompts.c.status, CARRIED), prompts.c.run_id == runs.c.id)
+
+
+@cache
+def fence(*, ending: bool) -> Select[int, bool, str]:
+    """Of the runs `ids`, those that `worker` may still write to, locked until the commit.
+
+    `carried` is false where somebody changed the prompt by hand.  A run that goes on is
+    locked against a rescue; one that ends is locked together with its prompt.
+    """
+    statement = (
+        select(runs.c.id, _IS_CARRIED.label("carried"), prompts.c.status)
+        .join(prompts, prompts.c.id == runs.c.prompt_id)
+        .where(
+            among(runs.c.id, "ids"),
+            runs.c.worker_id == bindparam("worker", type_=String()),
+            standing(runs.c.status, STREAMING),
+        )
+        .order_by(runs.c.id)
+    )
+    if ending:
+        return statement.with_for_update(of=[runs, prompts], key_share=True)
+    return statement.with_for_update(of=runs, read=True)
+
+
+@cache
+def ended_before() -> Select[int, str, str | None]:
+    """How the runs `ids` of `worker` stand: an ending found here was applied by a lost commit."""
+    return select(runs.c.id, runs.c.status, runs.c.error_code).where(
+        among(runs.c.id, "ids"), runs.c.worker_id == bindparam("worker", type_=String())
+    )
+
+
+@cache
+def close_stray() -> Update:
+    """End a run whose prompt was taken away by hand: nobody else would."""
+    return (
+        update(runs)
+        .where(
+            runs.c.id == bindparam("run"),
+            runs.c.worker_id == bindparam("worker"),
+            standing(runs.c.status, STREAMING),
+        )
+        .values(
+            status=bindparam("state"),
+            finished_at=now(),
+            error_code=bindparam("code"),
+            error=bindparam("words"),
+            **_measured(),
+        )
+    )
+
+
+# --- chunks ---------------------------------------------------------------------------------
+
+CHUNK: Mapping[str, TypeEngine[Any]] = {
+    "run_id": Id,
+    "seq": Integer(),
+    "kind": Text(),
+    "text": Text(),
+}
+
+
+@cache
+def add_chunks(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
+    """Insert chunks; one that is there already is left alone, so a lost commit can be sent again."""
+    key = ["run_id", "seq"]
+    if is_sqlite:
+        return sqlite.insert(chunks).values(dict(bound(CHUNK))).on_conflict_do_nothing(key)
+    return (
+        postgresql.insert(chunks)
+        .from_select(list(CHUNK), select(*unnested(CHUNK).values()), include_defaults=False)
+        .on_conflict_do_nothing(index_elements=key)
+    )
+
+
+@cache
+def stored_chunks() -> Select[int, int, str]:
+    """The chunks of run `run` with seq in `seqs`."""
+    return select(chunks.c.run_id, chunks.c.seq, chunks.c.text).where(
+        chunks.c.run_id == bindparam("run"), among(chunks.c.seq, "seqs")
+    )
+
+
+# --- endings --------------------------------------------------------------------------------
+
+ENDED_RUN: Mapping[str, TypeEngine[Any]] = {
+    "id": Id,
+    "status": Text(),
+    "first_text_ago": Seconds(),
+    "finish_reason": Text(),
+    "prompt_tokens": BigInteger(),
+    "completion_tokens": BigInteger(),
+    "chars": BigInteger(),
+    "chunks": Integer(),
+    "http_status": Integer(),
+    "request_id": Text(),
+    "error_code": Text(),
+    "error": Text(),
+    "done_frame": Flag(),
+}
+ENDED_PROMPT: Mapping[str, TypeEngine[Any]] = {
+    "id": Id,
+    "run_id": Id,
+    "status": Text(),
+    "refund": Integer(),
+    "delay": Seconds(),
+    "error_code": Text(),
+    "error": Text(),
+}
+
+
+@cache
+def end_runs(*, is_sqlite: bool) -> Update:
+    """Apply endings to runs."""
+    given = (bound if is_sqlite else unnested)(ENDED_RUN)
+    as_given = set(ENDED_RUN) - {"id", "first_text_ago"}
+    return (
+        update(runs)
+        .where(
+            runs.c.id == given["id"],
+            runs.c.worker_id == bindparam("worker", type_=String()),
+            standing(runs.c.status, STREAMING),
+        )
+        .values(
+            finished_at=now(),
+            first_text_at=later(given["first_text_ago"]),
+            **{name: given[name] for name in as_given},
+        )
+    )
+
+
+@cache
+def end_prompts(*, is_sqlite: bool) -> Update:
+    """Apply endings to prompts; one that its owner wants cancelled is not queued again."""
+    given = (bound if is_sqlite else unnested)(ENDED_PROMPT)
+    queued = given["status"] == spell(PromptState.QUEUED)
+    unwanted = queued & prompts.c.cancel_requested_at.is_not(None)
+    return (
+        update(prompts)
+        .where(
+            prompts.c.id == given["id"],
+            prompts.c.run_id == given["run_id"],
+            standing(prompts.c.status, CARRIED),
+        )
+        .values(
+            status=case(
+                (unwanted, spell(target(PromptEvent.CANCEL))), else_=given["status"]
+            ),
+            finished_at=case((queued & ~unwanted, null()), else_=now()),
+            available_at=case((queued, later(given["delay"])), else_=prompts.c.available_at),
+            attempts=_less(prompts.c.attempts, given["refund"]),
+            error_code=case((unwanted, spell(ErrorCode.CANCELLED)), else_=given["error_code"]),
+            error=given["error"],
+        )
+    )
+
+
+def _less(count: ColumnElement[int], by: ColumnElement[int] | int) -> Case[int]:
+    return case((count > by, count - by), else_=0)
+
+
+# --- rescue ---------------------------------------------------------------------------------
+
+
+@cache
+def orphans() -> Select[int]:
+    """Runs whose worker has no lease any more, locked; those that others lock are left to them."""
+    return (
+        select(runs.c.id)
+        .where(standing(runs.c.status, STREAMING), ~leased(runs.c.worker_id))
+        .order_by(runs.c.id)
+        .limit(bindparam("limit", type_=Integer()))
+        .with_for_update(of=runs, key_share=True, skip_locked=True)
+    )
+
+
+@cache
+def interrupt_orphans() -> ReturningUpdate[Any]:
+    """End the runs `ids`, if they are still streaming and their worker still has no lease."""
+    return (
+        update(runs)
+        .where(
+            among(runs.c.id, "ids"),
+            standing(runs.c.status, STREAMING),
+            ~leased(runs.c.worker_id),
+        )
+        .values(
+            status=spell(target(RunEvent.INTERRUPT)),
+            finished_at=now(),
+            error_code=spell(ErrorCode.LEASE_EXPIRED),
+            error=bindparam("words"),
+            **_measured(),
+        )
+        .returning(runs.c.id, runs.c.prompt_id, runs.c.worker_id)
+    )
+
+
+@cache
+def requeue_orphans() -> Update:
+    """Queue the prompts of the runs `ids` again, or end them; a crash is not charged."""
+    crashes = prompts.c.crashes + 1
+    capped = crashes >= bindparam("max_crashes", type_=Integer())
+    unwanted = prompts.c.cancel_requested_at.is_not(None)
+    return (
+        update(prompts)
+        .where(
+            among(prompts.c.run_id, "ids"),
+            among(prompts.c.id, "prompt_ids"),
+            standing(prompts.c.status, CARRIED),
+        )
+        .values(
+            status=case(
+                (unwanted, spell(target(PromptEvent.CANCEL))),
+                (capped, spell(target(PromptEvent.FAIL))),
+                else_=spell(target(PromptEvent.REQUEUE)),
+            ),
+            finished_at=case((unwanted | capped, now()), else_=null()),
+            crashes=crashes,
+            attempts=_less(prompts.c.attempts, 1),
+            error_code=case(
+                (unwanted, spell(ErrorCode.CANCELLED)),
+                (capped, spell(ErrorCode.TOO_MANY_CRASHES)),
+                else_=spell(ErrorCode.LEASE_EXPIRED),
+            ),
+            error=bindparam("words"),
+        )
+    )
+
+
+@cache
+def prompt_states() -> Select[int, str]:
+    """How the prompts `ids` stand."""
+    return select(prompts.c.id, prompts.c.status).where(among(prompts.c.id, "ids"))
+
+
+def _measured() -> dict[str, Any]:
+    # Nobody is left to say how far the run came; its chunks are.
+    own = chunks.c.run_id == runs.c.id
+    chars = func.sum(func.length(chunks.c.text)).filter(chunks.c.kind == spell(Kind.TEXT))
+    first = select(chunks.c.created_at).where(own).order_by(chunks.c.seq).limit(1)
+    return {
+        "chars": select(func.coalesce(chars, 0)).where(own).scalar_subquery(),
+        "chunks": select(func.count()).select_from(chunks).where(own).scalar_subquery(),
+        "first_text_at": first.scalar_subquery(),
+    }
+
+
+# --- what a worker asks ---------------------------------------------------------------------
+
+
+@cache
+def owned() -> Select[int, int]:
+    """Run and prompt of everything that `worker` has under way."""
+    return select(runs.c.id, runs.c.prompt_id).where(
+        runs.c.worker_id == bindparam("worker", type_=String()),
+        standing(runs.c.status, STREAMING),
+    )
+
+
+@cache
+def cancel_requests() -> Select[int]:
+    """Runs of `worker` whose prompt is to be cancelled."""
+    return (
+        select(runs.c.id)
+        .join(prompts, prompts.c.run_id == runs.c.id)
+        .where(
+            prompts.c.cancel_requested_at.is_not(None),
+            prompts.c.finished_at.is_(None),
+            standing(prompts.c.status, CARRIED),
+            runs.c.worker_id == bindparam("worker", type_=String()),
+            standing(runs.c.status, STREAMING),
+        )
+    )

@@ -1,0 +1,312 @@
+"""From a URL to transactions that mean the same on both databases.
+
+A `Database` hands out two kinds of transactions, `reading()` and `writing()`.
+The drivers are put into autocommit mode and every BEGIN is written here, because
+what the drivers would begin by themselves is wrong for us:
+
+- SQLite: a write begins IMMEDIATE, so that it never fails half-way for want of the
+  lock; a read begins plainly and sees one snapshot.  Threads of one process queue for
+  the write lock in the order in which they came (SQLite itself lets them race, and
+  a small lease renewal would lose to large flushes); processes wait `busy_timeout`.
+- PostgreSQL: READ COMMITTED, which the fences rely on, and time-outs set with SET LOCAL,
+  which also works behind PgBouncer, where settings of a session reach strangers.
+
+A pooled connection may have died with a restarted server.  The BEGIN finds out, at no
+extra round trip, and is tried once more on a fresh connection; nothing was done yet.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from weakref import WeakValueDictionary
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
+from sqlalchemy.pool import QueuePool
+
+from worker.errors import SettingsError, StoreBroken, StoreBusy
+from worker.store.constructs import dumps
+from worker.store.faults import translated
+
+SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA", "OFF")  # SQLite's own words
+SQLITE_OLDEST = (3, 37, 0)  # RETURNING, UPDATE FROM, strict tables
+CONNECT_TIMEOUT_SECONDS = 10
+STATEMENT_TIMEOUT_SECONDS = 120
+LOCK_TIMEOUT_SECONDS = 30
+IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 30
+WAL_KEPT_BYTES = 64 * 1024 * 1024
+
+_ACCEPTED = "sqlite:///file.db (or sqlite:////absolute/file.db) and postgresql://user@host/database"
+_POSTGRESQL_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED"
+    f"; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'"
+    f"; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"
+    f"; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s'"
+)
+# libpq ignores the TCP ones on Unix sockets.  They end a wait for a host that is gone.
+POSTGRESQL_CONNECTION: dict[str, Any] = {
+    "application_name": "spool",
+    "prepare_threshold": None,  # prepared statements belong to one server session; PgBouncer shares
+    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    "keepalives": 1,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+
+
+class Turnstile:
+    """A lock that serves threads in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._taken = False
+
+    @contextmanager
+    def turn(self, timeout_seconds: float) -> Iterator[None]:
+        """Wait for our turn; raises StoreBusy if it does not come in time."""
+        if not self._enter(timeout_seconds):
+            raise StoreBusy("the database is locked by another thread of this process")
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _enter(self, timeout_seconds: float) -> bool:
+        with self._guard:
+            if not self._taken:
+                self._taken = True
+                return True
+            ticket = threading.Lock()
+            ticket.acquire()
+            self._waiting.append(ticket)
+        if ticket.acquire(timeout=timeout_seconds):
+            return True
+        with self._guard:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                return False
+        return True  # it was our turn at the very moment at which we gave up
+
+    def _leave(self) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+
+_turnstiles: WeakValueDictionary[Path, Turnstile] = WeakValueDictionary()
+_turnstiles_guard = threading.Lock()
+
+
+def _turnstile(path: Path) -> Turnstile:
+    # One for each file, however many stores this process has opened on it.
+    with _turnstiles_guard:
+        return _turnstiles.setdefault(path.resolve(), Turnstile())
+
+
+class Database:
+    """One database: where it is, and how to open a transaction in it.
+
+    Attributes:
+        is_sqlite: which of the two it is.
+        safe_url: the URL as it may be shown, without a password.
+        path: the file, for SQLite.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        busy_timeout_seconds: float = 30.0,
+        synchronous: str = "NORMAL",
+        connections: int = 8,
+        create: bool = False,
+    ) -> None:
+        self.url = _parsed(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.safe_url = _shown(self.url)
+        self.path: Path | None = None
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._turnstile: Turnstile | None = None
+        if self.is_sqlite:
+            if synchronous not in SYNCHRONOUS:
+                raise SettingsError(f"synchronous: {synchronous!r} is none of {SYNCHRONOUS}")
+            self.path = _sqlite_path(self.url)
+            self._turnstile = _turnstile(self.path)
+            self._connect = partial(
+                connect_sqlite,
+                self.path,
+                busy_timeout_seconds=busy_timeout_seconds,
+                synchronous=synchronous,
+                create=create,
+            )
+            self.engine = _sqlite_engine(self._connect, connections)
+        else:
+            self.engine = _postgresql_engine(self.url, connections)
+        self._writer = self.engine.execution_options(spool_writing=True)
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A transaction that changes nothing."""
+        return self._transaction(self.engine, nullcontext())
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that may write; on SQLite it is the only one while it lasts."""
+        turn = self._turnstile.turn(self._busy_timeout_seconds) if self._turnstile else None
+        return self._transaction(self._writer, turn or nullcontext())
+
+    def connect_raw(self) -> sqlite3.Connection:
+        """A connection of its own to an SQLite file, outside the pool."""
+        with translated():
+            return self._connect()
+
+    def close(self) -> None:
+        """Close the idle connections; those in use close when they come back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _transaction(
+        self, engine: Engine, turn: AbstractContextManager[None]
+    ) -> Iterator[Connection]:
+        with translated(), turn, _begun(engine) as connection:
+            yield connection
+            connection.commit()
+
+
+def _begun(engine: Engine) -> Connection:
+    try:
+        return _begin(engine)
+    except exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        return _begin(engine)  # the pool has dropped what was as old as the one that was dead
+
+
+def _begin(engine: Engine) -> Connection:
+    connection = engine.connect()
+    try:
+        connection.begin()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except exc.ArgumentError:
+        # The text of the error would repeat the URL, and with it a password.
+        raise SettingsError(f"database_url is not a URL; accepted are {_ACCEPTED}") from None
+    if parsed.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername in {"sqlite", "sqlite+pysqlite"}:
+        return parsed.set(drivername="sqlite")
+    raise SettingsError(f"database_url: {parsed.drivername}:// is not known; accepted are {_ACCEPTED}")
+
+
+def _shown(url: URL) -> str:
+    hidden = {name: "***" for name in ("password", "sslpassword") if name in url.query}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def _sqlite_path(url: URL) -> Path:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise SettingsError(
+            "database_url: SQLite needs a plain file, for every connection of a worker has to see"
+            f" the same data; accepted are {_ACCEPTED}"
+        )
+    if url.query:
+        raise SettingsError("database_url: options after ? are not supported for SQLite")
+    return Path(url.database)
+
+
+def connect_sqlite(
+    path: Path, *, busy_timeout_seconds: float, synchronous: str, create: bool
+) -> sqlite3.Connection:
+    """Open the file in WAL mode; raises StoreBroken where a person has to help."""
+    _check_sqlite(path, create=create)
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}",
+        uri=True,
+        timeout=busy_timeout_seconds,
+        isolation_level=None,  # autocommit: every BEGIN is ours
+        check_same_thread=False,  # the pool lends a connection to one thread at a time
+        cached_statements=256,
+    )
+    # Another program may have stored bytes that are no UTF-8: one such prompt must not stop a claim.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        connection.close()
+        raise StoreBroken(
+            f"{path} cannot use a write-ahead log (it stays in mode {mode}):"
+            " put it on a local disk, not on a network file system"
+        )
+    return connection
+
+
+def _check_sqlite(path: Path, *, create: bool) -> None:
+    if sqlite3.sqlite_version_info < SQLITE_OLDEST:
+        oldest = ".".join(map(str, SQLITE_OLDEST))
+        raise StoreBroken(
+            f"this Python comes with SQLite {sqlite3.sqlite_version}; {oldest} or later is needed"
+        )
+    whole = path.resolve()  # a relative path hides the mistake of being in another directory
+    if not whole.parent.is_dir():
+        raise StoreBroken(f"the directory {whole.parent} does not exist: create it for {path.name}")
+    if not create and not whole.exists():
+        raise StoreBroken(f"the database {whole} does not exist: run `spool migrate` to create it")
+
+
+def _sqlite_engine(connect: partial[sqlite3.Connection], connections: int) -> Engine:
+    engine = create_engine(
+        "sqlite://",
+        creator=connect,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=connections,
+        hide_parameters=True,
+        json_serializer=dumps,
+    )
+
+    def begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get("spool_writing", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+def _postgresql_engine(url: URL, connections: int) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args={k: v for k, v in POSTGRESQL_CONNECTION.items() if k not in url.query},
+        pool_size=connections,
+        max_overflow=connections,
+        hide_parameters=True,
+        json_serializer=dumps,
+    )
+
+    def connected(connection: Any, _record: object) -> None:
+        connection.autocommit = True  # every BEGIN is ours
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(_POSTGRESQL_BEGIN)
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begin)
+    return engine

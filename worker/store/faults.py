@@ -1,0 +1,165 @@
+"""What a database error means, decided once, at the edge of the store.
+
+Drivers tell the truth in codes: SQLSTATE on PostgreSQL, result codes on SQLite.
+Each becomes one of three: *busy* (try again: locks, lost connections, full
+disks), *broken* (nobody but a person can help: schema, permissions), or
+*unstorable* (this value can never be stored).  Messages quote the driver's first
+line, never a statement, never its parameters: those hold people's text.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from sqlalchemy import exc
+
+from worker.errors import ErrorCode, StoreBroken, StoreBusy, StoreError, Verdict
+
+MIGRATE = "run `spool migrate`"
+
+# SQLSTATE, or its first two characters, and the words for it.
+_POSTGRESQL_BUSY = {
+    "08": "the connection was lost",
+    "40001": "the transaction met another one (serialization failure)",
+    "40P01": "the transaction met another one (deadlock)",
+    "53100": "the disk of the database is full",
+    "53200": "the database server is out of memory",
+    "53300": "the database server has no connection left",
+    "53": "the database server lacks resources",
+    "55P03": "a lock was not granted in time",
+    "57014": "the statement took too long and was cancelled",
+    "57P01": "the connection was lost (the server shut it down)",
+    "57P02": "the connection was lost (the server crashed)",
+    "57P03": "the database server is starting up or shutting down",
+    "57P05": "the connection was lost (it was idle too long)",
+    "58": "the database server has a system error",
+    "25006": "the database is read-only",
+    "25P03": "the connection was lost (a transaction was idle too long)",
+    "25P04": "the transaction took too long",
+}
+_POSTGRESQL_BROKEN = {
+    "42P01": f"a table is missing: {MIGRATE}",
+    "42703": f"a column is missing: {MIGRATE}",
+    "42883": f"a function is missing: {MIGRATE}",
+    "3F000": f"the schema is missing: {MIGRATE}",
+    "42501": "permission denied: grant this role the tables and sequences of Spool",
+    "28": "the server refused the login: check user, password and pg_hba.conf",
+    "3D000": "the database does not exist: create it with `createdb`",
+}
+# A login that fails carries no SQLSTATE in libpq, only words.
+_POSTGRESQL_LOGIN = {
+    "password authentication failed": _POSTGRESQL_BROKEN["28"],
+    "no password supplied": _POSTGRESQL_BROKEN["28"],
+    "no pg_hba.conf entry": _POSTGRESQL_BROKEN["28"],
+    'FATAL:  role "': _POSTGRESQL_BROKEN["28"],
+    'FATAL:  database "': _POSTGRESQL_BROKEN["3D000"],
+    "invalid URI query parameter": "the database URL has an option that PostgreSQL does not know",
+    "invalid connection option": "the database URL has an option that PostgreSQL does not know",
+}
+_SQLITE_BUSY = {
+    sqlite3.SQLITE_BUSY: "another process is writing (database is locked)",
+    sqlite3.SQLITE_LOCKED: "another connection is writing (table is locked)",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk reports an error",
+    sqlite3.SQLITE_NOMEM: "out of memory",
+    sqlite3.SQLITE_PROTOCOL: "another process is opening the database",
+    sqlite3.SQLITE_READONLY: "the file is read-only",
+    sqlite3.SQLITE_INTERRUPT: "the statement was interrupted",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+}
+_SQLITE_BROKEN = {
+    sqlite3.SQLITE_NOTADB: "the file is not an SQLite database: point database_url elsewhere",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore a copy, or try `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_PERM: "permission denied: let this user write the file and its directory",
+    sqlite3.SQLITE_AUTH: "permission denied",
+}
+
+
+def unstorable(message: str) -> StoreError:
+    """This value can never be stored; other values can."""
+    return StoreError(message, code=ErrorCode.UNSTORABLE, verdict=Verdict.FAIL)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what drivers and SQLAlchemy raise into StoreBusy, StoreBroken or StoreError."""
+    try:
+        yield
+    except exc.DBAPIError as error:
+        raise _meaning(error.orig, lost=error.connection_invalidated) from error
+    except exc.TimeoutError as error:
+        raise StoreBusy("every database connection of this process is in use") from error
+    except (psycopg.Error, sqlite3.Error) as error:
+        raise _meaning(error, lost=False) from error
+    except UnicodeEncodeError as error:
+        raise unstorable("a text holds half a surrogate pair, which no database stores") from error
+    except OverflowError as error:
+        raise unstorable(f"a number is too large: {error}") from error
+
+
+def _meaning(error: BaseException | None, *, lost: bool) -> StoreError:
+    if isinstance(error, psycopg.Error):
+        return _of_postgresql(error, lost=lost)
+    if isinstance(error, sqlite3.Error):
+        return _of_sqlite(error)
+    return StoreBusy(f"the database reports: {_first_line(error)}")
+
+
+def _of_postgresql(error: psycopg.Error, *, lost: bool) -> StoreError:
+    words, code = _first_line(error), error.sqlstate
+    if code is None:
+        return _of_libpq(error, words)
+    for key in (code, code[:2]):
+        if key in _POSTGRESQL_BROKEN:
+            return StoreBroken(f"{_POSTGRESQL_BROKEN[key]} ({words})")
+        if key in _POSTGRESQL_BUSY:
+            return StoreBusy(f"{_POSTGRESQL_BUSY[key]} ({words})")
+    if lost:
+        return StoreBusy(f"the connection was lost ({words})")
+    if code[:2] in {"22", "54"}:
+        return unstorable(f"PostgreSQL cannot store a value: {words}")
+    return _unexpected(f"{words}, SQLSTATE {code}")
+
+
+def _of_libpq(error: psycopg.Error, words: str) -> StoreError:
+    for sign, cure in _POSTGRESQL_LOGIN.items():
+        if sign in words:
+            return StoreBroken(f"{cure} ({words})")
+    if isinstance(error, psycopg.DataError):
+        return unstorable(f"PostgreSQL cannot store a value: {words}")
+    return StoreBusy(f"the database cannot be reached, or the connection was lost: {words}")
+
+
+def _of_sqlite(error: sqlite3.Error) -> StoreError:
+    words = _first_line(error)
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = code & 0xFF if code is not None else None
+    if "no such table" in words or "no such column" in words or "has no column" in words:
+        return StoreBroken(f"the schema is missing or older than this program ({words}): {MIGRATE}")
+    if primary in _SQLITE_BROKEN:
+        return StoreBroken(f"{_SQLITE_BROKEN[primary]} ({words})")
+    if primary in _SQLITE_BUSY:
+        return StoreBusy(f"{_SQLITE_BUSY[primary]} ({words})")
+    if isinstance(error, sqlite3.DataError) or primary == sqlite3.SQLITE_TOOBIG:
+        return unstorable(f"SQLite cannot store a value: {words}")
+    return _unexpected(words)
+
+
+def _unexpected(words: str) -> StoreError:
+    # A constraint that holds what the program promises, or a statement that is wrong.
+    return StoreError(
+        f"the database refused a statement: {words}",
+        code=ErrorCode.INTERNAL_ERROR,
+        verdict=Verdict.STOP,
+    )
+
+
+def _first_line(error: BaseException | None) -> str:
+    # psycopg appends DETAIL lines that quote rows; the primary message does not.
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        return error.diag.message_primary
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

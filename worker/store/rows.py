@@ -1,0 +1,182 @@
+"""Frozen values that only the store's readers need; what every room needs is in records.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from worker.records import Attempt, Json
+from worker.states import PromptState
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which prompts are meant; every field narrows, and an empty selection means all of them.
+
+    Attributes:
+        ids: ids of prompts.
+        batch: name of a batch; one that does not exist selects nothing.
+        finished_before: only prompts that finished before this moment.
+    """
+
+    ids: tuple[int, ...] = ()
+    batch: str | None = None
+    states: tuple[PromptState, ...] = ()
+    error_code: str | None = None
+    endpoint: str | None = None
+    finished_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What some endpoints still have to do.
+
+    Attributes:
+        ready: prompts that may be claimed now.
+        later: prompts that wait for their `available_at`.
+        running: runs under way, on any worker.
+        next_in_seconds: until the first of `later` may be claimed; None if there is none.
+    """
+
+    ready: int = 0
+    later: int = 0
+    running: int = 0
+    next_in_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptDetail:
+    """One prompt as `show` tells it, without the text of its runs."""
+
+    id: int
+    batch: str | None
+    custom_id: str | None
+    endpoint: str
+    model: str | None
+    prompt: str | None
+    system: str | None
+    messages: Sequence[Json] | None
+    options: Mapping[str, Json] | None
+    priority: int
+    status: PromptState
+    available_at: datetime
+    attempts: int
+    max_attempts: int | None
+    crashes: int
+    runs: int
+    cancel_requested_at: datetime | None
+    run_id: int | None
+    error_code: str | None
+    error: str | None
+    metadata: Mapping[str, Json] | None
+    created_at: datetime
+    finished_at: datetime | None
+    history: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One prompt as the view `results` tells it, without its texts.
+
+    Attributes:
+        run_id: the latest run, whose chunks are the output or the partial output; None before.
+        request_id: what the server called the latest run.
+        http_status: the status of the latest response.
+        seconds: how long the latest run took, or has taken so far.
+    """
+
+    id: int
+    batch: str | None
+    custom_id: str | None
+    endpoint: str
+    model: str | None
+    prompt: str | None
+    system: str | None
+    messages: Sequence[Json] | None
+    status: PromptState
+    run_id: int | None
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    http_status: int | None
+    request_id: str | None
+    attempts: int
+    seconds: float | None
+    error_code: str | None
+    error: str | None
+    metadata: Mapping[str, Json] | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many prompts of one batch and endpoint stand in each state."""
+
+    batch: str | None
+    endpoint: str
+    counts: Mapping[PromptState, int]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker that has not signed off, or that still holds runs.
+
+    Attributes:
+        lease_seconds_left: negative once the lease has run out.
+        runs: runs that it has under way.
+    """
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    stopped_at: datetime | None
+    lease_seconds_left: float
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """A run under way.
+
+    Attributes:
+        silent_seconds: since the last chunk was stored, or since the start if there is none.
+    """
+
+    run_id: int
+    prompt_id: int
+    batch: str | None
+    custom_id: str | None
+    endpoint: str
+    model: str | None
+    worker_id: str
+    attempt: int
+    started_at: datetime
+    seconds: float
+    silent_seconds: float
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """Everything that `status` shows, read in one transaction.
+
+    Attributes:
+        next_in_seconds: until the first waiting prompt may be claimed; None if none waits.
+        failures: failed prompts by error code.
+        crash_capped: the newest prompts that were given up because workers died with them.
+        completion_tokens: of all completed prompts; None where no server reported any.
+    """
+
+    tallies: tuple[Tally, ...] = ()
+    workers: tuple[WorkerStatus, ...] = ()
+    live: tuple[LiveRun, ...] = ()
+    ready: int = 0
+    later: int = 0
+    next_in_seconds: float | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
+    crash_capped: tuple[int, ...] = ()
+    completed_last_hour: int = 0

@@ -1,0 +1,90 @@
+"""The revision of the schema: is it ours, and how does it become ours.
+
+Alembic is imported only when there is something to do: asking costs one SELECT.
+Upgrades of several processes at once are safe: they queue for an advisory lock on
+PostgreSQL, for the write lock on SQLite, and all but the first find nothing to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from worker.errors import StoreBroken
+from worker.store.engine import Database
+from worker.store.faults import MIGRATE, translated
+
+REVISION = "0001"  # what this version of the program needs; a test holds it to the newest migration
+_UPGRADE_LOCK = 5_707_009_317_001  # any number, as long as every version uses the same
+
+
+@dataclass(frozen=True, slots=True)
+class Revisions:
+    """What an upgrade found and what it left; None is a database without our tables."""
+
+    before: str | None
+    after: str | None
+
+
+def upgrade(url: str) -> Revisions:
+    """Create the schema or bring it up to date; an SQLite file is created if need be."""
+    database = Database(url, create=True)
+    try:
+        with database.writing() as connection:
+            if not database.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+            before = revision(connection)
+            if not _covers(before):
+                _run_migrations(connection)
+            return Revisions(before, revision(connection))
+    finally:
+        database.close()
+
+
+def check(connection: Connection) -> None:
+    """Raise StoreBroken unless the schema is at least as new as this program.
+
+    A newer one is fine: every migration leaves what older workers use.
+    """
+    found = revision(connection)
+    if found is None:
+        raise StoreBroken(f"the database has no tables of Spool: {MIGRATE}")
+    if not _covers(found):
+        raise StoreBroken(
+            f"the database is at revision {found}, this version needs {REVISION}: {MIGRATE}"
+        )
+
+
+def revision(connection: Connection) -> str | None:
+    """The revision of the schema, or None if there is none."""
+    with translated():
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def migrations() -> Path:
+    """Where the migrations are: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for place in (package / "migrations", package.parent / "migrations"):
+        if (place / "env.py").is_file():
+            return place
+    raise StoreBroken("the migrations are missing from this installation: install Spool again")
+
+
+def _covers(found: str | None) -> bool:
+    # Revisions are numbered, so that they can be compared without reading the migrations.
+    return found is not None and found >= REVISION
+
+
+def _run_migrations(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - heavy, and rarely needed
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,305 @@
+"""The schema on one page: tables, constraints, indexes, and PostgreSQL's own extras.
+
+Everything here is a public contract for people who write SQL; `docs/sql.md` tells
+it to them, and only a migration changes it.  A bare `INSERT INTO prompts (prompt)
+VALUES ('...')` is a complete way to queue work, so every other column has its
+default in the database.  The constraints say what the program also holds: the
+states are those of `states.py`, `finished_at` is set exactly in the final ones.
+
+The indexes follow the questions: what may be claimed (queued rows only, so it
+stays small however many prompts are finished), what a worker carries, what is to
+be cancelled.  Chunks have one index, their key: on SQLite a rowid table, because
+a WITHOUT ROWID table wrote four times as many bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    event,
+    false,
+    text,
+)
+
+from worker.records import Kind
+from worker.states import FINAL_PROMPT_STATES, FINAL_RUN_STATES, PromptState, RunState
+from worker.store.constructs import Flag, Id, Json, Timestamp, now, standing
+
+NOTIFY_CHANNEL = "spool_prompts"
+
+metadata = MetaData()
+
+
+def _words(column: str, words: Sequence[StrEnum] | type[StrEnum]) -> str:
+    spelled = ", ".join(f"'{word}'" for word in words)
+    return f"{column} IN ({spelled})"
+
+
+def _finished_exactly_in(states: Sequence[StrEnum]) -> str:
+    return f"(finished_at IS NOT NULL) = ({_words('status', states)})"
+
+
+def _key() -> Column[int]:
+    # AUTOINCREMENT and identities: an id is never given out twice, not even after a delete.
+    return Column("id", Id, Identity(always=False), primary_key=True)
+
+
+batches = Table(
+    "batches",
+    metadata,
+    _key(),
+    Column("name", Text, nullable=False),
+    Column("source", Text),
+    Column("metadata", Json(binary=True)),
+    Column("created_at", Timestamp, nullable=False, server_default=now()),
+    UniqueConstraint("name", name="batches_name"),
+    CheckConstraint(
+        "metadata IS NULL OR json_valid(metadata)", name="batches_metadata_json"
+    ).ddl_if("sqlite"),
+    sqlite_autoincrement=True,
+    sqlite_strict=True,
+)
+
+prompts = Table(
+    "prompts",
+    metadata,
+    _key(),
+    Column("batch_id", Id, ForeignKey("batches.id", name="prompts_batch")),
+    Column("custom_id", Text),
+    Column("endpoint", Text, nullable=False, server_default="default"),
+    Column("model", Text),
+    Column("prompt", Text),
+    Column("system", Text),
+    Column("messages", Json),
+    Column("options", Json),
+    Column("priority", Integer, nullable=False, server_default=text("0")),
+    Column("status", Text, nullable=False, server_default=PromptState.QUEUED.value),
+    Column("available_at", Timestamp, nullable=False, server_default=now()),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),  # those charged
+    Column("max_attempts", Integer),  # NULL: what the worker's settings say
+    Column("crashes", Integer, nullable=False, server_default=text("0")),  # workers that died with it
+    Column("runs", Integer, nullable=False, server_default=text("0")),  # all ever started
+    Column("cancel_requested_at", Timestamp),
+    Column("run_id", Id),  # the latest run; no foreign key, for the two tables name each other
+    Column("error_code", Text),
+    Column("error", Text),
+    Column("metadata", Json(binary=True)),
+    Column("created_at", Timestamp, nullable=False, server_default=now()),
+    Column("finished_at", Timestamp),
+    UniqueConstraint("batch_id", "custom_id", name="prompts_custom_id"),
+    CheckConstraint("(prompt IS NULL) <> (messages IS NULL)", name="prompts_prompt_or_messages"),
+    CheckConstraint(_words("status", PromptState), name="prompts_status"),
+    CheckConstraint(_finished_exactly_in(FINAL_PROMPT_STATES), name="prompts_finished_at"),
+    CheckConstraint(
+        f"status <> '{PromptState.RUNNING}' OR run_id IS NOT NULL", name="prompts_running_run"
+    ),
+    CheckConstraint("attempts >= 0 AND crashes >= 0 AND runs >= 0", name="prompts_counts"),
+    CheckConstraint("max_attempts >= 1", name="prompts_max_attempts"),
+    CheckConstraint("endpoint <> ''", name="prompts_endpoint"),
+    # What a claim could not read would stop every claim behind it.
+    CheckConstraint("json_type(messages) = 'array'", name="prompts_messages_array").ddl_if(
+        "sqlite"
+    ),
+    CheckConstraint("json_type(options) = 'object'", name="prompts_options_object").ddl_if(
+        "sqlite"
+    ),
+    CheckConstraint(
+        "metadata IS NULL OR json_valid(metadata)", name="prompts_metadata_json"
+    ).ddl_if("sqlite"),
+    CheckConstraint("json_typeof(messages) = 'array'", name="prompts_messages_array").ddl_if(
+        "postgresql"
+    ),
+    CheckConstraint("json_typeof(options) = 'object'", name="prompts_options_object").ddl_if(
+        "postgresql"
+    ),
+    # Times are compared as text on SQLite: '2026-01-01T00:00' would sort after all of that day.
+    CheckConstraint(
+        "available_at LIKE '____-__-__ __:__:__%'", name="prompts_available_at_form"
+    ).ddl_if("sqlite"),
+    CheckConstraint("isfinite(available_at)", name="prompts_available_at_form").ddl_if(
+        "postgresql"
+    ),
+    sqlite_autoincrement=True,
+    sqlite_strict=True,
+    postgresql_with={
+        "fillfactor": 85,
+        "autovacuum_vacuum_scale_factor": 0.02,
+        "autovacuum_analyze_scale_factor": 0.02,
+        "autovacuum_vacuum_cost_delay": 1,
+    },
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _key(),
+    Column(
+        "prompt_id",
+        Id,
+        ForeignKey("prompts.id", name="runs_prompt", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("attempt", Integer, nullable=False),
+    Column("worker_id", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("model", Text),
+    Column("status", Text, nullable=False, server_default=RunState.STREAMING.value),
+    Column("started_at", Timestamp, nullable=False, server_default=now()),
+    Column("first_text_at", Timestamp),
+    Column("finished_at", Timestamp),
+    Column("finish_reason", Text),
+    Column("prompt_tokens", Id),
+    Column("completion_tokens", Id),
+    Column("chars", Id, nullable=False, server_default=text("0")),
+    Column("chunks", Integer, nullable=False, server_default=text("0")),
+    Column("http_status", Integer),
+    Column("request_id", Text),
+    Column("error_code", Text),
+    Column("error", Text),
+    Column("done_frame", Flag, nullable=False, server_default=false()),
+    UniqueConstraint("prompt_id", "attempt", name="runs_attempt"),
+    CheckConstraint(_words("status", RunState), name="runs_status"),
+    CheckConstraint(_finished_exactly_in(FINAL_RUN_STATES), name="runs_finished_at"),
+    # Only an endpoint that was told to accept it completes on a finish reason alone.
+    CheckConstraint(
+        f"status <> '{RunState.COMPLETED}' OR done_frame OR finish_reason IS NOT NULL",
+        name="runs_completed_is_done",
+    ),
+    sqlite_autoincrement=True,
+    sqlite_strict=True,
+    postgresql_with={
+        "fillfactor": 85,
+        "autovacuum_vacuum_scale_factor": 0.02,
+        "autovacuum_analyze_scale_factor": 0.02,
+        "autovacuum_vacuum_cost_delay": 1,
+    },
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column(
+        "run_id",
+        Id,
+        ForeignKey("runs.id", name="chunks_run", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("seq", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("created_at", Timestamp, nullable=False, server_default=now()),
+    PrimaryKeyConstraint("run_id", "seq", name="chunks_key"),
+    CheckConstraint(_words("kind", Kind), name="chunks_kind"),
+    CheckConstraint("seq >= 0", name="chunks_seq"),
+    sqlite_strict=True,
+    postgresql_with={
+        # Inserted once and never changed: vacuum is only there to set the visibility map.
+        "autovacuum_vacuum_insert_scale_factor": 0.05,
+        "autovacuum_analyze_scale_factor": 0.05,
+    },
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger().with_variant(Integer(), "sqlite"), nullable=False),
+    Column("version", Text, nullable=False),
+    Column("started_at", Timestamp, nullable=False, server_default=now()),
+    Column("lease_until", Timestamp, nullable=False),
+    Column("stopped_at", Timestamp),
+    sqlite_strict=True,
+    postgresql_with={"fillfactor": 50, "autovacuum_vacuum_scale_factor": 0.02},
+)
+
+CLAIMABLE = standing(prompts.c.status, (PromptState.QUEUED,)) & prompts.c.cancel_requested_at.is_(
+    None
+)
+CANCEL_WANTED = prompts.c.cancel_requested_at.is_not(None) & prompts.c.finished_at.is_(None)
+STREAMING = standing(runs.c.status, (RunState.STREAMING,))
+
+Index(
+    "prompts_claim",
+    prompts.c.endpoint,
+    prompts.c.priority.desc(),
+    prompts.c.available_at,
+    prompts.c.id,
+    postgresql_where=CLAIMABLE,
+    sqlite_where=CLAIMABLE,
+)
+Index(
+    "prompts_cancel",
+    prompts.c.status,
+    prompts.c.run_id,
+    postgresql_where=CANCEL_WANTED,
+    sqlite_where=CANCEL_WANTED,
+)
+Index(
+    "runs_streaming",
+    runs.c.worker_id,
+    runs.c.id,
+    postgresql_where=STREAMING,
+    sqlite_where=STREAMING,
+)
+
+# pglz, the default, cost a third of the throughput; a server built without lz4 keeps it.
+_CHUNKS_LZ4 = """
+DO $$ BEGIN
+    EXECUTE 'ALTER TABLE chunks ALTER COLUMN text SET COMPRESSION lz4';
+EXCEPTION WHEN feature_not_supported OR syntax_error THEN
+    NULL;
+END $$
+"""
+
+_WAKE = f"""
+CREATE FUNCTION spool_wake() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('{NOTIFY_CHANNEL}', '');
+    RETURN NULL;
+END $$
+"""
+
+_WAKE_ON_INSERT = """
+CREATE TRIGGER prompts_wake_on_insert AFTER INSERT ON prompts
+FOR EACH STATEMENT EXECUTE FUNCTION spool_wake()
+"""
+
+# Claims and finishes pay for one comparison; only rows that became claimable fire it, and
+# PostgreSQL folds equal notifications of one transaction into one.
+_WAKE_ON_REQUEUE = f"""
+CREATE TRIGGER prompts_wake_on_requeue AFTER UPDATE OF status ON prompts
+FOR EACH ROW WHEN (
+    OLD.status <> '{PromptState.QUEUED}' AND NEW.status = '{PromptState.QUEUED}'
+    AND NEW.available_at <= clock_timestamp()
+)
+EXECUTE FUNCTION spool_wake()
+"""
+
+for _table, _statement in (
+    (chunks, _CHUNKS_LZ4),
+    (prompts, _WAKE),
+    (prompts, _WAKE_ON_INSERT),
+    (prompts, _WAKE_ON_REQUEUE),
+):
+    event.listen(
+        _table,
+        "after_create",
+        DDL(_statement.strip().replace("%", "%%")).execute_if(dialect="postgresql"),
+    )

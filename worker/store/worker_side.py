@@ -1,0 +1,339 @@
+"""What a worker does with the database; one method, one transaction.
+
+`commit` is the heart: whatever the runs of a worker produced and however they ended
+goes in together, or not at all.  It may be sent again when the answer to it was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from worker.errors import ErrorCode, ImpossibleTransition, StoreError, Verdict
+from worker.records import Chunk, Ending, Rescued, Run, WorkerInfo
+from worker.states import PromptState, RunEvent, RunState, after, target
+from worker.store import claims, commits, decisions, reads
+from worker.store.engine import Database
+from worker.store.rows import Backlog
+
+_CRASHED = "the worker that carried it stopped renewing its lease"
+_STRAY = "its prompt was changed by hand while it was streaming"
+
+
+class WorkerSide:
+    """The part of the store that workers use."""
+
+    _db: Database
+    _lease_db: Database
+
+    # --- the worker itself ------------------------------------------------------------------
+
+    def register(self, worker: WorkerInfo, lease_seconds: float) -> None:
+        """Make the worker known, with a lease that runs from now."""
+        with self._lease_db.writing() as connection:
+            connection.execute(
+                claims.register(),
+                {
+                    "w_id": worker.id,
+                    "w_host": worker.host,
+                    "w_pid": worker.pid,
+                    "w_version": worker.version,
+                    "lease": lease_seconds,
+                },
+            )
+
+    def renew(self, worker_id: str, lease_seconds: float) -> bool:
+        """Let the lease run from now; False if the worker's row is gone or signed off.
+
+        Has a connection of its own, so that no crowd at the pool can starve it.
+        """
+        with self._lease_db.writing() as connection:
+            found = connection.execute(
+                claims.renew(), {"worker": worker_id, "lease": lease_seconds}
+            )
+            return found.rowcount == 1
+
+    def sign_off(self, worker_id: str) -> None:
+        """The worker will not come back; whatever it still holds may be rescued at once."""
+        with self._lease_db.writing() as connection:
+            connection.execute(claims.sign_off(), {"worker": worker_id})
+
+    # --- claim ------------------------------------------------------------------------------
+
+    def claim(
+        self, worker_id: str, endpoint: str, limit: int, *, dialect: str, model: str, max_attempts: int
+    ) -> list[Run]:
+        """Start runs of up to `limit` prompts: highest priority first, then oldest.
+
+        Claims nothing for a worker without a valid lease.  `model` and `max_attempts` are
+        what NULL in a prompt means.
+        """
+        given = {
+            "worker": worker_id,
+            "for_endpoint": endpoint,
+            "limit": limit,
+            "in_dialect": dialect,
+            "default_model": model,
+            "default_max_attempts": max_attempts,
+        }
+        if self._db.is_sqlite and not self._anything_ready(endpoint):
+            return []
+        with self._db.writing() as connection:
+            rows = self._take(connection, given)
+        return [_run(row) for row in sorted(rows)]
+
+    def _anything_ready(self, endpoint: str) -> bool:
+        with self._db.reading() as connection:
+            found = connection.execute(claims.anything_ready(), {"for_endpoint": endpoint})
+            return found.first() is not None
+
+    def _take(self, connection: Connection, given: Mapping[str, Any]) -> Sequence[Any]:
+        if not self._db.is_sqlite:
+            return connection.execute(claims.claim_postgresql(), given).all()
+        started = connection.execute(claims.start_runs(), given).all()
+        if not started:
+            return []
+        taken = {**given, "started": [run_id for run_id, _ in started]}
+        return connection.execute(claims.take_prompts_sqlite(), taken).all()
+
+    # --- commit -----------------------------------------------------------------------------
+
+    def commit(
+        self, worker_id: str, chunks: Sequence[Chunk], endings: Sequence[Ending]
+    ) -> frozenset[int]:
+        """Store chunks and endings in one transaction; returns the runs that were lost.
+
+        A run is lost if it is not this worker's, or not streaming any more, or if its prompt
+        was changed by hand; nothing of it is written.  The same call may be repeated after a
+        commit whose answer was lost: it writes nothing twice and loses no run.
+        """
+        ends = _by_run(endings)
+        flushes = {chunk.run_id for chunk in chunks} - ends.keys()
+        if not ends and not flushes:
+            return frozenset()
+        with self._db.writing() as connection:
+            live = self._hold(connection, worker_id, ends, ending=True)
+            live |= self._hold(connection, worker_id, flushes, ending=False)
+            self._insert(connection, [chunk for chunk in chunks if chunk.run_id in live])
+            self._end(connection, worker_id, [end for end in endings if end.run_id in live])
+            lost = (ends.keys() | flushes) - live
+            return frozenset(lost - self._ended_before(connection, worker_id, lost, ends))
+
+    def _hold(
+        self, connection: Connection, worker_id: str, ids: Collection[int], *, ending: bool
+    ) -> set[int]:
+        if not ids:
+            return set()
+        held = connection.execute(
+            commits.fence(ending=ending), {"ids": sorted(ids), "worker": worker_id}
+        ).all()
+        for run_id, carried, prompt_state in held:
+            if not carried:
+                self._close_stray(connection, worker_id, run_id, PromptState(prompt_state))
+        return {run_id for run_id, carried, _ in held if carried}
+
+    def _close_stray(
+        self, connection: Connection, worker_id: str, run_id: int, prompt: PromptState
+    ) -> None:
+        unwanted = prompt is PromptState.CANCELLED
+        connection.execute(
+            commits.close_stray(),
+            {
+                "run": run_id,
+                "worker": worker_id,
+                "state": target(RunEvent.CANCEL if unwanted else RunEvent.INTERRUPT),
+                "code": ErrorCode.CANCELLED if unwanted else ErrorCode.LEASE_LOST,
+                "words": _STRAY,
+            },
+        )
+
+    def _insert(self, connection: Connection, chunks: Sequence[Chunk]) -> None:
+        if not chunks:
+            return
+        rows = [(chunk.run_id, chunk.seq, chunk.kind.value, chunk.text) for chunk in chunks]
+        inserted = self._send(connection, commits.add_chunks, commits.CHUNK, rows)
+        if inserted != len(rows):
+            _check_same(connection, chunks)
+
+    def _end(self, connection: Connection, worker_id: str, endings: Sequence[Ending]) -> None:
+        if not endings:
+            return
+        with_worker = {"worker": worker_id}
+        run_rows = [_ended_run(end) for end in endings]
+        prompt_rows = [_ended_prompt(end) for end in endings]
+        counts = (
+            self._send(connection, commits.end_runs, commits.ENDED_RUN, run_rows, with_worker),
+            self._send(connection, commits.end_prompts, commits.ENDED_PROMPT, prompt_rows),
+        )
+        if counts != (len(endings), len(endings)):
+            # The rows are locked and were checked: roll back rather than write half an ending.
+            raise _bug(f"{len(endings)} endings changed {counts} rows")
+
+    def _ended_before(
+        self,
+        connection: Connection,
+        worker_id: str,
+        ids: Collection[int],
+        ends: Mapping[int, Ending],
+    ) -> set[int]:
+        replayed = sorted(ends.keys() & ids)
+        if not replayed:
+            return set()
+        found = connection.execute(
+            commits.ended_before(), {"ids": replayed, "worker": worker_id}
+        )
+        return {
+            run_id
+            for run_id, status, code in found
+            if (status, code) == (target(ends[run_id].run_event), ends[run_id].error_code)
+        }
+
+    def _send(
+        self,
+        connection: Connection,
+        statement: Any,
+        columns: Iterable[str],
+        rows: Sequence[tuple[Any, ...]],
+        extra: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Run a statement over rows, as the database takes them; returns how many it changed."""
+        names = [f"v_{name}" for name in columns]
+        built = statement(is_sqlite=self._db.is_sqlite)
+        given: Any
+        if self._db.is_sqlite:
+            given = [dict(zip(names, row, strict=True), **(extra or {})) for row in rows]
+        else:
+            given = dict(zip(names, zip(*rows, strict=True), strict=True), **(extra or {}))
+        counted = connection.execution_options(preserve_rowcount=True)
+        return counted.execute(built, given).rowcount
+
+    # --- rescue -----------------------------------------------------------------------------
+
+    def rescue(self, *, max_crashes: int, limit: int = 100) -> list[Rescued]:
+        """Take back runs whose worker's lease ran out; their text stays.
+
+        A crash is not charged as an attempt, but `max_crashes` of them fail the prompt.
+        """
+        with self._db.writing() as connection:
+            ids = connection.execute(commits.orphans(), {"limit": limit}).scalars().all()
+            if not ids:
+                return []
+            given = {"ids": ids, "words": _CRASHED, "max_crashes": max_crashes}
+            taken = connection.execute(commits.interrupt_orphans(), given).all()
+            run_ids = [run_id for run_id, _, _ in taken]
+            prompt_ids = [prompt_id for _, prompt_id, _ in taken]
+            given = {**given, "ids": run_ids, "prompt_ids": prompt_ids}
+            connection.execute(commits.requeue_orphans(), given)
+            rows = connection.execute(commits.prompt_states(), {"ids": prompt_ids}).all()
+            states = {prompt_id: PromptState(state) for prompt_id, state in rows}
+        return [
+            Rescued(run_id, prompt_id, worker_id, states[prompt_id])
+            for run_id, prompt_id, worker_id in sorted(taken)
+        ]
+
+    # --- questions --------------------------------------------------------------------------
+
+    def owned(self, worker_id: str) -> dict[int, int]:
+        """Everything that the worker has under way: run id -> prompt id."""
+        with self._db.reading() as connection:
+            rows = connection.execute(commits.owned(), {"worker": worker_id}).all()
+            return {run_id: prompt_id for run_id, prompt_id in rows}
+
+    def cancel_requests(self, worker_id: str) -> frozenset[int]:
+        """Runs of the worker whose owner wants them cancelled."""
+        with self._db.reading() as connection:
+            rows = connection.execute(commits.cancel_requests(), {"worker": worker_id})
+            return frozenset(rows.scalars())
+
+    def cancel_queued(self) -> int:
+        """Cancel queued prompts that carry a request; returns how many there were."""
+        with self._db.writing() as connection:
+            return connection.execute(decisions.cancel_queued()).rowcount
+
+    def backlog(self, endpoints: Collection[str]) -> Backlog:
+        """What these endpoints still have to do, and when the next of it may start."""
+        given = {"endpoints": sorted(endpoints)}
+        with self._db.reading() as connection:
+            ready, later, seconds = connection.execute(reads.waiting(), given).one()
+            running = connection.execute(reads.running(), given).scalar_one()
+        return Backlog(ready, later, running, None if seconds is None else max(0.0, seconds))
+
+
+def _by_run(endings: Sequence[Ending]) -> dict[int, Ending]:
+    ends = {end.run_id: end for end in endings}
+    if len(ends) != len(endings):
+        raise ImpossibleTransition("a run cannot end twice in one commit")
+    for end in endings:
+        after(RunState.STREAMING, end.run_event)
+        after(PromptState.RUNNING, end.prompt_event)
+        if (
+            end.run_event is RunEvent.COMPLETE
+            and not end.done_frame
+            and end.finish_reason is None
+        ):
+            raise ImpossibleTransition(f"run {end.run_id} has no done frame: it is not complete")
+    return ends
+
+
+def _ended_run(end: Ending) -> tuple[Any, ...]:
+    ago = end.first_text_seconds_ago
+    return (
+        end.run_id,
+        target(end.run_event).value,
+        None if ago is None else -ago,
+        end.finish_reason,
+        end.usage.prompt_tokens,
+        end.usage.completion_tokens,
+        end.chars,
+        end.chunks,
+        end.http_status,
+        end.request_id,
+        end.error_code,
+        end.error,
+        end.done_frame,
+    )
+
+
+def _ended_prompt(end: Ending) -> tuple[Any, ...]:
+    return (
+        end.prompt_id,
+        end.run_id,
+        target(end.prompt_event).value,
+        0 if end.charged else 1,
+        end.delay_seconds,
+        end.error_code,
+        end.error,
+    )
+
+
+def _run(row: Any) -> Run:
+    return Run(
+        id=row.run_id,
+        prompt_id=row.id,
+        attempt=row.runs,
+        attempts=row.attempts,
+        max_attempts=row.max_attempts,
+        endpoint=row.endpoint,
+        model=row.model,
+        custom_id=row.custom_id,
+        prompt=row.prompt,
+        system=row.system,
+        messages=row.messages,
+        options=row.options or {},
+    )
+
+
+def _check_same(connection: Connection, sent: Sequence[Chunk]) -> None:
+    """Some chunks were there before, as after a lost answer; another text would be lost words."""
+    for run_id in {chunk.run_id for chunk in sent}:
+        texts = {chunk.seq: chunk.text for chunk in sent if chunk.run_id == run_id}
+        stored = connection.execute(commits.stored_chunks(), {"run": run_id, "seqs": list(texts)})
+        for _, seq, text in stored:
+            if text != texts[seq]:
+                raise _bug(f"chunk {seq} of run {run_id} is stored already, with another text")
+
+
+def _bug(message: str) -> StoreError:
+    return StoreError(message, code=ErrorCode.INTERNAL_ERROR, verdict=Verdict.STOP)
