@@ -1,0 +1,149 @@
+"""Fixtures that several folders share: databases, real ones, of both kinds.
+
+A test that asks for `store` runs twice, on SQLite and on PostgreSQL, under the same
+id but for the parameter.  Every test gets a database of its own, copied from one that
+was migrated once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.fakes import postgres
+from worker.store import Store, schema
+
+_counter = itertools.count(1)
+
+
+class Client:
+    """What somebody with `sqlite3` or `psql` at hand can do; every statement commits."""
+
+    def __init__(self, url: str) -> None:
+        self.is_sqlite = url.startswith("sqlite")
+        self._connection: Any
+        if self.is_sqlite:
+            self._connection = sqlite3.connect(
+                url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA foreign_keys = ON")
+        else:
+            self._connection = psycopg.connect(url, autocommit=True)
+
+    def __call__(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+        cursor = self._connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+    def one(self, statement: str) -> Any:
+        """The only value of the only row."""
+        ((value,),) = self(statement)
+        return value
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """One PostgreSQL server for the whole run, all xdist workers included."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid()}")[:16]
+    with postgres.shared(run) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("template") / "spool.db"
+    schema.upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def new_postgres(postgres_server: postgres.Server) -> Iterator[Callable[..., str]]:
+    """Makes databases on the shared server, empty or migrated; they go when the test ends."""
+    made: list[str] = []
+
+    def make(*, migrated: bool) -> str:
+        name = f"test_{os.getpid()}_{next(_counter)}"
+        template = postgres_server.template("migrated", schema.upgrade) if migrated else None
+        url = postgres_server.create_database(name, template)
+        made.append(name)
+        return url
+
+    yield make
+    for name in made:
+        postgres_server.drop_database(name)
+
+
+def _make(request: pytest.FixtureRequest, tmp_path: Path, *, migrated: bool) -> str:
+    # PostgreSQL is asked for only where it is needed: a run on SQLite alone starts no server.
+    if request.param == "postgresql":
+        url: str = request.getfixturevalue("new_postgres")(migrated=migrated)
+        return url
+    path = tmp_path / "spool.db"
+    if migrated:
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a migrated database of each kind."""
+    return _make(request, tmp_path, migrated=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database of each kind without any table; the SQLite file is not there yet."""
+    return _make(request, tmp_path, migrated=False)
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a migrated SQLite file."""
+    shutil.copy(sqlite_template, tmp_path / "spool.db")
+    return f"sqlite:///{tmp_path / 'spool.db'}"
+
+
+@pytest.fixture
+def postgres_url(new_postgres: Callable[..., str]) -> str:
+    """The URL of a migrated PostgreSQL database."""
+    return new_postgres(migrated=True)
+
+
+@pytest.fixture
+def open_store(database_url: str) -> Iterator[Callable[[], Store]]:
+    """Opens further stores on the same database, as other processes would."""
+    opened: list[Store] = []
+
+    def open_one() -> Store:
+        opened.append(Store.open(database_url))
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Callable[[], Store]) -> Store:
+    """A store on a migrated database of each kind."""
+    return open_store()
+
+
+@pytest.fixture
+def sql(database_url: str) -> Iterator[Client]:
+    """A plain SQL client on the same database as `store`."""
+    client = Client(database_url)
+    yield client
+    client.close()
