@@ -14,13 +14,32 @@ parser of httptools, one block of bytes per read of the socket.
     parse.py       one response: bytes in, head and blocks out
     serialize.py   one request: httpx.Request in, bytes out
 
+    routes.py      which URLs go through a proxy, and over httpx's own transport
+    timed.py       a response body that can be waited for with a limit
+    inflate.py     gzip in bounded pieces
+    explain.py     why there is no connection, in one sentence
+
 It speaks HTTP/1.1 to origins.  Proxies and HTTP/2 are left to httpx's own
 transport; ``stream.py`` chooses.
 """
 
 from __future__ import annotations
 
+from worker.transport import explain, routes
 from worker.transport.exchange import Exchange
+from worker.transport.inflate import Inflater
 from worker.transport.pool import FastTransport
+from worker.transport.routes import Proxied, stock
+from worker.transport.timed import TimedBody, timed
 
-__all__ = ["Exchange", "FastTransport"]
+__all__ = [
+    "Exchange",
+    "FastTransport",
+    "Inflater",
+    "Proxied",
+    "TimedBody",
+    "explain",
+    "routes",
+    "stock",
+    "timed",
+]
