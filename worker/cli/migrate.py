@@ -11,7 +11,7 @@ from worker.cli.session import Session, session
 @click.command(short_help="Create the tables, or bring them up to date.")
 @json_option
 @session
-def command(session: Session, *, as_json: bool) -> None:
+def command(session: Session, /, *, as_json: bool) -> None:
     """Create the tables, or bring them up to date.
 
     Safe to repeat, and while older workers run. `spool add` and `spool run` do it themselves when

@@ -9,15 +9,15 @@ unreadable Parquet file) raises ``InputError``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from worker.ingest import csv_file, document, jsonl, lines, parquet
 from worker.ingest.detect import Format, detect
-from worker.ingest.intake import BadLine, Intake, did_you_mean
+from worker.ingest.intake import BadLine, Intake, Line
 from worker.records import NewPrompt
 
-__all__ = ["BadLine", "Format", "Intake", "detect", "did_you_mean", "prompts"]
+__all__ = ["BadLine", "Format", "Intake", "detect", "from_texts", "prompts"]
 
 _READERS = {
     Format.JSONL: jsonl.prompts,
@@ -31,3 +31,12 @@ _READERS = {
 def prompts(source: BinaryIO, file_format: Format, intake: Intake) -> Iterator[NewPrompt | BadLine]:
     """Every prompt of a source, in order, as it is read."""
     return _READERS[file_format](source, intake)
+
+
+def from_texts(
+    texts: Sequence[str], intake: Intake, custom_id: str | None = None
+) -> Iterator[NewPrompt | BadLine]:
+    """Prompts typed on a command line: each is meant as new, so none gets a derived id."""
+    for number, text in enumerate(texts, start=1):
+        line = Line(prompt=text, custom_id=custom_id)
+        yield intake.finished(number, line, None, unit="-p", check_text=True)

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from worker.errors import InputError
 from worker.records import Endpoint, NewPrompt
 
 if TYPE_CHECKING:
@@ -108,21 +107,17 @@ class Intake:
     id_column: str | None = None
     _seen: set[int] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        if self.endpoint is not None and (reason := self._unknown(self.endpoint)):
-            raise InputError(reason)
-
     def from_text(self, number: int, text: str, raw: bytes) -> NewPrompt | BadLine:
         """A prompt that is nothing but text."""
         return self.finished(number, Line(prompt=text), raw, check_text=True)
 
     def finished(
-        self, number: int, line: Line, raw: bytes, *, unit: str = "line", check_text: bool
+        self, number: int, line: Line, raw: bytes | None, *, unit: str = "line", check_text: bool
     ) -> NewPrompt | BadLine:
         """The prompt that a line stands for, or what is wrong with it.
 
-        `raw` is what the derived id is made of.  `check_text` asks whether U+0000 or lone
-        surrogates are inside; the readers of JSON know better from the bytes.
+        `raw` is what the derived id is made of, None for none.  `check_text` asks whether U+0000
+        or lone surrogates are inside; the readers of JSON know better from the bytes.
         """
         endpoint = self.endpoint or line.endpoint or DEFAULT_ENDPOINT
         reason = self._unknown(endpoint) or _shape_fault(line)
@@ -138,7 +133,7 @@ class Intake:
             reason = self._repeated(custom_id)
         if reason:
             return BadLine(number, reason, unit)
-        if custom_id is None and self.batch is not None:
+        if custom_id is None and self.batch is not None and raw is not None:
             digest = blake2b(raw, digest_size=8, key=self.name.encode()[:64]).hexdigest()
             custom_id = f"{unit}-{number}-{digest}"
         return self._prompt(line, endpoint, custom_id)

@@ -1,0 +1,42 @@
+"""KEY=VALUE options, and names of endpoints: what several commands read in the same way."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Collection
+from typing import Any
+
+import click
+
+
+def key_values(
+    _ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
+    """Repeated KEY=VALUE; a value is JSON if it can be (`0.2`, `true`, `["a"]`), else text."""
+    pairs: dict[str, Any] = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not (equals and key):
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE", param=param)
+        try:
+            pairs[key] = json.loads(text, parse_constant=_no_constant)
+        except ValueError:
+            pairs[key] = text
+    return pairs
+
+
+def known_endpoint(name: str | None, endpoints: Collection[str]) -> None:
+    """Wrong usage unless the endpoint is configured; a prompt for another would wait for ever."""
+    if name is None or name in endpoints:
+        return
+    close = difflib.get_close_matches(name, endpoints, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    raise click.UsageError(
+        f"the endpoint {name!r} is not configured{meant} (there is: {', '.join(sorted(endpoints))})"
+    )
+
+
+def _no_constant(word: str) -> Any:
+    # NaN and Infinity are words of Python's parser, not of JSON.
+    raise ValueError(word)
