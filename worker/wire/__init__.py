@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from worker.wire import ollama, openai
+from worker.wire import anthropic, llamacpp, ollama, openai, responses
 from worker.wire.events import Dialect
 from worker.wire.failure import failure
 from worker.wire.finish import FinishGroup, finish_group
@@ -18,6 +18,8 @@ from worker.wire.tools import assemble_tool_calls
 
 __all__ = ["DIALECTS", "FinishGroup", "assemble_tool_calls", "failure", "finish_group"]
 
+_FAMILIES = (ollama, openai, responses, anthropic, llamacpp)
+
 DIALECTS: Mapping[str, Dialect] = {
-    dialect.name: dialect for dialect in (*ollama.DIALECTS, *openai.DIALECTS)
+    dialect.name: dialect for family in _FAMILIES for dialect in family.DIALECTS
 }

@@ -25,6 +25,7 @@ from worker.wire.skim import Keep
 from worker.wire.text import clip
 
 _LONGEST_REASON = 200
+_REFUSAL = "refusal"
 _MOST_TOKENS = 2**31 - 1
 
 
@@ -44,6 +45,7 @@ class Answer(Generic[F]):
         done_frame: what ends a completion, in words for messages.
         frames: frames that carried progress.
         finish_reason: the last raw reason seen, storable.
+        refused: the visible output is a refusal, so a plain stop is one too (policy P9).
     """
 
     shape: ClassVar[Shape[Any]]
@@ -53,6 +55,7 @@ class Answer(Generic[F]):
         self.frames = 0
         self.finish_reason: str | None = None
         self.output = Output()
+        self.refused = False
         self._accepts_finish = accept_finish_without_done
         self._prompt_tokens: int | None = None
         self._completion_tokens: int | None = None
@@ -111,6 +114,8 @@ class Answer(Generic[F]):
         """Note a finish reason; None and "" (old Ollama, on every chunk) say nothing."""
         if reason:
             self.finish_reason = clip(reason, _LONGEST_REASON)
+        if self.refused and finish_group(self.finish_reason) is FinishGroup.NATURAL:
+            self.finish_reason = _REFUSAL
 
     def add_text(self, value: Json, kind: Kind = Kind.TEXT) -> None:
         """Append a value that has to be text or null.
@@ -127,6 +132,7 @@ class Answer(Generic[F]):
         """The done frame arrived; with a reason such as `abort` it is no completion (P10)."""
         if self._terminal:
             return
+        self.note_finish(None)  # the refusal may have come after the reason
         if finish_group(self.finish_reason) is FinishGroup.BROKEN:
             self.fail(
                 ServerFailed(

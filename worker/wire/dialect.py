@@ -58,7 +58,8 @@ class WireFormat:
         Raises:
             Refused: the prompt or its options cannot be expressed in this dialect.
         """
-        body = {"model": run.model or endpoint.model, **self.body(endpoint, run), "stream": True}
+        model = run.model or endpoint.model
+        body = {**({"model": model} if model else {}), **self.body(endpoint, run), "stream": True}
         headers = {
             "content-type": "application/json",
             "accept": self.framing.media_type,

@@ -23,12 +23,10 @@ from worker.wire.answer import Answer, Reported
 from worker.wire.asking import Options, chat_messages, options_for, single_prompt
 from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
-from worker.wire.finish import FinishGroup, finish_group
 from worker.wire.shape import Shape
 from worker.wire.text import clip
 
 _DEFAULTS = {"stream_options": {"include_usage": True}}
-REFUSAL = "refusal"
 _DROPPABLE = ("stream_options",)
 
 
@@ -112,7 +110,6 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
 
     def __init__(self, *, accept_finish_without_done: bool = False) -> None:
         super().__init__(accept_finish_without_done=accept_finish_without_done)
-        self._refused = False
         self._tools = -1  # index of the last tool call, for servers that send none
 
     def take(self, frame: _ChatChunk, event: str) -> None:
@@ -160,16 +157,6 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
         self.output.add(Kind.TEXT, text)
         return True
 
-    def note_finish(self, reason: str | None) -> None:
-        """A plain stop after a refusal is a refusal (field policy P9)."""
-        super().note_finish(reason)
-        self._name_refusal()
-
-    def finish(self) -> None:
-        """The done frame; a refusal without any finish reason is named as well."""
-        self._name_refusal()
-        super().finish()
-
     def take_whole(self, said: Mapping[str, Json]) -> bool:
         """A `chat.completion` object."""
         frame = self.shape.read(said)
@@ -178,10 +165,6 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
         self.take(frame, "")
         return True
 
-    def _name_refusal(self) -> None:
-        if self._refused and finish_group(self.finish_reason) is FinishGroup.NATURAL:
-            self.finish_reason = REFUSAL
-
     def _take_delta(self, delta: _Delta) -> None:
         self._take_thinking(delta)
         if type(delta.content) is list:
@@ -189,7 +172,7 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
         else:
             self.add_text(delta.content)
         if delta.refusal:
-            self._refused = True
+            self.refused = True
             self.add_text(delta.refusal)
         if delta.tool_calls:
             self._take_tools(delta.tool_calls)

@@ -1,0 +1,103 @@
+"""llama.cpp's own `/completion`: server-sent events.
+
+Done is a frame whose top-level `stop` is true; it may carry text, and it repeats
+the whole prompt and all settings (among them another `stop`, a list).  There is
+no `[DONE]`.  Why it stopped is `stop_type`, before 2024-12 one of three flags.
+Counts stand on every frame; the last ones count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from worker.errors import Refused
+from worker.records import Endpoint, Json, Kind, Run
+from worker.wire.answer import Answer, Reported
+from worker.wire.asking import Options, options_for, single_prompt
+from worker.wire.decoder import EVENTS
+from worker.wire.dialect import WireFormat
+from worker.wire.shape import Shape
+
+
+class _Frame(msgspec.Struct, gc=False):
+    content: Any = None
+    stop: bool = False
+    stop_type: str | None = None
+    stopped_eos: bool = False
+    stopped_limit: bool = False
+    stopped_word: bool = False
+    tokens_evaluated: int | None = None
+    tokens_predicted: int | None = None
+    error: Any = None
+
+
+class CompletionAnswer(Answer[_Frame]):
+    """Reads `/completion`."""
+
+    shape: ClassVar[Shape[Any]] = Shape(_Frame)
+    done_frame = "a frame with stop = true"
+
+    def take(self, frame: _Frame, event: str) -> None:
+        """Understand one frame."""
+        del event
+        if frame.error:
+            raise Reported(frame)
+        self.frames += 1
+        self.add_text(frame.content)
+        self.count(frame.tokens_evaluated, frame.tokens_predicted)
+        if frame.stop:
+            self.note_finish(_reason(frame))
+            self.finish()
+
+    def take_all(self, frames: Sequence[_Frame]) -> bool:
+        """Understand many frames; those that hold only text are joined at once."""
+        for frame in frames:
+            if frame.stop or frame.error or type(frame.content) is not str:
+                return super().take_all(frames)
+        for frame in frames:
+            self.count(frame.tokens_evaluated, frame.tokens_predicted)
+        self.frames += len(frames)
+        self.output.add(Kind.TEXT, "".join([frame.content for frame in frames]))
+        return True
+
+    def take_whole(self, said: Mapping[str, Json]) -> bool:
+        """The single object of a server that did not stream."""
+        frame = self.shape.read(said)
+        if not frame.stop:
+            return False
+        self.add_text(frame.content)
+        self.count(frame.tokens_evaluated, frame.tokens_predicted)
+        self.note_finish(_reason(frame))
+        return True
+
+
+def _reason(frame: _Frame) -> str | None:
+    if frame.stop_type:
+        return frame.stop_type
+    flags = {
+        "word": frame.stopped_word,
+        "limit": frame.stopped_limit,
+        "eos": frame.stopped_eos,
+    }
+    return next((reason for reason, is_set in flags.items() if is_set), None)
+
+
+def _body(endpoint: Endpoint, run: Run) -> Options:
+    options = options_for(endpoint, run, reserved=("prompt", "messages"))
+    if "response_fields" in options:
+        raise Refused(
+            "the option response_fields can filter the end mark out of the stream; remove it"
+        )
+    prompt, system = single_prompt(
+        run,
+        dialect="llamacpp-completion",
+        cure="dialect openai-chat (llama.cpp serves it below /v1)",
+    )
+    # No template is applied here, so a system text is the start of the prompt.
+    return {"prompt": f"{system}\n\n{prompt}" if system else prompt, **options}
+
+
+DIALECTS = (WireFormat("llamacpp-completion", "/completion", EVENTS, _body, CompletionAnswer),)
