@@ -1,0 +1,144 @@
+"""Builds one worker out of settings, and lives its life.
+
+Every object that a worker is made of is made here: the store and the clock are
+handed in, everything else follows from the settings.  `run` and `demo` differ
+only in what they show meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from worker import __version__
+from worker.buffer import Limits
+from worker.carriers import Summary
+from worker.clock import Clock, SystemClock
+from worker.embedded import EmbeddedServers
+from worker.errors import SettingsError
+from worker.log import Logger
+from worker.loop import Options, Worker
+from worker.records import WorkerInfo
+from worker.settings import Settings
+from worker.store import Store
+from worker.stream import Stream
+from worker.wire import DIALECTS
+
+T = TypeVar("T")
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine on uvloop where it exists, on asyncio elsewhere."""
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return asyncio.run(main())
+    return uvloop.run(main())
+
+
+def serving(settings: Settings, names: Collection[str]) -> Settings:
+    """The settings with only these endpoints; all of them if none is named.
+
+    Raises:
+        SettingsError: a name that is not configured.
+    """
+    if unknown := sorted(set(names) - settings.endpoints.keys()):
+        known = ", ".join(sorted(settings.endpoints))
+        raise SettingsError(f"there is no endpoint {unknown[0]!r}; configured are: {known}")
+    if not names:
+        return settings
+    kept = {name: settings.endpoints[name] for name in names}
+    return settings.model_copy(update={"endpoints": kept})
+
+
+def options(settings: Settings, *, listen: bool) -> Options:
+    """The part of the settings that the loop obeys."""
+    return Options(
+        lease_seconds=settings.lease_seconds,
+        shutdown_grace_seconds=settings.shutdown_grace_seconds,
+        poll_seconds=settings.poll_seconds,
+        listen=listen,
+        max_attempts=settings.max_attempts,
+        max_crashes=settings.max_crashes,
+        worker_buffer_bytes=settings.worker_buffer_bytes,
+        max_frame_bytes=settings.max_frame_bytes,
+        limits=Limits(
+            flush_seconds=settings.flush_seconds,
+            flush_bytes=settings.flush_bytes,
+            stream_bytes=settings.stream_buffer_bytes,
+        ),
+    )
+
+
+@asynccontextmanager
+async def worker_of(
+    settings: Settings, store: Store, log: Logger, *, clock: Clock | None = None
+) -> AsyncIterator[Worker]:
+    """A worker with everything it stands on; embedded servers run while the context lasts."""
+    clock = clock or SystemClock()
+    info = WorkerInfo(
+        id=str(uuid.uuid4()), host=socket.gethostname(), pid=os.getpid(), version=__version__
+    )
+    stream = Stream(
+        clock=clock,
+        transport=settings.transport,
+        read_interval_seconds=settings.read_interval_seconds,
+    )
+    try:
+        async with EmbeddedServers(settings.endpoints) as servers:
+            for endpoint in servers.endpoints.values():
+                if endpoint.embedded:
+                    log("embedded_server_started", endpoint=endpoint.name, url=endpoint.base_url)
+            yield Worker(
+                info=info,
+                store=store,
+                stream=stream,
+                endpoints=servers.endpoints,
+                dialects=DIALECTS,
+                options=options(settings, listen=settings.listen or store.is_sqlite),
+                clock=clock,
+                log=log.bind(worker_id=info.id),
+                revive=servers.revive,
+            )
+    finally:
+        await stream.aclose()
+
+
+async def serve(
+    settings: Settings,
+    store: Store,
+    log: Logger,
+    *,
+    drain: bool = False,
+    beside: Callable[[Worker], Awaitable[None]] | None = None,
+) -> Summary:
+    """Live a worker's life; SIGTERM and SIGINT stop it, a second one hurries it.
+
+    Args:
+        settings: what the worker obeys.
+        store: an open store whose schema was checked.
+        log: where events go.
+        drain: end when nothing is left to do.
+        beside: shown to a person meanwhile; cancelled when the worker has ended.
+    """
+    async with worker_of(settings, store, log) as worker:
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, worker.stop)
+        company = asyncio.ensure_future(beside(worker)) if beside else None
+        try:
+            return await worker.run(drain=drain)
+        finally:
+            for number in STOP_SIGNALS:
+                loop.remove_signal_handler(number)
+            if company:
+                company.cancel()
+                await asyncio.gather(company, return_exceptions=True)
