@@ -9,7 +9,9 @@ its buffer is full.
 
 When the database is away the thread keeps the group and tries again (`retry`),
 for as long as the worker lives; a group is sent again as it was, which is safe
-because chunks are idempotent by `(run_id, seq)` and endings by their run.
+because chunks are idempotent by `(run_id, seq)` and endings by their run.  When
+it refuses a group for good, each of its items is tried alone, so that one text
+that cannot be stored takes no other with it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Protocol
 
 from worker import retry
 from worker.buffer import Budget, Buffer, Limits
-from worker.errors import LeaseLost, SpoolError, StoreBusy, Verdict
+from worker.errors import ErrorCode, LeaseLost, SpoolError, StoreBusy, StoreError, Verdict
 from worker.records import Chunk, Ending, Run
 from worker.wire.events import Delta, Done, Event, Fault
 
@@ -172,8 +174,8 @@ class Committer:
                 give_up=self._give_up,
                 on_wait=self._availability.went_away,
             )
-        except SpoolError as error:
-            self._failed(group, error)
+        except Exception as fault:  # noqa: BLE001 - this thread serves every run and must not die
+            self._failed(group, _as_store_error(fault))
             return
         self._availability.came_back()
         outcomes: list[tuple[_Item, SpoolError | None]] = [
@@ -183,7 +185,7 @@ class Committer:
 
     def _failed(self, group: list[_Item], error: SpoolError) -> None:
         """One item that the database refuses must not take the others with it."""
-        if error.verdict is Verdict.FAIL and len(group) > 1:
+        if error.verdict is not Verdict.RETRY_HERE and len(group) > 1:
             for item in group:
                 self._commit([item])
             return
@@ -200,6 +202,17 @@ class Committer:
                     item.landed.set_exception(error)
 
         self._loop.call_soon_threadsafe(deliver)
+
+
+def _as_store_error(fault: Exception) -> SpoolError:
+    if isinstance(fault, SpoolError):
+        return fault
+    error = StoreError(
+        f"internal error while storing: {type(fault).__name__}: {fault}",
+        code=ErrorCode.INTERNAL_ERROR,
+    )
+    error.__cause__ = fault
+    return error
 
 
 def _lease_lost(run_id: int) -> LeaseLost:
@@ -276,8 +289,10 @@ class RunWriter:
         if isinstance(error, SpoolError):
             self._on_failure(error)
 
-    async def finish(self, ending: Ending) -> None:
+    async def finish(self, ending: Ending) -> Ending:
         """Store the last chunks and the ending in one transaction, after any flush under way.
+
+        Returns the ending as it was stored: with what the run produced counted.
 
         Raises:
             LeaseLost: the run is not this worker's any more; nothing was written.
@@ -291,6 +306,7 @@ class RunWriter:
             await self._submit(self._run.id, chunks, counted)
         finally:
             self.buffer.landed()
+        return counted
 
     def abandon(self) -> None:
         """The run is lost: drop what waits, write nothing more."""

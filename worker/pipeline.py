@@ -262,10 +262,10 @@ async def _store(
     ending: Ending, error: SpoolError | None, answer: Answer, writer: RunWriter
 ) -> Outcome:
     try:
-        await writer.finish(ending)
+        stored = await writer.finish(ending)
     except (StoreError, LeaseLost) as failure:
         return Outcome(None, failure, _answered(answer))
-    return Outcome(ending, error, _answered(answer))
+    return Outcome(stored, error, _answered(answer))
 
 
 def _answered(answer: Answer) -> bool:
