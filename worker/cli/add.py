@@ -182,7 +182,7 @@ class _Adder:
             source.rewind()
         items = prompts(source.file, found, self._intake(source.path, report.batch))
         size = source.size if (source.size or 0) >= _BAR_FROM_BYTES else None
-        with watched(items, source.file, size, quiet=self._as_json) as shown:
+        with watched(items, size, lambda _: source.file.tell(), quiet=self._as_json) as shown:
             self._add(report, shown, source.path)
 
     def _intake(self, path: str, batch: str | None) -> Intake:

@@ -1,26 +1,27 @@
-"""A progress bar on standard error while a long file is read and somebody watches."""
+"""A progress bar on standard error during long work, while somebody watches."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
-_EVERY = 500  # items between two looks at the position
+_EVERY = 250  # items between two looks at the position
 
 
 @contextmanager
 def watched(
-    items: Iterable[T], file: BinaryIO, size: int | None, *, quiet: bool
+    items: Iterable[T], total: int | None, position: Callable[[int], int], *, quiet: bool
 ) -> Iterator[Iterable[T]]:
-    """The same items; meanwhile a bar follows the position in the file.
+    """The same items; meanwhile a bar goes to `total`.
 
-    Nothing is shown for a size of None (small, or unknown), for programs, or without a terminal.
+    `position` says how far it is after so many items.  Nothing is shown for a total of None
+    (small, or unknown), when `quiet`, or when standard error is not a terminal.
     """
-    if quiet or size is None or not sys.stderr.isatty():
+    if quiet or not total or not sys.stderr.isatty():
         yield items
         return
     from rich.console import Console
@@ -30,12 +31,12 @@ def watched(
     with Progress(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
     ) as progress:
-        task = progress.add_task("", total=size, count=0)
+        task = progress.add_task("", total=total, count=0)
 
         def counted() -> Iterator[T]:
             for number, item in enumerate(items):
-                if number % _EVERY == 0 and not file.closed:
-                    progress.update(task, completed=file.tell(), count=number)
+                if number % _EVERY == 0:
+                    progress.update(task, completed=position(number), count=number)
                 yield item
 
         yield counted()

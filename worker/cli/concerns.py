@@ -1,0 +1,105 @@
+"""What is waiting, what is stuck, and why: the sentences of `spool status`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from worker.cli.output import counted, span
+from worker.errors import ErrorCode
+from worker.records import Endpoint
+from worker.states import PromptState
+
+if TYPE_CHECKING:
+    from worker.store.rows import QueueStatus, WorkerStatus
+
+_NAMED = 5  # ids in one sentence
+_LATE = 0.5  # of the idle timeout: from here on a silent run is worth a word
+
+_CURES: Mapping[str, str] = {
+    ErrorCode.UNAUTHORIZED: "check the endpoint's api_key_env, then `spool retry`",
+    ErrorCode.NOT_FOUND: "check the endpoint's base_url and model (`spool doctor`), then retry",
+    ErrorCode.BAD_REQUEST: "the server refused the request: `spool show ID` says why",
+    ErrorCode.CONTEXT_EXCEEDED: "the prompt is longer than the model's context",
+    ErrorCode.QUOTA_EXHAUSTED: "the account has no credit left: top it up, then `spool retry`",
+    ErrorCode.FRAME_TOO_LARGE: "raise max_frame_bytes, then `spool retry`",
+    ErrorCode.TOO_MANY_CRASHES: "workers died while carrying them: look at their logs first",
+}
+
+
+def concerns(
+    status: QueueStatus, endpoints: Mapping[str, Endpoint], *, lease_seconds: float
+) -> Iterator[str]:
+    """A sentence for each thing that a person may want to know or do, the gravest first."""
+    living = [each for each in status.workers if _lives(each)]
+    queued = status.ready + status.later
+    if queued and not living:
+        yield f"{counted(queued, 'prompt')} queued and no worker is running: start `spool run`"
+    yield from _leases(status, living, lease_seconds)
+    yield from _unserved(status, endpoints)
+    if status.later:
+        when = "" if status.next_in_seconds is None else f"; next in {span(status.next_in_seconds)}"
+        yield f"{counted(status.later, 'prompt')} wait before they may be tried (again){when}"
+    yield from _silent(status, endpoints)
+    if status.crash_capped:
+        named = ", ".join(map(str, status.crash_capped[:_NAMED]))
+        more = ", ..." if len(status.crash_capped) > _NAMED else ""
+        yield (
+            f"given up because workers died while carrying them: prompts {named}{more}"
+            f" (`spool show {status.crash_capped[0]} --attempts`)"
+        )
+    for code, number in sorted(status.failures.items(), key=lambda item: -item[1]):
+        cure = _CURES.get(code, f"`spool retry --error-code {code}` tries them again")
+        yield f"{counted(number, 'prompt')} failed with {code}: {cure}"
+
+
+def _lives(worker: WorkerStatus) -> bool:
+    return worker.stopped_at is None and worker.lease_seconds_left > 0
+
+
+def _leases(status: QueueStatus, living: list[WorkerStatus], lease_seconds: float) -> Iterator[str]:
+    for each in status.workers:
+        name = f"worker {each.host}:{each.pid}"
+        if each in living:
+            # Renewed after a third; with less than half left, a renewal has failed.
+            if each.lease_seconds_left < lease_seconds / 2:
+                yield (
+                    f"the lease of {name} runs out in {span(each.lease_seconds_left)}: it is"
+                    " blocked, or cannot reach the database"
+                )
+        elif each.runs and each.stopped_at is None:
+            silent = span(-each.lease_seconds_left)
+            heir = "a living worker takes" if living else "the next worker to start takes"
+            yield (
+                f"{name} has been silent for {silent} past its lease; {heir} its"
+                f" {counted(each.runs, 'run')} over"
+            )
+
+
+def _unserved(status: QueueStatus, endpoints: Mapping[str, Endpoint]) -> Iterator[str]:
+    waiting: Counter[str] = Counter()
+    for tally in status.tallies:
+        waiting[tally.endpoint] += tally.counts.get(PromptState.QUEUED, 0)
+    for name, number in waiting.items():
+        if number and name not in endpoints:
+            yield (
+                f"{counted(number, 'prompt')} queued for the endpoint {name!r}, which is not"
+                f" configured here: add [endpoints.{name}], or cancel them and"
+                " `spool retry --endpoint` another"
+            )
+
+
+def _silent(status: QueueStatus, endpoints: Mapping[str, Endpoint]) -> Iterator[str]:
+    for run in status.live:
+        endpoint = endpoints.get(run.endpoint)
+        if endpoint is None:
+            continue
+        limit = (
+            endpoint.idle_timeout_seconds if run.chunks else endpoint.first_frame_timeout_seconds
+        )
+        if run.silent_seconds > limit * _LATE:
+            yield (
+                f"prompt {run.prompt_id} has stored no text for {span(run.silent_seconds)}; after"
+                f" {span(limit)} of silence its run is ended and tried again"
+            )

@@ -1,0 +1,153 @@
+"""`spool export`: results out, to standard output or to files that appear when they are whole."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TextIO
+
+import click
+
+from worker.cli.choosing import Chosen, choosing
+from worker.cli.output import counted, talk
+from worker.cli.progress import watched
+from worker.cli.session import Session, session
+from worker.states import FINAL_PROMPT_STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from worker.store import Selection, Store
+    from worker.store.rows import ResultRow
+
+_BY_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_PAGE_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to write, and where."""
+
+    file_format: str
+    out: str
+    errors: str | None
+    partial: bool
+
+
+@click.command(short_help="Results as JSON Lines, CSV, Parquet or OpenAI Batch files.")
+@choosing(everything=False)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["jsonl", "csv", "parquet", "openai-batch"]),
+    help="Instead of guessing from the name of the file; jsonl otherwise.",
+)
+@click.option("-o", "--output", "out", metavar="FILE", default="-", help="Instead of stdout.")
+@click.option("--errors", metavar="FILE", help="openai-batch: where failed and cancelled ones go.")
+@click.option(
+    "--partial", is_flag=True, help="Unfinished prompts too, with the text they have so far."
+)
+@session
+def command(
+    session: Session,
+    /,
+    *,
+    chosen: Chosen,
+    file_format: str | None,
+    out: str,
+    errors: str | None,
+    partial: bool,
+) -> None:
+    """Write finished prompts with their answers: all, or those that the options name.
+
+    `output` is only ever the text of a completed run; --partial adds `partial_output`, what the
+    latest run of any other prompt left. A file appears under its name when it is complete.
+    """
+    guessed = _BY_SUFFIX.get(Path(out).suffix.lower(), "jsonl")
+    target = Target(file_format or guessed, out, errors, partial)
+    _check_usage(target, chosen)
+    store = session.store()
+    chosen.check(store)
+    everything = partial and target.file_format != "openai-batch"
+    selection = chosen.selection(otherwise=() if everything else FINAL_PROMPT_STATES)
+    count = _write(target, store, selection)
+    if out != "-":
+        talk(f"wrote {counted(count, 'prompt')} to {out}")
+
+
+def _check_usage(target: Target, chosen: Chosen) -> None:
+    batch_file = target.file_format == "openai-batch"
+    if target.errors is not None and not batch_file:
+        raise click.UsageError("--errors goes with --format openai-batch; other formats hold all")
+    if target.errors is not None and target.errors == target.out:
+        raise click.UsageError("--errors and --output name the same file")
+    if batch_file and target.partial:
+        raise click.UsageError("OpenAI Batch files have no place for --partial text")
+    if batch_file and not set(chosen.states) <= set(FINAL_PROMPT_STATES):
+        raise click.UsageError(
+            "OpenAI Batch files hold finished prompts: completed, failed or cancelled"
+        )
+    if target.file_format == "parquet" and target.out == "-" and sys.stdout.isatty():
+        raise click.UsageError("Parquet is not for the eye: name a file with --output")
+
+
+def _write(target: Target, store: Store, selection: Selection) -> int:
+    from worker import export
+
+    with ExitStack() as files:
+        rows = files.enter_context(_rows(store, selection, target))
+        if target.file_format == "parquet":
+            raw = files.enter_context(_binary(target.out))
+            return export.parquet.write(rows, store, raw, partial=target.partial)
+        out = files.enter_context(_text(target.out))
+        if target.file_format != "openai-batch":
+            writer: Callable[..., int]
+            writer = export.csv_file.write if target.file_format == "csv" else export.jsonl.write
+            return writer(rows, store, out, partial=target.partial)
+        errors = files.enter_context(_text(target.errors)) if target.errors else None
+        written = export.openai_batch.write(rows, store, out, errors)
+    if written.left_out:
+        talk(
+            f"{counted(written.left_out, 'prompt')} failed or cancelled and NOT in the output:"
+            " --errors FILE writes them"
+        )
+    elif target.errors:
+        talk(f"wrote {counted(written.errors, 'failure')} to {target.errors}")
+    return written.output
+
+
+@contextmanager
+def _rows(store: Store, selection: Selection, target: Target) -> Iterator[Iterable[ResultRow]]:
+    quiet = target.out == "-"
+    total = None if quiet or not sys.stderr.isatty() else store.count(selection)
+    rows = store.results(selection, page=_PAGE_ROWS)
+    with watched(rows, total, lambda count: count, quiet=quiet) as shown:
+        yield shown
+
+
+@contextmanager
+def _binary(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        out = click.get_binary_stream("stdout")
+        yield out
+        out.flush()
+        return
+    from worker.export import whole_file
+
+    with whole_file(Path(path)) as file:
+        yield file
+
+
+@contextmanager
+def _text(path: str) -> Iterator[TextIO]:
+    with _binary(path) as raw:
+        text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        try:
+            yield text
+        finally:
+            # The raw file is closed by whoever opened it; standard output is not ours to close.
+            text.detach()

@@ -1,0 +1,78 @@
+"""`spool prune`: delete what is finished, a page at a time, so that no lock is held for long."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import click
+
+from worker.cli.choosing import Chosen, choosing
+from worker.cli.output import counted, data, json_line, json_option, talk
+from worker.cli.session import Session, session
+from worker.clock import SystemClock
+from worker.states import FINAL_PROMPT_STATES
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_PAGE_ROWS = 1000
+
+
+def _age(_ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
+    if value is None:
+        return None
+    match = _AGE.fullmatch(value.strip().lower())
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no age: write 90s, 30m, 12h, 7d or 2w", param=param)
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError:
+        raise click.BadParameter(f"{value!r} is too long", param=param) from None
+
+
+@click.command(short_help="Delete finished prompts and their text.")
+@choosing(everything=True)
+@click.option("--older-than", metavar="AGE", callback=_age, help="Finished before: 12h, 7d, 2w.")
+@click.option("--dry-run", is_flag=True, help="Say how many, delete none.")
+@json_option
+@session
+def command(
+    session: Session,
+    /,
+    *,
+    chosen: Chosen,
+    older_than: timedelta | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Delete finished prompts with all their runs and their text, for good.
+
+    Prompts that are queued or running are never touched.
+    """
+    if not chosen and older_than is None:
+        raise click.UsageError(
+            "say which prompts: ids, --batch, --status, --error-code, --older-than, or --all"
+        )
+    if not set(chosen.states) <= set(FINAL_PROMPT_STATES):
+        raise click.UsageError("only finished prompts can be pruned; cancel the others first")
+    store = session.store()
+    chosen.check(store)
+    try:
+        before = None if older_than is None else SystemClock().now() - older_than
+    except OverflowError:
+        raise click.UsageError("--older-than reaches back before the calendar begins") from None
+    selection = chosen.selection(otherwise=FINAL_PROMPT_STATES, finished_before=before)
+    count = 0
+    if dry_run:
+        count = store.count(selection)
+    else:
+        try:
+            while page := store.prune(selection, limit=_PAGE_ROWS):
+                count += page
+        except KeyboardInterrupt:
+            talk(f"interrupted after {counted(count, 'prompt')}")
+            raise
+    if as_json:
+        json_line({"pruned": count, "dry_run": dry_run})
+    else:
+        data(f"{'would delete' if dry_run else 'deleted'} {counted(count, 'prompt')}")

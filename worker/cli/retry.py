@@ -1,0 +1,64 @@
+"""`spool retry`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from worker.cli.choosing import Chosen, choosing, required
+from worker.cli.output import counted, data, json_line, json_option
+from worker.cli.pairs import key_values, known_endpoint
+from worker.cli.session import Session, session
+from worker.states import PromptEvent, PromptState, sources
+
+
+@click.command(short_help="Queue failed or cancelled prompts again.")
+@choosing(everything=True)
+@click.option(
+    "--option",
+    "options",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=key_values,
+    help="Change a request option, such as max_tokens=4000; repeatable.",
+)
+@click.option("--endpoint", metavar="NAME", help="Send them there instead.")
+@click.option("--model", metavar="NAME", help="Ask this model instead.")
+@json_option
+@session
+def command(
+    session: Session,
+    /,
+    *,
+    chosen: Chosen,
+    options: dict[str, Any],
+    endpoint: str | None,
+    model: str | None,
+    as_json: bool,
+) -> None:
+    """Queue failed or cancelled prompts again, with all their attempts.
+
+    The text of earlier runs stays. Completed prompts are left alone: to ask again, add them again.
+    """
+    required(chosen)
+    retryable = [state for state in sources(PromptEvent.RETRY) if isinstance(state, PromptState)]
+    if not set(chosen.states) <= set(retryable):
+        raise click.UsageError(f"only prompts that are {' or '.join(retryable)} can be retried")
+    known_endpoint(endpoint, session.settings().endpoints)
+    if "stream" in options:
+        raise click.UsageError("the option `stream` cannot be set: Spool always streams")
+    store = session.store()
+    chosen.check(store)
+    count = store.retry(
+        chosen.selection(otherwise=retryable),
+        options=options or None,
+        endpoint=endpoint,
+        model=model,
+    )
+    if as_json:
+        json_line({"retried": count})
+    elif count:
+        data(f"queued {counted(count, 'prompt')} again")
+    else:
+        data("nothing to retry: none of these has failed or was cancelled")

@@ -1,0 +1,60 @@
+"""A prompt as a row: the columns of the view `results`, by the same names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from worker.export.pieces import Pieces, Texts, pieces
+from worker.records import Kind
+from worker.states import PromptState
+
+if TYPE_CHECKING:
+    from worker.store.rows import ResultRow
+
+COLUMNS = (
+    "id",
+    "batch",
+    "custom_id",
+    "endpoint",
+    "model",
+    "prompt",
+    "messages",
+    "status",
+    "output",
+    "partial_output",
+    "thinking",
+    "tool_calls",
+    "finish_reason",
+    "prompt_tokens",
+    "completion_tokens",
+    "attempts",
+    "seconds",
+    "error_code",
+    "error",
+    "metadata",
+    "created_at",
+    "finished_at",
+)
+_TEXTS = ("output", "partial_output", "thinking", "tool_calls")
+
+
+def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
+    """The row with its texts as `Pieces`; `partial` reads those of unfinished runs as well.
+
+    `output` is the text of the completed run and nothing else, so that nobody takes a
+    part for the whole; `partial_output` is the text of the latest run of any other prompt.
+    `tool_calls` are the pieces of the calls, one JSON object a line.
+    """
+    values: dict[str, Any] = {
+        name: None if name in _TEXTS else getattr(row, name) for name in COLUMNS
+    }
+    values["status"] = str(row.status)
+    completed = row.status is PromptState.COMPLETED
+    if completed:
+        values["output"] = pieces(texts, row.run_id) or Pieces(())
+    elif partial:
+        values["partial_output"] = pieces(texts, row.run_id)
+    if completed or partial:
+        values["thinking"] = pieces(texts, row.run_id, Kind.THINKING)
+        values["tool_calls"] = pieces(texts, row.run_id, Kind.TOOL_CALLS)
+    return values

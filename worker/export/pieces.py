@@ -1,0 +1,86 @@
+"""JSON written in pieces: a text in the middle of an object is never whole in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Protocol, TextIO
+
+from worker.records import Kind
+
+_OPTIONS: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":")}
+
+
+class Texts(Protocol):
+    """Where the text of a run is read from, piece by piece."""
+
+    def text(
+        self, run_id: int, kind: Kind = Kind.TEXT, after_seq: int = -1
+    ) -> Iterator[tuple[int, str]]:
+        """The chunks of one kind of a run, in order."""
+        ...
+
+
+class Pieces:
+    """A string value that is written as it is read; can be gone through once."""
+
+    def __init__(self, parts: Iterable[str]) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def whole(self) -> str:
+        """All of it, for formats that hold a value in memory."""
+        return "".join(self._parts)
+
+
+def pieces(texts: Texts, run_id: int | None, kind: Kind = Kind.TEXT) -> Pieces | None:
+    """What a run produced of one kind; None if it produced nothing."""
+    if run_id is None:
+        return None
+    chunks = (text for _, text in texts.text(run_id, kind))
+    first = next(chunks, None)
+    if first is None:
+        return None
+
+    def parts() -> Iterator[str]:
+        yield first
+        yield from chunks
+
+    return Pieces(parts())
+
+
+def write_json(out: TextIO, value: Any) -> None:
+    """Write a value as compact JSON; `Pieces` anywhere inside become strings."""
+    if isinstance(value, Pieces):
+        out.write('"')
+        out.writelines(json.dumps(part, **_OPTIONS)[1:-1] for part in value)
+        out.write('"')
+    elif isinstance(value, dict):
+        _write_items(out, "{}", value.items())
+    elif isinstance(value, list):
+        _write_items(out, "[]", ((None, item) for item in value))
+    else:
+        out.write(json.dumps(_plain(value), **_OPTIONS))
+
+
+def _write_items(out: TextIO, brackets: str, items: Iterable[tuple[str | None, Any]]) -> None:
+    out.write(brackets[0])
+    for number, (key, item) in enumerate(items):
+        if number:
+            out.write(",")
+        if key is not None:
+            out.write(json.dumps(key, **_OPTIONS) + ":")
+        write_json(out, item)
+    out.write(brackets[1])
+
+
+def _plain(value: Any) -> Any:
+    return iso(value) if isinstance(value, datetime) else value
+
+
+def iso(moment: datetime) -> str:
+    """A time as JSON and CSV have it: UTC, with a Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
