@@ -43,12 +43,12 @@ def _sentence(cause: BaseException, where: str, connect_seconds: float) -> str |
             text = f"the host of {where} is not known ({cause.strerror}): correct base_url"
         case ssl.SSLCertVerificationError():
             text = (
-                f"the TLS certificate of {where} is not trusted ({cause.verify_message}):"
+                f"the TLS certificate of {where} is not trusted ({_detail(cause, 'verify_message')}):"
                 " set SSL_CERT_FILE to a file with its authority"
             )
         case ssl.SSLError():
             text = (
-                f"TLS with {where} failed ({cause.reason or cause}):"
+                f"TLS with {where} failed ({_detail(cause, 'reason')}):"
                 " should base_url begin with http:// there?"
             )
         case ConnectionRefusedError():
@@ -56,6 +56,11 @@ def _sentence(cause: BaseException, where: str, connect_seconds: float) -> str |
         case _:
             return None
     return text
+
+
+def _detail(cause: ssl.SSLError, name: str) -> str:
+    """The short form of what OpenSSL says, if it has one."""
+    return getattr(cause, name, None) or str(cause)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -54,6 +54,7 @@ class ResponseParser:
         self._length = 0  # announced
         self._delivered = 0
         self._barren = 0  # bytes since the last byte of body
+        self._surplus_at: int | None = None  # where the body of another message begins
         self._fault: str | None = None
         self._body: list[bytes] = []
         self.on_body = self._body.append
@@ -68,6 +69,7 @@ class ResponseParser:
     def feed(self, data: bytes | memoryview) -> None:
         """Take one read; raises httpx.RemoteProtocolError."""
         self.received += len(data)
+        before = len(self._body)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -75,7 +77,9 @@ class ResponseParser:
                 reason = self._fault or str(error) or type(error).__name__
                 raise httpx.RemoteProtocolError(reason) from error
             self.keep_alive = False  # something follows the response: not ours to understand
-        if self._body:
+        if self._surplus_at is not None:
+            del self._body[self._surplus_at :]
+        if len(self._body) > before:
             self._barren = 0
         elif not self.complete:
             self._barren += len(data)
@@ -123,6 +127,8 @@ class ResponseParser:
         """A head begins: the first, the one after a 1xx, or one that nobody asked for."""
         if self.complete:
             self.keep_alive = False
+            if self._surplus_at is None:
+                self._surplus_at = len(self._body)
         elif not self.head_complete:
             self.headers.clear()
             self.reason = b""

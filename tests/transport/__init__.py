@@ -1,0 +1,1 @@
+"""The fast transport, and the same of httpx beside it."""

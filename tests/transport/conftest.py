@@ -1,0 +1,69 @@
+"""A misbehaving server, clients of both transports, and both event loops."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import httpx
+import pytest
+
+from tests.fakes.server import FakeServer
+from worker.transport import FastTransport
+
+LOOPS = [
+    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+]
+
+
+@pytest.fixture(params=LOOPS)
+def anyio_backend(request):
+    return request.param
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeServer]:
+    async with FakeServer() as running:
+        yield running
+
+
+@pytest.fixture
+async def fast() -> AsyncIterator[httpx.AsyncClient]:
+    """A client over the fast transport, without coalescing."""
+    async with httpx.AsyncClient(transport=FastTransport(), timeout=5) as client:
+        yield client
+
+
+@pytest.fixture(params=["fast", "httpx"])
+async def client(request) -> AsyncIterator[httpx.AsyncClient]:
+    """The same promise is asked of both transports."""
+    transport = FastTransport() if request.param == "fast" else httpx.AsyncHTTPTransport()
+    async with httpx.AsyncClient(transport=transport, timeout=5) as client:
+        yield client
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port that neither accepts nor refuses: its queue is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        waiting = [socket.socket() for _ in range(3)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        yield port
+        for sock in waiting:
+            sock.close()
+
+
+@pytest.fixture
+def chat() -> Callable[[str], dict[str, object]]:
+    """The body of a streaming chat request."""
+
+    def body(prompt: str) -> dict[str, object]:
+        return {"stream": True, "messages": [{"role": "user", "content": prompt}]}
+
+    return body
