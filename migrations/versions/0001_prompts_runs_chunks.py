@@ -142,9 +142,7 @@ def _prompts() -> None:
             "(finished_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))",
             name="prompts_finished_at",
         ),
-        sa.CheckConstraint(
-            "status <> 'running' OR run_id IS NOT NULL", name="prompts_running_run"
-        ),
+        sa.CheckConstraint("status <> 'running' OR run_id IS NOT NULL", name="prompts_running_run"),
         sa.CheckConstraint("attempts >= 0 AND crashes >= 0 AND runs >= 0", name="prompts_counts"),
         sa.CheckConstraint("max_attempts >= 1", name="prompts_max_attempts"),
         sa.CheckConstraint("endpoint <> ''", name="prompts_endpoint"),

@@ -11,6 +11,7 @@ the same on both databases; `faults`, which says what an error means.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from worker.store import schema
@@ -18,7 +19,6 @@ from worker.store.engine import Database
 from worker.store.faults import translated
 from worker.store.listener import Listener
 from worker.store.people_side import PeopleSide
-from worker.store.rows import Backlog, Selection
 from worker.store.rows import Backlog, Selection
 from worker.store.worker_side import WorkerSide
 
@@ -39,8 +39,9 @@ class Store(WorkerSide, PeopleSide):
         safe_url: the URL without its password.
     """
 
-    def __init__(self, db: Database, lease_db: Database) -> None:
+    def __init__(self, db: Database, work_db: Database, lease_db: Database) -> None:
         self._db = db
+        self._work_db = work_db
         self._lease_db = lease_db
         self._watching: sqlite3.Connection | None = None
         self._watching_guard = threading.Lock()
@@ -56,16 +57,11 @@ class Store(WorkerSide, PeopleSide):
         Accepts `sqlite:///file.db` and `postgresql://user@host/database`; raises SettingsError
         for anything else.  `busy_timeout_seconds` and `synchronous` are SQLite's.
         """
-
-        def database(connections: int) -> Database:
-            return Database(
-                url,
-                busy_timeout_seconds=busy_timeout_seconds,
-                synchronous=synchronous,
-                connections=connections,
-            )
-
-        return cls(database(8), database(1))
+        database = partial(
+            Database, url, busy_timeout_seconds=busy_timeout_seconds, synchronous=synchronous
+        )
+        # A pool each, so that neither people nor large flushes keep a lease from being renewed.
+        return cls(database(), database(pinned=True), database(pinned=True, connections=1))
 
     def close(self) -> None:
         """Close every connection."""
@@ -73,8 +69,8 @@ class Store(WorkerSide, PeopleSide):
             if self._watching is not None:
                 self._watching.close()
                 self._watching = None
-        self._lease_db.close()
-        self._db.close()
+        for database in (self._lease_db, self._work_db, self._db):
+            database.close()
 
     def check_schema(self) -> None:
         """Raise StoreBroken, with the cure, unless the tables are there and new enough."""

@@ -34,7 +34,6 @@ from sqlalchemy.types import TypeEngine
 
 from worker.states import PromptEvent, sources, target
 from worker.store.constructs import (
-    Columns,
     Json,
     Seconds,
     among,
@@ -68,7 +67,10 @@ NEW_PROMPT: Mapping[str, TypeEngine[Any]] = {
 @cache
 def add_batch(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
     """Create the batch `name` unless it exists."""
-    values = {"name": bindparam("b_name"), "source": bindparam("b_source")}
+    values: dict[str, ColumnElement[str]] = {
+        "name": bindparam("b_name"),
+        "source": bindparam("b_source"),
+    }
     if is_sqlite:
         return sqlite.insert(batches).values(values).on_conflict_do_nothing(["name"])
     return postgresql.insert(batches).values(values).on_conflict_do_nothing(index_elements=["name"])

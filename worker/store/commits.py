@@ -17,7 +17,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Case,
     ColumnElement,
     Integer,
@@ -25,7 +24,6 @@ from sqlalchemy import (
     String,
     Text,
     Update,
-    and_,
     bindparam,
     case,
     func,
@@ -39,7 +37,7 @@ from sqlalchemy.types import TypeEngine
 
 from worker.errors import ErrorCode
 from worker.records import Kind
-from worker.states import PromptEvent, PromptState, RunEvent, after, sources, target
+from worker.states import PromptEvent, PromptState, RunEvent, sources, target
 from worker.store.claims import leased
 from worker.store.constructs import (
     Columns,
@@ -49,7 +47,6 @@ from worker.store.constructs import (
     among,
     bound,
     later,
-    moment,
     now,
     spell,
     standing,
@@ -62,23 +59,18 @@ CARRIED = sources(PromptEvent.COMPLETE)  # a prompt whose run is under way
 
 # --- the fence ------------------------------------------------------------------------------
 
-_IS_CARRIED = and_(standing(prompts.c.status, CARRIED), prompts.c.run_id == runs.c.id)
 
-
-@cache
-def fence(*, ending: bool) -> Select[int, bool, str]:
-    """Of the runs `ids`, those that `worker` may still write to, locked until the commit.
-
-    `carried` is false where somebody changed the prompt by hand.  A run that goes on is
-    locked against a rescue; one that ends is locked together with its prompt.
-    """
+def _held(*, ending: bool) -> Select[int]:
+    """Of the runs `ids`, those that `worker` may write to, locked until the commit."""
     statement = (
-        select(runs.c.id, _IS_CARRIED.label("carried"), prompts.c.status)
+        select(runs.c.id)
         .join(prompts, prompts.c.id == runs.c.prompt_id)
         .where(
             among(runs.c.id, "ids"),
             runs.c.worker_id == bindparam("worker", type_=String()),
             standing(runs.c.status, STREAMING),
+            prompts.c.run_id == runs.c.id,
+            standing(prompts.c.status, CARRIED),
         )
         .order_by(runs.c.id)
     )
@@ -88,10 +80,28 @@ def fence(*, ending: bool) -> Select[int, bool, str]:
 
 
 @cache
-def ended_before() -> Select[int, str, str | None]:
-    """How the runs `ids` of `worker` stand: an ending found here was applied by a lost commit."""
-    return select(runs.c.id, runs.c.status, runs.c.error_code).where(
-        among(runs.c.id, "ids"), runs.c.worker_id == bindparam("worker", type_=String())
+def hold_flushing() -> Select[int]:
+    """The fence of runs that go on: locked against a rescue, while their prompts stay free."""
+    return _held(ending=False)
+
+
+@cache
+def hold_ending() -> Select[int]:
+    """The fence of runs that end: locked together with their prompts."""
+    return _held(ending=True)
+
+
+@cache
+def refused() -> Select[int, str, str | None, str]:
+    """How the runs `ids` of `worker` that the fence refused stand, and their prompts.
+
+    One that has ended as it is asked to end was ended by this same call, whose answer got lost.
+    One that is still streaming had its prompt changed by hand.
+    """
+    return (
+        select(runs.c.id, runs.c.status, runs.c.error_code, prompts.c.status)
+        .join(prompts, prompts.c.id == runs.c.prompt_id)
+        .where(among(runs.c.id, "ids"), runs.c.worker_id == bindparam("worker", type_=String()))
     )
 
 
@@ -127,7 +137,7 @@ CHUNK: Mapping[str, TypeEngine[Any]] = {
 
 @cache
 def add_chunks(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
-    """Insert chunks; one that is there already is left alone, so a lost commit can be sent again."""
+    """Insert chunks; one that is there is left alone, so a lost commit can be sent again."""
     key = ["run_id", "seq"]
     if is_sqlite:
         return sqlite.insert(chunks).values(dict(bound(CHUNK))).on_conflict_do_nothing(key)
@@ -148,9 +158,13 @@ def stored_chunks() -> Select[int, int, str]:
 
 # --- endings --------------------------------------------------------------------------------
 
-ENDED_RUN: Mapping[str, TypeEngine[Any]] = {
-    "id": Id,
-    "status": Text(),
+ENDING: Mapping[str, TypeEngine[Any]] = {
+    "run_id": Id,
+    "prompt_id": Id,
+    "run_state": Text(),
+    "prompt_state": Text(),
+    "refund": Integer(),
+    "delay": Seconds(),
     "first_text_ago": Seconds(),
     "finish_reason": Text(),
     "prompt_tokens": BigInteger(),
@@ -163,54 +177,72 @@ ENDED_RUN: Mapping[str, TypeEngine[Any]] = {
     "error": Text(),
     "done_frame": Flag(),
 }
-ENDED_PROMPT: Mapping[str, TypeEngine[Any]] = {
-    "id": Id,
-    "run_id": Id,
-    "status": Text(),
-    "refund": Integer(),
-    "delay": Seconds(),
-    "error_code": Text(),
-    "error": Text(),
-}
+_SAME_NAME = (
+    "finish_reason",
+    "prompt_tokens",
+    "completion_tokens",
+    "chars",
+    "chunks",
+    "http_status",
+    "request_id",
+    "error_code",
+    "error",
+    "done_frame",
+)
 
 
 @cache
-def end_runs(*, is_sqlite: bool) -> Update:
-    """Apply endings to runs."""
-    given = (bound if is_sqlite else unnested)(ENDED_RUN)
-    as_given = set(ENDED_RUN) - {"id", "first_text_ago"}
+def end_runs_sqlite() -> Update:
+    """Apply an ending to its run."""
+    return _end_runs(bound(ENDING))
+
+
+@cache
+def end_prompts_sqlite() -> Update:
+    """Apply an ending to its prompt."""
+    return _end_prompts(bound(ENDING))
+
+
+@cache
+def end_postgresql() -> ReturningUpdate[int]:
+    """Hold the runs `ids`, and end those that could be held and their prompts; returns the runs."""
+    rows = select(*unnested(ENDING).values()).cte("given")
+    given = {name: rows.c[name] for name in ENDING}
+    held = hold_ending().cte("held")
+    ended = _end_runs(given).where(held.c.id == given["run_id"]).returning(runs.c.id).cte("ended")
+    return _end_prompts(given).where(ended.c.id == given["run_id"]).returning(prompts.c.run_id)
+
+
+def _end_runs(given: Columns) -> Update:
     return (
         update(runs)
         .where(
-            runs.c.id == given["id"],
+            runs.c.id == given["run_id"],
             runs.c.worker_id == bindparam("worker", type_=String()),
             standing(runs.c.status, STREAMING),
         )
         .values(
+            status=given["run_state"],
             finished_at=now(),
             first_text_at=later(given["first_text_ago"]),
-            **{name: given[name] for name in as_given},
+            **{name: given[name] for name in _SAME_NAME},
         )
     )
 
 
-@cache
-def end_prompts(*, is_sqlite: bool) -> Update:
-    """Apply endings to prompts; one that its owner wants cancelled is not queued again."""
-    given = (bound if is_sqlite else unnested)(ENDED_PROMPT)
-    queued = given["status"] == spell(PromptState.QUEUED)
+def _end_prompts(given: Columns) -> Update:
+    # What its owner wants cancelled is not queued again.
+    queued = given["prompt_state"] == spell(PromptState.QUEUED)
     unwanted = queued & prompts.c.cancel_requested_at.is_not(None)
     return (
         update(prompts)
         .where(
-            prompts.c.id == given["id"],
+            prompts.c.id == given["prompt_id"],
             prompts.c.run_id == given["run_id"],
             standing(prompts.c.status, CARRIED),
         )
         .values(
-            status=case(
-                (unwanted, spell(target(PromptEvent.CANCEL))), else_=given["status"]
-            ),
+            status=case((unwanted, spell(target(PromptEvent.CANCEL))), else_=given["prompt_state"]),
             finished_at=case((queued & ~unwanted, null()), else_=now()),
             available_at=case((queued, later(given["delay"])), else_=prompts.c.available_at),
             attempts=_less(prompts.c.attempts, given["refund"]),

@@ -104,7 +104,7 @@ class Flag(TypeDecorator[bool]):
         """Spell it as the column does."""
         return int(value) if value is not None and dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> bool | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> bool | None:  # noqa: ARG002
         """Back to True and False."""
         return None if value is None else bool(value)
 
@@ -174,13 +174,13 @@ class now(FunctionElement[datetime]):  # noqa: N801 - reads as SQL
 
 
 @compiles(now, "postgresql")
-def _now_postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+def _now_postgresql(_element: now, _compiler: SQLCompiler, **_kw: Any) -> str:
     # now() would be the start of the transaction, which may have waited for a lock since.
     return "clock_timestamp()"
 
 
 @compiles(now, "sqlite")
-def _now_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+def _now_sqlite(_element: now, _compiler: SQLCompiler, **_kw: Any) -> str:
     return SQLITE_NOW
 
 
@@ -222,28 +222,28 @@ def _elapsed_sqlite(element: elapsed, compiler: SQLCompiler, **kw: Any) -> str:
     return f"((julianday({end}) - julianday({start})) * 86400.0)"
 
 
-class _among(FunctionElement[bool]):
+class _Among(FunctionElement[bool]):
     """`column` is one of the values of a list parameter."""
 
     type = Boolean()
     inherit_cache = True
 
 
-@compiles(_among, "postgresql")
-def _among_postgresql(element: _among, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(_Among, "postgresql")
+def _among_postgresql(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"{column} = ANY ({values})"
 
 
-@compiles(_among, "sqlite")
-def _among_sqlite(element: _among, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(_Among, "sqlite")
+def _among_sqlite(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"{column} IN (SELECT value FROM json_each({values}))"
 
 
 def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """The value of `column` is in the list bound as `name`."""
-    return _among(column, bindparam(name, type_=Listed(column.type)))
+    return _Among(column, bindparam(name, type_=Listed(column.type)))
 
 
 def moment() -> ScalarSelect[datetime]:

@@ -8,8 +8,16 @@ what the drivers would begin by themselves is wrong for us:
   lock; a read begins plainly and sees one snapshot.  Threads of one process queue for
   the write lock in the order in which they came (SQLite itself lets them race, and
   a small lease renewal would lose to large flushes); processes wait `busy_timeout`.
-- PostgreSQL: READ COMMITTED, which the fences rely on, and time-outs set with SET LOCAL,
-  which also works behind PgBouncer, where settings of a session reach strangers.
+- PostgreSQL: READ COMMITTED, which the fences rely on, and time-outs, so that nothing
+  waits for ever.  A connection that is ours alone gets them once, has its statements
+  prepared, and needs no BEGIN where one statement is the whole transaction.  Behind
+  PgBouncer a session is shared with strangers: there the settings go with each BEGIN,
+  and nothing is prepared.  Which of the two it is, the server's process id tells.
+
+What workers do all day are a few statements that must always use an index.  Their
+connections (`pinned`) forbid PostgreSQL the other plans: statistics are wrong
+exactly when a queue has just been filled, and a plan that was good for an empty table
+is remembered.
 
 A pooled connection may have died with a restarted server.  The BEGIN finds out, at no
 extra round trip, and is tried once more on a fresh connection; nothing was done yet.
@@ -28,8 +36,9 @@ from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
+import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from worker.errors import SettingsError, StoreBroken, StoreBusy
 from worker.store.constructs import dumps
@@ -40,20 +49,29 @@ SQLITE_OLDEST = (3, 37, 0)  # RETURNING, UPDATE FROM, strict tables
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 120
 LOCK_TIMEOUT_SECONDS = 30
+PREPARE_THRESHOLD = 3  # a statement that comes back so often is worth preparing
 IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 30
 WAL_KEPT_BYTES = 64 * 1024 * 1024
 
 _ACCEPTED = "sqlite:///file.db (or sqlite:////absolute/file.db) and postgresql://user@host/database"
-_POSTGRESQL_BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED"
-    f"; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'"
-    f"; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"
-    f"; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s'"
-)
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_LIMITS = {
+    "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
+    "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s",
+}
+_ONLY_INDEXES = {
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_sort": "off",
+    "jit": "off",  # it would compile what looks expensive because it is forbidden
+}
 # libpq ignores the TCP ones on Unix sockets.  They end a wait for a host that is gone.
 POSTGRESQL_CONNECTION: dict[str, Any] = {
     "application_name": "spool",
-    "prepare_threshold": None,  # prepared statements belong to one server session; PgBouncer shares
+    "prepare_threshold": None,  # until we know that the session is ours alone
     "connect_timeout": CONNECT_TIMEOUT_SECONDS,
     "keepalives": 1,
     "keepalives_idle": 20,
@@ -131,6 +149,7 @@ class Database:
         busy_timeout_seconds: float = 30.0,
         synchronous: str = "NORMAL",
         connections: int = 8,
+        pinned: bool = False,
         create: bool = False,
     ) -> None:
         self.url = _parsed(url)
@@ -153,8 +172,9 @@ class Database:
             )
             self.engine = _sqlite_engine(self._connect, connections)
         else:
-            self.engine = _postgresql_engine(self.url, connections)
-        self._writer = self.engine.execution_options(spool_writing=True)
+            self.engine = _postgresql_engine(self.url, connections, pinned=pinned)
+        self._writer = self.engine.execution_options(spool_begin="BEGIN IMMEDIATE")
+        self._single = self.engine.execution_options(spool_single=True)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that changes nothing."""
@@ -164,6 +184,10 @@ class Database:
         """A transaction that may write; on SQLite it is the only one while it lasts."""
         turn = self._turnstile.turn(self._busy_timeout_seconds) if self._turnstile else None
         return self._transaction(self._writer, turn or nullcontext())
+
+    def single(self) -> AbstractContextManager[Connection]:
+        """A transaction of one statement that may write: on PostgreSQL one round trip."""
+        return self.writing() if self.is_sqlite else self._transaction(self._single, nullcontext())
 
     def connect_raw(self) -> sqlite3.Connection:
         """A connection of its own to an SQLite file, outside the pool."""
@@ -212,7 +236,9 @@ def _parsed(url: str) -> URL:
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername in {"sqlite", "sqlite+pysqlite"}:
         return parsed.set(drivername="sqlite")
-    raise SettingsError(f"database_url: {parsed.drivername}:// is not known; accepted are {_ACCEPTED}")
+    raise SettingsError(
+        f"database_url: {parsed.drivername}:// is not known; accepted are {_ACCEPTED}"
+    )
 
 
 def _shown(url: URL) -> str:
@@ -244,7 +270,7 @@ def connect_sqlite(
         check_same_thread=False,  # the pool lends a connection to one thread at a time
         cached_statements=256,
     )
-    # Another program may have stored bytes that are no UTF-8: one such prompt must not stop a claim.
+    # Other programs may store bytes that are no UTF-8; one such prompt must not stop a claim.
     connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
@@ -284,14 +310,13 @@ def _sqlite_engine(connect: partial[sqlite3.Connection], connections: int) -> En
     )
 
     def begin(connection: Connection) -> None:
-        writing = connection.get_execution_options().get("spool_writing", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        connection.exec_driver_sql(connection.get_execution_options().get("spool_begin", "BEGIN"))
 
     event.listen(engine, "begin", begin)
     return engine
 
 
-def _postgresql_engine(url: URL, connections: int) -> Engine:
+def _postgresql_engine(url: URL, connections: int, *, pinned: bool) -> Engine:
     engine = create_engine(
         url,
         connect_args={k: v for k, v in POSTGRESQL_CONNECTION.items() if k not in url.query},
@@ -300,12 +325,23 @@ def _postgresql_engine(url: URL, connections: int) -> Engine:
         hide_parameters=True,
         json_serializer=dumps,
     )
+    settings = {**_LIMITS, **_ONLY_INDEXES} if pinned else _LIMITS
+    shared_begin = "; ".join([_BEGIN, *(f"SET LOCAL {k} = '{v}'" for k, v in settings.items())])
 
-    def connected(connection: Any, _record: object) -> None:
+    def connected(connection: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:
         connection.autocommit = True  # every BEGIN is ours
+        answer = connection.execute("SELECT pg_backend_pid()").fetchone()
+        # A pooler answers for its clients with a process id that it made up.
+        if answer == (connection.info.backend_pid,):
+            connection.execute("; ".join(f"SET {k} = '{v}'" for k, v in settings.items()))
+            connection.prepare_threshold = PREPARE_THRESHOLD
+            record.info["spool_own_session"] = True
 
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(_POSTGRESQL_BEGIN)
+        if not connection.info.get("spool_own_session"):
+            connection.exec_driver_sql(shared_begin)
+        elif not connection.get_execution_options().get("spool_single"):
+            connection.exec_driver_sql(_BEGIN)
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begin)

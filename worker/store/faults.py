@@ -79,7 +79,7 @@ _SQLITE_BROKEN = {
 
 
 def unstorable(message: str) -> StoreError:
-    """This value can never be stored; other values can."""
+    """The error of a value that can never be stored, while others can."""
     return StoreError(message, code=ErrorCode.UNSTORABLE, verdict=Verdict.FAIL)
 
 

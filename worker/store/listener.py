@@ -26,7 +26,7 @@ class Listener:
             self._connection.execute(f"LISTEN {NOTIFY_CHANNEL}")
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Whether prompts arrived; returns as soon as they do, and at the latest after the time-out.
+        """Whether prompts arrived; returns as soon as they do, or when the time is up.
 
         Raises StoreBusy when the connection is lost: ask the store for another listener.
         """

@@ -34,7 +34,9 @@ def upgrade(url: str) -> Revisions:
     try:
         with database.writing() as connection:
             if not database.is_sqlite:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+                connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK}
+                )
             before = revision(connection)
             if not _covers(before):
                 _run_migrations(connection)

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     CheckConstraint,
     Column,
+    Connection,
     ForeignKey,
     Identity,
     Index,
@@ -92,7 +93,7 @@ prompts = Table(
     Column("available_at", Timestamp, nullable=False, server_default=now()),
     Column("attempts", Integer, nullable=False, server_default=text("0")),  # those charged
     Column("max_attempts", Integer),  # NULL: what the worker's settings say
-    Column("crashes", Integer, nullable=False, server_default=text("0")),  # workers that died with it
+    Column("crashes", Integer, nullable=False, server_default=text("0")),  # of its workers
     Column("runs", Integer, nullable=False, server_default=text("0")),  # all ever started
     Column("cancel_requested_at", Timestamp),
     Column("run_id", Id),  # the latest run; no foreign key, for the two tables name each other
@@ -292,14 +293,18 @@ FOR EACH ROW WHEN (
 EXECUTE FUNCTION spool_wake()
 """
 
-for _table, _statement in (
-    (chunks, _CHUNKS_LZ4),
-    (prompts, _WAKE),
-    (prompts, _WAKE_ON_INSERT),
-    (prompts, _WAKE_ON_REQUEUE),
-):
-    event.listen(
-        _table,
-        "after_create",
-        DDL(_statement.strip().replace("%", "%%")).execute_if(dialect="postgresql"),
-    )
+
+def also(target: Table | MetaData, dialect: str, statement: str) -> None:
+    """Let `create_all` run one more statement, on one of the databases."""
+
+    def run(_target: object, connection: Connection, **_: Any) -> None:
+        if connection.dialect.name == dialect:
+            connection.exec_driver_sql(statement)
+
+    event.listen(target, "after_create", run)
+
+
+also(chunks, "postgresql", _CHUNKS_LZ4)
+also(prompts, "postgresql", _WAKE)
+also(prompts, "postgresql", _WAKE_ON_INSERT)
+also(prompts, "postgresql", _WAKE_ON_REQUEUE)

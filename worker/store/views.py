@@ -12,12 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import DDL, MetaData, event
-
 from worker.records import Kind
 from worker.states import PromptState, RunState
 from worker.store.constructs import SQLITE_NOW
-from worker.store.tables import metadata
+from worker.store.tables import also, metadata
 
 RATE_MINUTES = 10  # `progress` counts what was completed in so many minutes
 
@@ -57,8 +55,7 @@ _SQLITE = _Words(
     joined="(SELECT group_concat(t.text, '') FROM (SELECT c.text\n"
     "        FROM chunks c WHERE c.run_id = {run} AND c.kind = '{kind}' ORDER BY c.seq) t)",
     now=SQLITE_NOW,
-    seconds="round((julianday({end})\n"
-    "        - julianday({start})) * 86400.0, 3)",
+    seconds="round((julianday({end})\n        - julianday({start})) * 86400.0, 3)",
     earlier=f"strftime('%Y-%m-%d %H:%M:%f', 'now', '-{RATE_MINUTES} minutes')",
     least="min",
     greatest="max",
@@ -175,11 +172,6 @@ def definition(name: str, *, is_sqlite: bool) -> str:
     return f"CREATE VIEW {name} AS {body.strip()}"
 
 
-def _create_with(tables: MetaData) -> None:
-    for name in VIEWS:
-        for dialect in ("sqlite", "postgresql"):
-            statement = definition(name, is_sqlite=dialect == "sqlite").replace("%", "%%")
-            event.listen(tables, "after_create", DDL(statement).execute_if(dialect=dialect))
-
-
-_create_with(metadata)
+for _name in VIEWS:
+    also(metadata, "sqlite", definition(_name, is_sqlite=True))
+    also(metadata, "postgresql", definition(_name, is_sqlite=False))

@@ -15,6 +15,7 @@ from worker.errors import ErrorCode, ImpossibleTransition, StoreError, Verdict
 from worker.records import Chunk, Ending, Rescued, Run, WorkerInfo
 from worker.states import PromptState, RunEvent, RunState, after, target
 from worker.store import claims, commits, decisions, reads
+from worker.store.commits import STREAMING
 from worker.store.engine import Database
 from worker.store.rows import Backlog
 
@@ -25,14 +26,14 @@ _STRAY = "its prompt was changed by hand while it was streaming"
 class WorkerSide:
     """The part of the store that workers use."""
 
-    _db: Database
+    _work_db: Database
     _lease_db: Database
 
     # --- the worker itself ------------------------------------------------------------------
 
     def register(self, worker: WorkerInfo, lease_seconds: float) -> None:
         """Make the worker known, with a lease that runs from now."""
-        with self._lease_db.writing() as connection:
+        with self._lease_db.single() as connection:
             connection.execute(
                 claims.register(),
                 {
@@ -49,7 +50,7 @@ class WorkerSide:
 
         Has a connection of its own, so that no crowd at the pool can starve it.
         """
-        with self._lease_db.writing() as connection:
+        with self._lease_db.single() as connection:
             found = connection.execute(
                 claims.renew(), {"worker": worker_id, "lease": lease_seconds}
             )
@@ -57,13 +58,20 @@ class WorkerSide:
 
     def sign_off(self, worker_id: str) -> None:
         """The worker will not come back; whatever it still holds may be rescued at once."""
-        with self._lease_db.writing() as connection:
+        with self._lease_db.single() as connection:
             connection.execute(claims.sign_off(), {"worker": worker_id})
 
     # --- claim ------------------------------------------------------------------------------
 
     def claim(
-        self, worker_id: str, endpoint: str, limit: int, *, dialect: str, model: str, max_attempts: int
+        self,
+        worker_id: str,
+        endpoint: str,
+        limit: int,
+        *,
+        dialect: str,
+        model: str,
+        max_attempts: int,
     ) -> list[Run]:
         """Start runs of up to `limit` prompts: highest priority first, then oldest.
 
@@ -78,19 +86,19 @@ class WorkerSide:
             "default_model": model,
             "default_max_attempts": max_attempts,
         }
-        if self._db.is_sqlite and not self._anything_ready(endpoint):
+        if self._work_db.is_sqlite and not self._anything_ready(endpoint):
             return []
-        with self._db.writing() as connection:
+        with self._work_db.single() as connection:
             rows = self._take(connection, given)
         return [_run(row) for row in sorted(rows)]
 
     def _anything_ready(self, endpoint: str) -> bool:
-        with self._db.reading() as connection:
+        with self._work_db.reading() as connection:
             found = connection.execute(claims.anything_ready(), {"for_endpoint": endpoint})
             return found.first() is not None
 
     def _take(self, connection: Connection, given: Mapping[str, Any]) -> Sequence[Any]:
-        if not self._db.is_sqlite:
+        if not self._work_db.is_sqlite:
             return connection.execute(claims.claim_postgresql(), given).all()
         started = connection.execute(claims.start_runs(), given).all()
         if not started:
@@ -113,31 +121,69 @@ class WorkerSide:
         flushes = {chunk.run_id for chunk in chunks} - ends.keys()
         if not ends and not flushes:
             return frozenset()
-        with self._db.writing() as connection:
-            live = self._hold(connection, worker_id, ends, ending=True)
-            live |= self._hold(connection, worker_id, flushes, ending=False)
+        with self._work_db.writing() if chunks else self._work_db.single() as connection:
+            live = self._hold(connection, worker_id, flushes)
+            live |= self._end(connection, worker_id, endings)
             self._insert(connection, [chunk for chunk in chunks if chunk.run_id in live])
-            self._end(connection, worker_id, [end for end in endings if end.run_id in live])
-            lost = (ends.keys() | flushes) - live
-            return frozenset(lost - self._ended_before(connection, worker_id, lost, ends))
+        lost = (ends.keys() | flushes) - live
+        return self._explain(worker_id, lost, ends) if lost else frozenset()
 
-    def _hold(
-        self, connection: Connection, worker_id: str, ids: Collection[int], *, ending: bool
-    ) -> set[int]:
+    def _hold(self, connection: Connection, worker_id: str, ids: Collection[int]) -> set[int]:
         if not ids:
             return set()
-        held = connection.execute(
-            commits.fence(ending=ending), {"ids": sorted(ids), "worker": worker_id}
-        ).all()
-        for run_id, carried, prompt_state in held:
-            if not carried:
-                self._close_stray(connection, worker_id, run_id, PromptState(prompt_state))
-        return {run_id for run_id, carried, _ in held if carried}
+        given = {"ids": sorted(ids), "worker": worker_id}
+        return set(connection.execute(commits.hold_flushing(), given).scalars())
+
+    def _end(self, connection: Connection, worker_id: str, endings: Sequence[Ending]) -> set[int]:
+        if not endings:
+            return set()
+        given = {"ids": sorted(end.run_id for end in endings), "worker": worker_id}
+        if not self._work_db.is_sqlite:
+            given |= _as_arrays(commits.ENDING, [_ending(end) for end in endings])
+            return set(connection.execute(commits.end_postgresql(), given).scalars())
+        held = set(connection.execute(commits.hold_ending(), given).scalars())
+        rows = _as_rows(
+            commits.ENDING,
+            [_ending(end) for end in endings if end.run_id in held],
+            worker=worker_id,
+        )
+        if rows:
+            connection.execute(commits.end_runs_sqlite(), rows)
+            connection.execute(commits.end_prompts_sqlite(), rows)
+        return held
+
+    def _insert(self, connection: Connection, chunks: Sequence[Chunk]) -> None:
+        if not chunks:
+            return
+        rows = [(chunk.run_id, chunk.seq, chunk.kind.value, chunk.text) for chunk in chunks]
+        counted = connection.execution_options(preserve_rowcount=True)
+        statement = commits.add_chunks(is_sqlite=self._work_db.is_sqlite)
+        given: Any = (_as_rows if self._work_db.is_sqlite else _as_arrays)(commits.CHUNK, rows)
+        if counted.execute(statement, given).rowcount != len(rows):
+            _check_same(connection, chunks)
+
+    def _explain(
+        self, worker_id: str, ids: Collection[int], ends: Mapping[int, Ending]
+    ) -> frozenset[int]:
+        """Of the runs that the fence refused, those that are lost."""
+        with self._work_db.writing() as connection:
+            given = {"ids": sorted(ids), "worker": worker_id}
+            found = connection.execute(commits.refused(), given).all()
+            for run_id, state, _, prompt_state in found:
+                if state in STREAMING:
+                    self._close_stray(connection, worker_id, run_id, prompt_state)
+        ended = {run_id: (state, code) for run_id, state, code, _ in found}
+        return frozenset(
+            run_id
+            for run_id in ids
+            if run_id not in ends
+            or ended.get(run_id) != (target(ends[run_id].run_event), ends[run_id].error_code)
+        )
 
     def _close_stray(
-        self, connection: Connection, worker_id: str, run_id: int, prompt: PromptState
+        self, connection: Connection, worker_id: str, run_id: int, prompt_state: str
     ) -> None:
-        unwanted = prompt is PromptState.CANCELLED
+        unwanted = prompt_state == PromptState.CANCELLED
         connection.execute(
             commits.close_stray(),
             {
@@ -149,66 +195,6 @@ class WorkerSide:
             },
         )
 
-    def _insert(self, connection: Connection, chunks: Sequence[Chunk]) -> None:
-        if not chunks:
-            return
-        rows = [(chunk.run_id, chunk.seq, chunk.kind.value, chunk.text) for chunk in chunks]
-        inserted = self._send(connection, commits.add_chunks, commits.CHUNK, rows)
-        if inserted != len(rows):
-            _check_same(connection, chunks)
-
-    def _end(self, connection: Connection, worker_id: str, endings: Sequence[Ending]) -> None:
-        if not endings:
-            return
-        with_worker = {"worker": worker_id}
-        run_rows = [_ended_run(end) for end in endings]
-        prompt_rows = [_ended_prompt(end) for end in endings]
-        counts = (
-            self._send(connection, commits.end_runs, commits.ENDED_RUN, run_rows, with_worker),
-            self._send(connection, commits.end_prompts, commits.ENDED_PROMPT, prompt_rows),
-        )
-        if counts != (len(endings), len(endings)):
-            # The rows are locked and were checked: roll back rather than write half an ending.
-            raise _bug(f"{len(endings)} endings changed {counts} rows")
-
-    def _ended_before(
-        self,
-        connection: Connection,
-        worker_id: str,
-        ids: Collection[int],
-        ends: Mapping[int, Ending],
-    ) -> set[int]:
-        replayed = sorted(ends.keys() & ids)
-        if not replayed:
-            return set()
-        found = connection.execute(
-            commits.ended_before(), {"ids": replayed, "worker": worker_id}
-        )
-        return {
-            run_id
-            for run_id, status, code in found
-            if (status, code) == (target(ends[run_id].run_event), ends[run_id].error_code)
-        }
-
-    def _send(
-        self,
-        connection: Connection,
-        statement: Any,
-        columns: Iterable[str],
-        rows: Sequence[tuple[Any, ...]],
-        extra: Mapping[str, Any] | None = None,
-    ) -> int:
-        """Run a statement over rows, as the database takes them; returns how many it changed."""
-        names = [f"v_{name}" for name in columns]
-        built = statement(is_sqlite=self._db.is_sqlite)
-        given: Any
-        if self._db.is_sqlite:
-            given = [dict(zip(names, row, strict=True), **(extra or {})) for row in rows]
-        else:
-            given = dict(zip(names, zip(*rows, strict=True), strict=True), **(extra or {}))
-        counted = connection.execution_options(preserve_rowcount=True)
-        return counted.execute(built, given).rowcount
-
     # --- rescue -----------------------------------------------------------------------------
 
     def rescue(self, *, max_crashes: int, limit: int = 100) -> list[Rescued]:
@@ -216,7 +202,7 @@ class WorkerSide:
 
         A crash is not charged as an attempt, but `max_crashes` of them fail the prompt.
         """
-        with self._db.writing() as connection:
+        with self._work_db.writing() as connection:
             ids = connection.execute(commits.orphans(), {"limit": limit}).scalars().all()
             if not ids:
                 return []
@@ -237,25 +223,25 @@ class WorkerSide:
 
     def owned(self, worker_id: str) -> dict[int, int]:
         """Everything that the worker has under way: run id -> prompt id."""
-        with self._db.reading() as connection:
+        with self._work_db.reading() as connection:
             rows = connection.execute(commits.owned(), {"worker": worker_id}).all()
-            return {run_id: prompt_id for run_id, prompt_id in rows}
+            return {row.id: row.prompt_id for row in rows}
 
     def cancel_requests(self, worker_id: str) -> frozenset[int]:
         """Runs of the worker whose owner wants them cancelled."""
-        with self._db.reading() as connection:
+        with self._work_db.reading() as connection:
             rows = connection.execute(commits.cancel_requests(), {"worker": worker_id})
             return frozenset(rows.scalars())
 
     def cancel_queued(self) -> int:
         """Cancel queued prompts that carry a request; returns how many there were."""
-        with self._db.writing() as connection:
+        with self._work_db.writing() as connection:
             return connection.execute(decisions.cancel_queued()).rowcount
 
     def backlog(self, endpoints: Collection[str]) -> Backlog:
         """What these endpoints still have to do, and when the next of it may start."""
         given = {"endpoints": sorted(endpoints)}
-        with self._db.reading() as connection:
+        with self._work_db.reading() as connection:
             ready, later, seconds = connection.execute(reads.waiting(), given).one()
             running = connection.execute(reads.running(), given).scalar_one()
         return Backlog(ready, later, running, None if seconds is None else max(0.0, seconds))
@@ -268,20 +254,21 @@ def _by_run(endings: Sequence[Ending]) -> dict[int, Ending]:
     for end in endings:
         after(RunState.STREAMING, end.run_event)
         after(PromptState.RUNNING, end.prompt_event)
-        if (
-            end.run_event is RunEvent.COMPLETE
-            and not end.done_frame
-            and end.finish_reason is None
-        ):
+        if end.run_event is RunEvent.COMPLETE and not end.done_frame and end.finish_reason is None:
             raise ImpossibleTransition(f"run {end.run_id} has no done frame: it is not complete")
     return ends
 
 
-def _ended_run(end: Ending) -> tuple[Any, ...]:
+def _ending(end: Ending) -> tuple[Any, ...]:
+    """An ending in the order of `commits.ENDING`."""
     ago = end.first_text_seconds_ago
     return (
         end.run_id,
+        end.prompt_id,
         target(end.run_event).value,
+        target(end.prompt_event).value,
+        0 if end.charged else 1,
+        end.delay_seconds,
         None if ago is None else -ago,
         end.finish_reason,
         end.usage.prompt_tokens,
@@ -296,16 +283,16 @@ def _ended_run(end: Ending) -> tuple[Any, ...]:
     )
 
 
-def _ended_prompt(end: Ending) -> tuple[Any, ...]:
-    return (
-        end.prompt_id,
-        end.run_id,
-        target(end.prompt_event).value,
-        0 if end.charged else 1,
-        end.delay_seconds,
-        end.error_code,
-        end.error,
-    )
+def _as_rows(
+    columns: Iterable[str], rows: Sequence[tuple[Any, ...]], **same: Any
+) -> list[dict[str, Any]]:
+    names = [f"v_{name}" for name in columns]
+    return [dict(zip(names, row, strict=True), **same) for row in rows]
+
+
+def _as_arrays(columns: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    names = [f"v_{name}" for name in columns]
+    return dict(zip(names, zip(*rows, strict=True), strict=True))
 
 
 def _run(row: Any) -> Run:
