@@ -1,0 +1,146 @@
+"""The endpoints and models part of `spool doctor`: all endpoints at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from worker.cli.findings import Finding, broken, doubtful, ok
+from worker.clock import Clock
+from worker.errors import ErrorCode, SpoolError, Unreachable
+from worker.records import Endpoint, Request
+from worker.stream import Stream
+from worker.wire import DIALECTS
+
+if TYPE_CHECKING:
+    from worker.settings import Loaded
+
+_PATIENCE_SECONDS = 10.0
+_LIST_BYTES = 4 * 1024 * 1024
+_SHOWN_MODELS = 5
+
+
+class _Models:
+    """How a family of dialects lists its models."""
+
+    def __init__(self, path: str, key: str, name: str, headers: Mapping[str, str]) -> None:
+        self.path = path
+        self.key = key
+        self.name = name
+        self.headers = headers
+
+    def names(self, answer: Any) -> list[str] | None:
+        """The models in an answer; None if it is not such a list."""
+        listed = answer.get(self.key) if isinstance(answer, dict) else None
+        if not isinstance(listed, list):
+            return None
+        return [
+            str(each[self.name]) for each in listed if isinstance(each, dict) and self.name in each
+        ]
+
+
+_OLLAMA = _Models("/api/tags", "models", "name", {})
+_FAMILIES: Mapping[str, _Models] = MappingProxyType(
+    {
+        "ollama": _OLLAMA,
+        "openai": _Models("/models", "data", "id", {}),
+        "anthropic": _Models("/v1/models", "data", "id", {"anthropic-version": "2023-06-01"}),
+    }
+)
+
+
+def endpoints(loaded: Loaded, clock: Clock) -> list[Finding]:
+    """Findings about every configured endpoint, in their order."""
+
+    async def ask() -> list[Finding]:
+        settings = loaded.settings
+        stream = Stream(clock=clock, transport=settings.transport, read_interval_seconds=0)
+        try:
+            return await asyncio.gather(
+                *(
+                    _endpoint(stream, each, loaded.missing_keys.get(name))
+                    for name, each in settings.endpoints.items()
+                )
+            )
+        finally:
+            await stream.aclose()
+
+    return asyncio.run(ask())
+
+
+async def _endpoint(stream: Stream, endpoint: Endpoint, missing_key: str | None) -> Finding:
+    about = f"endpoint {endpoint.name}"
+    if missing_key:
+        return broken(about, missing_key)
+    if endpoint.embedded:
+        return _embedded(about, endpoint)
+    try:
+        await stream.probe(endpoint, DIALECTS[endpoint.dialect])
+    except Unreachable as error:
+        return broken(about, error.message, _start(endpoint))
+    except SpoolError as error:
+        return broken(about, f"{endpoint.base_url} answers, but only with faults: {error.message}")
+    try:
+        names = await _listed(stream, endpoint)
+    except SpoolError as error:
+        if error.code is ErrorCode.UNAUTHORIZED:
+            cure = "check its api_key_env or api_key_file"
+            return broken(about, f"{endpoint.base_url} refuses the key: {error.message}", cure)
+        names = None  # many servers list no models; that they answer is what counts
+    return _model(about, endpoint, names)
+
+
+def _embedded(about: str, endpoint: Endpoint) -> Finding:
+    from worker.embedded.models import model_path
+
+    if find_spec("xllamacpp") is None:
+        return broken(about, "llama.cpp is not installed", "pip install 'promptspool[embedded]'")
+    try:
+        path = model_path("" if endpoint.model == "embedded" else endpoint.model)
+    except SpoolError as error:
+        return broken(about, error.message)
+    return ok(about, f"embedded, with the model {path.name}")
+
+
+def _start(endpoint: Endpoint) -> str:
+    if endpoint.dialect.startswith("ollama"):
+        return "start it with `ollama serve`, or correct base_url"
+    return "start the server, or correct base_url"
+
+
+async def _listed(stream: Stream, endpoint: Endpoint) -> list[str] | None:
+    """The models that the server offers; None if it does not say."""
+    family = _FAMILIES.get(endpoint.dialect.partition("-")[0])
+    if family is None:
+        return None
+    request = Request(
+        url=endpoint.base_url + family.path, body=b"", headers=family.headers, method="GET"
+    )
+    patient = replace(endpoint, first_frame_timeout_seconds=_PATIENCE_SECONDS)
+    body = b""
+    async with stream.open(request, patient, DIALECTS[endpoint.dialect]) as reader:
+        while (data := await reader.read(_PATIENCE_SECONDS)) and len(body) <= _LIST_BYTES:
+            body += data
+    try:
+        return family.names(json.loads(body))
+    except ValueError:
+        return None
+
+
+def _model(about: str, endpoint: Endpoint, names: list[str] | None) -> Finding:
+    place = f"{endpoint.dialect} at {endpoint.base_url}"
+    if names is None:
+        return ok(about, f"{place} answers; it does not say which models it has")
+    if {endpoint.model, f"{endpoint.model}:latest"} & set(names):
+        return ok(about, f"{place} answers and has {endpoint.model}")
+    offered = ", ".join(names[:_SHOWN_MODELS]) + (", ..." if len(names) > _SHOWN_MODELS else "")
+    said = f"{place} answers, but has no model {endpoint.model} (it has: {offered or 'none'})"
+    if endpoint.dialect.startswith("ollama"):
+        return broken(about, said, f"`ollama pull {endpoint.model}`, or change model")
+    # Gateways answer to names that they do not list.
+    return doubtful(about, said, "change model, unless the server knows it by another name")

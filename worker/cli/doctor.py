@@ -1,0 +1,137 @@
+"""`spool doctor`: can everything be reached, and what to do if not.
+
+Every check ends in a finding, never in a traceback, so that one broken thing
+does not hide the next.  Nothing is changed: no file is made, no prompt is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli.findings import Finding, Health, broken, doubtful, ok
+from worker.cli.output import counted, data, json_line, json_option
+from worker.cli.session import Session, session
+from worker.clock import Clock, SystemClock
+from worker.errors import StoreError
+
+if TYPE_CHECKING:
+    from worker.settings import Loaded, Settings
+
+_SQLITE = "sqlite:///"
+_MEBIBYTE = 1024 * 1024
+_LITTLE_BYTES = 1024 * _MEBIBYTE
+_NO_BYTES = 32 * _MEBIBYTE
+_SKEW_SECONDS = 30.0
+_BEGINNING = 2026  # a machine whose clock is earlier than this program has the wrong time
+
+
+@click.command(short_help="Can everything be reached, and what to do if not.")
+@json_option
+@session
+@click.pass_context
+def command(ctx: click.Context, session: Session, /, *, as_json: bool) -> None:
+    """Check settings, database, disk, clock, endpoints and models; say what to do.
+
+    Changes nothing and sends no prompt. Exits 1 if anything is broken.
+    """
+    from worker.cli.checkup import endpoints
+
+    loaded = session.loaded()
+    clock = SystemClock()
+    findings = [
+        *_settings(loaded),
+        *_database(session, loaded.settings),
+        *_disk(loaded.settings),
+        *_clock(loaded.settings, clock),
+        *endpoints(loaded, clock),
+    ]
+    sick = any(each.health is Health.BROKEN for each in findings)
+    if as_json:
+        json_line({"ok": not sick, "findings": [each.as_object() for each in findings]})
+    else:
+        for each in findings:
+            data(str(each))
+    if sick:
+        ctx.exit(1)
+
+
+def _settings(loaded: Loaded) -> Iterator[Finding]:
+    count = counted(len(loaded.settings.endpoints), "endpoint")
+    yield ok("settings", f"{loaded.file or 'no file, all defaults'}; {count}")
+    for hint in loaded.hints:
+        yield doubtful("settings", hint)
+
+
+def _database(session: Session, settings: Settings) -> Iterator[Finding]:
+    where = settings.safe_database_url
+    if session.is_new_sqlite():
+        yield doubtful(
+            "database", f"{where} does not exist yet", "`spool add` or `spool run` makes it"
+        )
+        return
+    from worker.store.vitals import vitals
+
+    try:
+        version = vitals(settings.database_url).version
+        status = session.store().status()
+    except StoreError as error:
+        yield broken("database", f"{where}: {error.message}")
+        return
+    total = sum(number for tally in status.tallies for number in tally.counts.values())
+    kind = "SQLite" if settings.database_url.startswith(_SQLITE) else "PostgreSQL"
+    yield ok("database", f"{where}, {kind} {version}, {counted(total, 'prompt')}")
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    """SQLite only: the disk of a server is not ours to see."""
+    if not settings.database_url.startswith(_SQLITE):
+        return
+    folder = Path(settings.database_url.removeprefix(_SQLITE)).absolute().parent
+    if not folder.is_dir():
+        yield broken("disk", f"there is no directory {folder}", "make it, or change database_url")
+        return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        cure = "SQLite writes files beside the database; let this user write there"
+        yield broken("disk", f"{folder} cannot be written", cure)
+    free = shutil.disk_usage(folder).free
+    said = f"{free // _MEBIBYTE:,} MiB free in {folder}"
+    if free < _NO_BYTES:
+        yield broken("disk", said, "make room; workers wait meanwhile and lose nothing")
+    elif free < _LITTLE_BYTES:
+        yield doubtful("disk", said, "`spool prune --older-than 30d` deletes old results")
+    else:
+        yield ok("disk", said)
+
+
+def _clock(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    now = clock.now()
+    if now.year < _BEGINNING:
+        yield broken("clock", f"this machine thinks it is {now:%Y-%m-%d}", "set its time")
+        return
+    if settings.database_url.startswith(_SQLITE):
+        yield ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC")
+        return
+    from worker.store.vitals import vitals
+
+    try:
+        theirs = vitals(settings.database_url).now
+    except StoreError:
+        return  # the finding about the database says it
+    skew = (clock.now() - theirs).total_seconds()
+    if abs(skew) > _SKEW_SECONDS:
+        which = "ahead of" if skew > 0 else "behind"
+        yield doubtful(
+            "clock",
+            f"this machine is {abs(skew):.0f} s {which} the database",
+            "leases go by the database, so nothing breaks; but set the time of one of them",
+        )
+    else:
+        yield ok(
+            "clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, within {_SKEW_SECONDS:.0f} s of the database"
+        )
