@@ -8,6 +8,7 @@ import heapq
 import itertools
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -15,17 +16,22 @@ import httptools
 
 from tests.fakes.answer import Asked, Bytes, End, Pause, Raw, Step
 from tests.fakes.frames import prompt_of
+from tests.fakes.plan import Behaviour
+from tests.fakes.words import words
 
 _GATHER_BYTES = 16 * 1024  # of frames that go out in one write
 _STEPS_PER_TURN = 2000  # then other connections get theirs
+_PROGRESS_SECONDS = 0.05  # how finely the progress of an answer is kept
 
 
 @dataclasses.dataclass
 class Served:
     """What became of one request.
 
-    `chars_sent` characters of `words(prompt)` were handed to the socket, and `done_sent` says
+    `chars_sent` characters of `said_by(served)` were handed to the socket, and `done_sent` says
     whether the done frame was.  `ended` is an End, or "left" when the client closed first.
+    Times are monotonic seconds, which the processes of one machine share; `progress` holds
+    pairs of a time and the characters sent by then.
     """
 
     number: int
@@ -35,6 +41,9 @@ class Served:
     prompt: str
     headers: Mapping[str, str]
     body_bytes: int
+    request_id: str
+    asked_at: float
+    behaviour: Behaviour = dataclasses.field(default_factory=Behaviour)
     fault: str = "none"
     tokens_sent: int = 0
     chars_sent: int = 0
@@ -42,6 +51,17 @@ class Served:
     done_sent: bool = False
     blocked: bool = False  # the client does not read, the socket is full
     ended: str | None = None
+    ended_at: float | None = None
+    progress: list[tuple[float, int]] = dataclasses.field(default_factory=list)
+
+
+def said_by(served: Served) -> str:
+    """The text of which `chars_sent` characters were sent."""
+    behaviour = served.behaviour
+    tokens = words(behaviour.voice + served.prompt, behaviour.tokens)
+    if behaviour.fault == "huge":
+        tokens.insert(behaviour.after, "x" * behaviour.size)
+    return "".join(tokens)[: served.chars_sent]
 
 
 class Host(Protocol):
@@ -118,8 +138,9 @@ class ServerConnection(asyncio.Protocol):
         asked, server = self._asked, self._server
         asked.method = self._parser.get_method().decode()
         number, prompt = len(server.served), prompt_of(asked.json)
+        asked.request_id = f"req-{number}"
         facts = (asked.method, asked.path, prompt, asked.headers, len(asked.body))
-        self._served = Served(number, self.number, *facts)
+        self._served = Served(number, self.number, *facts, asked.request_id, time.monotonic())
         server.served.append(self._served)
         self._steps = server.steps(asked, self._served)
         self._due = asyncio.get_running_loop().time()
@@ -136,7 +157,10 @@ class ServerConnection(asyncio.Protocol):
         self._server.changed()
 
     def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:  # TLS, perhaps, where none is spoken
+            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
@@ -202,7 +226,14 @@ class ServerConnection(asyncio.Protocol):
             out.clear()
             self._served.bytes_sent += len(data)
             self._transport.write(data)
+            self._keep_time(self._served)
             self._server.changed()
+
+    def _keep_time(self, served: Served) -> None:
+        now = time.monotonic()
+        if len(served.progress) > 1 and now - served.progress[-2][0] < _PROGRESS_SECONDS:
+            served.progress.pop()
+        served.progress.append((round(now, 3), served.chars_sent))
 
     def _wait(self, seconds: float) -> None:
         """Go on when the time is due, counted from when it should have been last time."""
@@ -232,4 +263,5 @@ class ServerConnection(asyncio.Protocol):
         self._steps = None
         served, self._served = self._served, None
         if served is not None:
+            served.ended_at = time.monotonic()
             self._server.over(served, how)

@@ -107,8 +107,11 @@ class Exchange(httpx.AsyncByteStream):
         except httpx.TransportError as fault:
             error = fault
         if block := self.parser.take():
-            self._blocks.append(block)
             self.queued_bytes += len(block)
+            if len(block) <= BLOCK_BYTES:
+                self._blocks.append(block)
+            else:  # TLS may have held back the beginning of a record from the read before
+                self._blocks += (block[:BLOCK_BYTES], block[BLOCK_BYTES:])
         if error is not None:
             self.fail(error)
         elif self.parser.complete:
