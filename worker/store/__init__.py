@@ -19,13 +19,33 @@ from worker.store.engine import Database
 from worker.store.faults import translated
 from worker.store.listener import Listener
 from worker.store.people_side import PeopleSide
-from worker.store.rows import Backlog, Selection
+from worker.store.rows import (
+    Backlog,
+    LiveRun,
+    PromptDetail,
+    QueueStatus,
+    ResultRow,
+    Selection,
+    Tally,
+    WorkerStatus,
+)
 from worker.store.worker_side import WorkerSide
 
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["Backlog", "Listener", "Selection", "Store"]
+__all__ = [
+    "Backlog",
+    "Listener",
+    "LiveRun",
+    "PromptDetail",
+    "QueueStatus",
+    "ResultRow",
+    "Selection",
+    "Store",
+    "Tally",
+    "WorkerStatus",
+]
 
 
 class Store(WorkerSide, PeopleSide):

@@ -246,6 +246,11 @@ def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     return _Among(column, bindparam(name, type_=Listed(column.type)))
 
 
+def one_of(column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """The value of `column` is one of these."""
+    return _Among(column, bindparam(None, values, type_=Listed(column.type)))
+
+
 def moment() -> ScalarSelect[datetime]:
     """`now()` evaluated once, so that an index can be searched for it.
 

@@ -1,15 +1,84 @@
-"""Statements by which people change their mind: cancel, retry, prune."""
+"""Statements by which people change their mind: cancel, retry, prune.
+
+They work through a selection by the page, each page a short transaction: a queue of
+a million is no reason to keep a flush waiting.  A page locks its prompts in the order
+of their ids, so two people at once wait for each other and never for ever.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Update, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Integer,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from worker.errors import ErrorCode
-from worker.states import PromptEvent, PromptState, target
-from worker.store.constructs import now, spell, standing
+from worker.states import FINAL_PROMPT_STATES, PromptEvent, PromptState, sources, target
+from worker.store.constructs import among, now, spell, standing
+from worker.store.reads import chosen
+from worker.store.rows import Selection
 from worker.store.tables import prompts
+
+_QUEUED = standing(prompts.c.status, (PromptState.QUEUED,))
+_RUNNING = standing(prompts.c.status, (PromptState.RUNNING,))
+
+
+def _page(selection: Selection, allowed: ColumnElement[bool]) -> Select[int]:
+    return (
+        select(prompts.c.id)
+        .where(*chosen(selection), allowed, prompts.c.id > bindparam("after", type_=Integer()))
+        .order_by(prompts.c.id)
+        .limit(bindparam("page", type_=Integer()))
+        .with_for_update(of=prompts, key_share=True)
+    )
+
+
+def to_cancel(selection: Selection) -> Select[int]:
+    """Lock the next `page` prompts behind `after` that can be cancelled, or asked to be."""
+    not_asked = and_(_RUNNING, prompts.c.cancel_requested_at.is_(None))
+    return _page(selection, or_(_QUEUED, not_asked))
+
+
+def to_retry(selection: Selection) -> Select[int]:
+    """Lock the next `page` prompts behind `after` that can be queued again."""
+    return _page(selection, standing(prompts.c.status, sources(PromptEvent.RETRY)))
+
+
+def to_prune(selection: Selection) -> Select[int]:
+    """Lock the first `page` prompts behind `after` that are finished."""
+    return _page(selection, standing(prompts.c.status, FINAL_PROMPT_STATES))
+
+
+@cache
+def cancel() -> Update:
+    """Cancel the prompts `ids` that are queued; ask the workers to cancel those that run."""
+    return (
+        update(prompts)
+        .where(
+            among(prompts.c.id, "ids"),
+            standing(prompts.c.status, sources(PromptEvent.CANCEL)),
+        )
+        .values(
+            cancel_requested_at=func.coalesce(prompts.c.cancel_requested_at, now()),
+            **_cancelled_where(_QUEUED),
+        )
+    )
 
 
 @cache
@@ -20,12 +89,48 @@ def cancel_queued() -> Update:
         .where(
             prompts.c.cancel_requested_at.is_not(None),
             prompts.c.finished_at.is_(None),
-            standing(prompts.c.status, (PromptState.QUEUED,)),
+            _QUEUED,
+        )
+        .values(_cancelled_where(_QUEUED))
+    )
+
+
+def _cancelled_where(condition: ColumnElement[bool]) -> dict[str, Any]:
+    after = {
+        "status": spell(target(PromptEvent.CANCEL)),
+        "finished_at": now(),
+        "error_code": spell(ErrorCode.CANCELLED),
+        "error": null(),
+    }
+    return {name: case((condition, value), else_=prompts.c[name]) for name, value in after.items()}
+
+
+def retry(changed: Sequence[str]) -> Update:
+    """Queue the prompts `ids` again as if they were new; `changed` columns take `new_<name>`."""
+    changes = {name: bindparam(f"new_{name}", type_=prompts.c[name].type) for name in changed}
+    return (
+        update(prompts)
+        .where(
+            among(prompts.c.id, "ids"),
+            standing(prompts.c.status, sources(PromptEvent.RETRY)),
         )
         .values(
-            status=spell(target(PromptEvent.CANCEL)),
-            finished_at=now(),
-            error_code=spell(ErrorCode.CANCELLED),
-            error=None,
+            status=spell(target(PromptEvent.RETRY)),
+            available_at=now(),
+            attempts=0,
+            crashes=0,
+            cancel_requested_at=null(),
+            finished_at=null(),
+            error_code=null(),
+            error=null(),
+            **changes,
         )
+    )
+
+
+@cache
+def prune() -> Delete:
+    """Delete the prompts `ids`, if they are finished; their runs and chunks go with them."""
+    return delete(prompts).where(
+        among(prompts.c.id, "ids"), standing(prompts.c.status, FINAL_PROMPT_STATES)
     )

@@ -1,18 +1,43 @@
-"""What people do with the database: queue prompts, read what came of them, change their mind."""
+"""What people do with the database: queue prompts, read what came of them, change their mind.
+
+Long answers come by the page, in the order of ids, each page a transaction of its own: memory
+stays flat, and nobody who reads slowly keeps a transaction open.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
-from worker.records import Added, NewPrompt
-from worker.store import arrivals
+from sqlalchemy import Connection, Executable
+
+from worker.errors import ErrorCode
+from worker.records import Added, Attempt, Json, Kind, NewPrompt
+from worker.states import PromptState, RunState
+from worker.store import arrivals, decisions, reads
 from worker.store.engine import Database
+from worker.store.rows import (
+    LiveRun,
+    PromptDetail,
+    QueueStatus,
+    ResultRow,
+    Selection,
+    Tally,
+    WorkerStatus,
+)
+
+PAGE = 1000  # prompts that change in one transaction
+TEXT_PAGE = 64  # chunks that are read at once
+NAMED = 20  # prompts that `status` lists by their ids
 
 
 class PeopleSide:
     """The part of the store that commands use."""
 
     _db: Database
+
+    # --- queue ------------------------------------------------------------------------------
 
     def add(
         self, prompts: Iterable[NewPrompt], *, batch: str | None = None, source: str | None = None
@@ -24,3 +49,159 @@ class PeopleSide:
         naming the prompt, for what no database can store; earlier pages stay.
         """
         return arrivals.add(self._db, prompts, batch=batch, source=source)
+
+    # --- read -------------------------------------------------------------------------------
+
+    def prompt(self, prompt_id: int) -> PromptDetail | None:
+        """Everything about one prompt but its texts; None if there is no such prompt."""
+        with self._db.reading() as connection:
+            row = connection.execute(reads.prompt(), {"id": prompt_id}).mappings().first()
+        if row is None:
+            return None
+        return PromptDetail(**{**row, "status": PromptState(row["status"])})
+
+    def find(self, custom_id: str, batch: str | None = None) -> list[int]:
+        """Ids of the prompts with that custom id, in one batch or in any."""
+        statement = reads.find(in_batch=batch is not None)
+        with self._db.reading() as connection:
+            found = connection.execute(statement, {"custom_id": custom_id, "batch": batch})
+            return list(found.scalars())
+
+    def attempts(self, prompt_id: int) -> list[Attempt]:
+        """Every run of a prompt, the first one first."""
+        with self._db.reading() as connection:
+            rows = connection.execute(reads.attempts(), {"id": prompt_id}).mappings().all()
+        return [Attempt(**{**row, "status": RunState(row["status"])}) for row in rows]
+
+    def text(
+        self, run_id: int, kind: Kind = Kind.TEXT, after_seq: int = -1
+    ) -> Iterator[tuple[int, str]]:
+        """The chunks of one kind behind `after_seq`, as (seq, text), in their order."""
+        while True:
+            given = {"id": run_id, "kind": kind.value, "after": after_seq, "page": TEXT_PAGE}
+            with self._db.reading() as connection:
+                rows = connection.execute(reads.text(), given).all()
+            yield from ((seq, text) for seq, text in rows)
+            if len(rows) < TEXT_PAGE:
+                return
+            after_seq = rows[-1].seq
+
+    def results(self, selection: Selection, *, page: int = 500) -> Iterator[ResultRow]:
+        """The prompts of a selection in the order of their ids, without texts."""
+        statement, after = reads.results(selection), 0
+        while True:
+            with self._db.reading() as connection:
+                given = {"after": after, "page": page}
+                rows = connection.execute(statement, given).mappings().all()
+            for row in rows:
+                yield ResultRow(**{**row, "status": PromptState(row["status"])})
+            if len(rows) < page:
+                return
+            after = rows[-1]["id"]
+
+    def count(self, selection: Selection) -> int:
+        """How many prompts a selection holds."""
+        with self._db.reading() as connection:
+            return connection.execute(reads.count(selection)).scalar_one()
+
+    def status(self) -> QueueStatus:
+        """The whole queue at one glance."""
+        with self._db.reading() as connection:
+            groups = connection.execute(reads.tallies(), reads.HOUR_AGO).all()
+            ready, later, seconds = connection.execute(reads.waiting()).one()
+            workers = connection.execute(reads.living(), reads.HOUR_AGO).mappings().all()
+            live = connection.execute(reads.live()).mappings().all()
+            failures = _failures(groups)
+            capped: Iterable[int] = ()
+            if ErrorCode.TOO_MANY_CRASHES in failures:
+                capped = connection.execute(reads.crash_capped(), {"page": NAMED}).scalars().all()
+        return QueueStatus(
+            tallies=_tallies(groups),
+            workers=tuple(WorkerStatus(**row) for row in workers),
+            live=tuple(LiveRun(**row) for row in live),
+            ready=ready,
+            later=later,
+            next_in_seconds=None if seconds is None else max(0.0, seconds),
+            failures=failures,
+            crash_capped=tuple(capped),
+            completed_last_hour=sum(group.recent for group in groups),
+        )
+
+    # --- decide -----------------------------------------------------------------------------
+
+    def cancel(self, selection: Selection) -> int:
+        """Cancel what is queued, and ask the workers to cancel what runs.
+
+        Returns how many prompts that concerns; those already asked for are not counted again.
+        """
+        return self._in_pages(decisions.to_cancel(selection), _with(decisions.cancel()))
+
+    def retry(
+        self,
+        selection: Selection,
+        *,
+        options: Mapping[str, Json] | None = None,
+        endpoint: str | None = None,
+        model: str | None = None,
+    ) -> int:
+        """Queue failed and cancelled prompts again, as if they were new; returns how many.
+
+        `options`, `endpoint` and `model` replace the prompt's own where given.  Runs and texts of
+        earlier attempts stay.
+        """
+        given = {"options": options, "endpoint": endpoint, "model": model}
+        changed = {name: value for name, value in given.items() if value is not None}
+        statement = decisions.retry(tuple(changed))
+        values = {f"new_{name}": value for name, value in changed.items()}
+        return self._in_pages(decisions.to_retry(selection), _with(statement, values))
+
+    def prune(self, selection: Selection, *, limit: int = 1000) -> int:
+        """Delete up to `limit` finished prompts, with their runs and texts; returns how many.
+
+        Call it again until it returns less than `limit`.
+        """
+        with self._db.writing() as connection:
+            given = {"after": 0, "page": limit}
+            ids = connection.execute(decisions.to_prune(selection), given).scalars().all()
+            return _with(decisions.prune())(connection, ids) if ids else 0
+
+    def _in_pages(self, find: Executable, change: Callable[[Connection, Any], int]) -> int:
+        changed = after = 0
+        while True:
+            with self._db.writing() as connection:
+                found = connection.execute(find, {"after": after, "page": PAGE})
+                ids = found.scalars().all()
+                if ids:
+                    changed += change(connection, ids)
+            if len(ids) < PAGE:
+                return changed
+            after = ids[-1]
+
+
+def _with(
+    statement: Executable, values: Mapping[str, Any] | None = None
+) -> Callable[[Connection, Any], int]:
+    """A step that applies a statement to the prompts of a page, and counts them."""
+
+    def change(connection: Connection, ids: Any) -> int:
+        counted = connection.execution_options(preserve_rowcount=True)
+        return counted.execute(statement, {"ids": ids, **(values or {})}).rowcount
+
+    return change
+
+
+def _failures(groups: Iterable[Any]) -> dict[str, int]:
+    failures: dict[str, int] = defaultdict(int)
+    for group in groups:
+        if group.status == PromptState.FAILED:
+            failures[group.why or ErrorCode.INTERNAL_ERROR.value] += group.number
+    return dict(failures)
+
+
+def _tallies(groups: Iterable[Any]) -> tuple[Tally, ...]:
+    counts: dict[tuple[str | None, str], dict[PromptState, int]] = {}
+    for group in groups:
+        own = counts.setdefault((group.batch, group.endpoint), {})
+        state = PromptState(group.status)
+        own[state] = own.get(state, 0) + group.number
+    return tuple(Tally(batch, endpoint, own) for (batch, endpoint), own in counts.items())

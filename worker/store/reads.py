@@ -3,33 +3,293 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
-from worker.states import RunState
-from worker.store.constructs import among, elapsed, moment, standing
-from worker.store.tables import CLAIMABLE, prompts, runs
+from worker.errors import ErrorCode
+from worker.records import Kind
+from worker.states import PromptState, RunState
+from worker.store.constructs import (
+    Seconds,
+    among,
+    elapsed,
+    later,
+    moment,
+    one_of,
+    spell,
+    standing,
+)
+from worker.store.rows import Selection
+from worker.store.tables import CLAIMABLE, STREAMING, batches, chunks, prompts, runs, workers
+
+HOUR_AGO = {"hour_ago": -3600.0}
+_AN_HOUR_AGO = select(later(bindparam("hour_ago", type_=Seconds()))).scalar_subquery()
+
+# --- selections -----------------------------------------------------------------------------
+
+
+def chosen(selection: Selection) -> list[ColumnElement[bool]]:
+    """The conditions that a selection puts on prompts."""
+    conditions: list[ColumnElement[bool]] = []
+    if selection.ids:
+        conditions.append(one_of(prompts.c.id, selection.ids))
+    if selection.batch is not None:
+        named = select(batches.c.id).where(batches.c.name == selection.batch)
+        conditions.append(prompts.c.batch_id == named.scalar_subquery())
+    if selection.states:
+        conditions.append(standing(prompts.c.status, selection.states))
+    if selection.error_code is not None:
+        conditions.append(prompts.c.error_code == selection.error_code)
+    if selection.endpoint is not None:
+        conditions.append(prompts.c.endpoint == selection.endpoint)
+    if selection.finished_before is not None:
+        conditions.append(prompts.c.finished_at < selection.finished_before)
+    return conditions
+
+
+def count(selection: Selection) -> Select[int]:
+    """How many prompts a selection holds."""
+    return select(func.count()).select_from(prompts).where(*chosen(selection))
+
+
+# --- waiting and running --------------------------------------------------------------------
+
+
+def _waiting() -> Select[int, int, float | None]:
+    ready = prompts.c.available_at <= moment()
+    return select(
+        func.count().filter(ready).label("ready"),
+        func.count().filter(~ready).label("later"),
+        elapsed(moment(), func.min(prompts.c.available_at).filter(~ready)).label("seconds"),
+    ).where(CLAIMABLE)
 
 
 @cache
 def waiting() -> Select[int, int, float | None]:
-    """Of the queued prompts of `endpoints`: ready, waiting, seconds until the first is ready."""
-    ready = prompts.c.available_at <= moment()
-    return select(
-        func.count().filter(ready),
-        func.count().filter(~ready),
-        elapsed(moment(), func.min(prompts.c.available_at).filter(~ready)),
-    ).where(CLAIMABLE, among(prompts.c.endpoint, "endpoints"))
+    """Of all queued prompts: ready, waiting, seconds until the first of those is ready."""
+    return _waiting()
 
 
 @cache
-def running() -> Select[int]:
+def waiting_for() -> Select[int, int, float | None]:
+    """The same for the prompts of `endpoints`."""
+    return _waiting().where(among(prompts.c.endpoint, "endpoints"))
+
+
+@cache
+def running_for() -> Select[int]:
     """How many runs of `endpoints` are under way."""
+    under_way = (STREAMING, among(runs.c.endpoint, "endpoints"))
+    return select(func.count()).select_from(runs).where(*under_way)
+
+
+# --- one prompt -----------------------------------------------------------------------------
+
+
+@cache
+def prompt() -> Select[Any]:
+    """Everything about prompt `id` but its texts."""
+    columns = [column for column in prompts.c if column.name != "batch_id"]
     return (
+        select(batches.c.name.label("batch"), *columns)
+        .select_from(prompts.outerjoin(batches))
+        .where(prompts.c.id == bindparam("id", type_=Integer()))
+    )
+
+
+@cache
+def find(*, in_batch: bool) -> Select[int]:
+    """Ids of the prompts called `custom_id`, in one batch or in any."""
+    named = prompts.c.custom_id == bindparam("custom_id", type_=String())
+    found = select(prompts.c.id).where(named).order_by(prompts.c.id)
+    if not in_batch:
+        return found
+    return found.join(batches).where(batches.c.name == bindparam("batch", type_=String()))
+
+
+@cache
+def attempts() -> Select[Any]:
+    """The runs of prompt `id`; one that is under way has its length counted."""
+    so_far = (
+        select(func.coalesce(func.sum(func.length(chunks.c.text)), 0))
+        .where(chunks.c.run_id == runs.c.id, chunks.c.kind == spell(Kind.TEXT))
+        .scalar_subquery()
+    )
+    return (
+        select(
+            runs.c.id.label("run_id"),
+            runs.c.attempt,
+            runs.c.status,
+            runs.c.worker_id,
+            runs.c.started_at,
+            runs.c.finished_at,
+            runs.c.finish_reason,
+            case((STREAMING, so_far), else_=runs.c.chars).label("chars"),
+            runs.c.error_code,
+            runs.c.error,
+        )
+        .where(runs.c.prompt_id == bindparam("id", type_=Integer()))
+        .order_by(runs.c.attempt)
+    )
+
+
+@cache
+def text() -> Select[int, str]:
+    """The next `page` chunks of one `kind` of run `id` behind `after`."""
+    return (
+        select(chunks.c.seq, chunks.c.text)
+        .where(
+            chunks.c.run_id == bindparam("id", type_=Integer()),
+            chunks.c.seq > bindparam("after", type_=Integer()),
+            chunks.c.kind == bindparam("kind", type_=String()),
+        )
+        .order_by(chunks.c.seq)
+        .limit(bindparam("page", type_=Integer()))
+    )
+
+
+def results(selection: Selection) -> Select[Any]:
+    """The next `page` prompts of a selection behind `after`, with their latest runs."""
+    ended = func.coalesce(runs.c.finished_at, moment())
+    return (
+        select(
+            prompts.c.id,
+            batches.c.name.label("batch"),
+            prompts.c.custom_id,
+            prompts.c.endpoint,
+            func.coalesce(runs.c.model, prompts.c.model).label("model"),
+            prompts.c.prompt,
+            prompts.c.system,
+            prompts.c.messages,
+            prompts.c.status,
+            prompts.c.run_id,
+            runs.c.finish_reason,
+            runs.c.prompt_tokens,
+            runs.c.completion_tokens,
+            runs.c.http_status,
+            runs.c.request_id,
+            prompts.c.attempts,
+            elapsed(runs.c.started_at, ended).label("seconds"),
+            prompts.c.error_code,
+            prompts.c.error,
+            prompts.c.metadata,
+            prompts.c.created_at,
+            prompts.c.finished_at,
+        )
+        .select_from(prompts.outerjoin(batches).outerjoin(runs, runs.c.id == prompts.c.run_id))
+        .where(*chosen(selection), prompts.c.id > bindparam("after", type_=Integer()))
+        .order_by(prompts.c.id)
+        .limit(bindparam("page", type_=Integer()))
+    )
+
+
+# --- the whole queue ------------------------------------------------------------------------
+
+
+@cache
+def tallies() -> Select[Any]:
+    """Prompts by batch, endpoint, state and reason of failure: one walk over the table."""
+    failed = standing(prompts.c.status, (PromptState.FAILED,))
+    completed = standing(prompts.c.status, (PromptState.COMPLETED,))
+    why = case((failed, prompts.c.error_code)).label("why")
+    recent = func.count().filter(completed, prompts.c.finished_at > _AN_HOUR_AGO)
+    grouped = (
+        select(
+            prompts.c.batch_id,
+            prompts.c.endpoint,
+            prompts.c.status,
+            why,
+            func.count().label("number"),
+            recent.label("recent"),
+        )
+        .group_by(prompts.c.batch_id, prompts.c.endpoint, prompts.c.status, literal_column("why"))
+        .subquery()
+    )
+    return (
+        select(batches.c.name.label("batch"), grouped)
+        .select_from(grouped.outerjoin(batches, batches.c.id == grouped.c.batch_id))
+        .order_by(batches.c.id, grouped.c.endpoint)
+    )
+
+
+@cache
+def crash_capped() -> Select[int]:
+    """The newest `page` prompts that were given up because workers died with them."""
+    return (
+        select(prompts.c.id)
+        .where(
+            standing(prompts.c.status, (PromptState.FAILED,)),
+            prompts.c.error_code == spell(ErrorCode.TOO_MANY_CRASHES),
+        )
+        .order_by(prompts.c.id.desc())
+        .limit(bindparam("page", type_=Integer()))
+    )
+
+
+@cache
+def living() -> Select[Any]:
+    """Workers that were alive in the last hour, or still hold runs."""
+    holding = (
         select(func.count())
         .select_from(runs)
-        .where(
-            standing(runs.c.status, (RunState.STREAMING,)),
-            among(runs.c.endpoint, "endpoints"),
+        .where(runs.c.worker_id == workers.c.id, STREAMING)
+        .scalar_subquery()
+    )
+    recent = workers.c.stopped_at.is_(None) & (workers.c.lease_until > _AN_HOUR_AGO)
+    return (
+        select(
+            workers.c.id,
+            workers.c.host,
+            workers.c.pid,
+            workers.c.version,
+            workers.c.started_at,
+            workers.c.stopped_at,
+            elapsed(moment(), workers.c.lease_until).label("lease_seconds_left"),
+            holding.label("runs"),
         )
+        .where(or_(recent, holding > 0))
+        .order_by(workers.c.started_at, workers.c.id)
+    )
+
+
+@cache
+def live() -> Select[Any]:
+    """Runs under way, the longest first."""
+    own = chunks.c.run_id == runs.c.id
+    last = select(chunks.c.created_at).where(own).order_by(chunks.c.seq.desc()).limit(1)
+    seen = func.coalesce(last.scalar_subquery(), runs.c.started_at)
+    return (
+        select(
+            runs.c.id.label("run_id"),
+            runs.c.prompt_id,
+            batches.c.name.label("batch"),
+            prompts.c.custom_id,
+            runs.c.endpoint,
+            runs.c.model,
+            runs.c.worker_id,
+            runs.c.attempt,
+            runs.c.started_at,
+            elapsed(runs.c.started_at, moment()).label("seconds"),
+            elapsed(seen, moment()).label("silent_seconds"),
+            select(func.count()).select_from(chunks).where(own).scalar_subquery().label("chunks"),
+        )
+        .select_from(
+            runs.join(prompts, prompts.c.id == runs.c.prompt_id).outerjoin(
+                batches, batches.c.id == prompts.c.batch_id
+            )
+        )
+        .where(standing(runs.c.status, (RunState.STREAMING,)))
+        .order_by(runs.c.started_at, runs.c.id)
     )

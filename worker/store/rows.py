@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from worker.records import Attempt, Json
+from worker.records import Json
 from worker.states import PromptState
 
 
@@ -72,7 +72,6 @@ class PromptDetail:
     metadata: Mapping[str, Json] | None
     created_at: datetime
     finished_at: datetime | None
-    history: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """A worker that has not signed off, or that still holds runs.
+    """A worker that was alive in the last hour and has not signed off, or that still holds runs.
 
     Attributes:
         lease_seconds_left: negative once the lease has run out.
@@ -168,7 +167,6 @@ class QueueStatus:
         next_in_seconds: until the first waiting prompt may be claimed; None if none waits.
         failures: failed prompts by error code.
         crash_capped: the newest prompts that were given up because workers died with them.
-        completion_tokens: of all completed prompts; None where no server reported any.
     """
 
     tallies: tuple[Tally, ...] = ()

@@ -242,8 +242,8 @@ class WorkerSide:
         """What these endpoints still have to do, and when the next of it may start."""
         given = {"endpoints": sorted(endpoints)}
         with self._work_db.reading() as connection:
-            ready, later, seconds = connection.execute(reads.waiting(), given).one()
-            running = connection.execute(reads.running(), given).scalar_one()
+            ready, later, seconds = connection.execute(reads.waiting_for(), given).one()
+            running = connection.execute(reads.running_for(), given).scalar_one()
         return Backlog(ready, later, running, None if seconds is None else max(0.0, seconds))
 
 
