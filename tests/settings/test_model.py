@@ -1,0 +1,49 @@
+"""Settings are frozen, know their derived values, and never show a password."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from worker.settings import Settings
+from worker.settings.model import plain, without_password
+
+
+def test_settings_cannot_be_changed():
+    """What was checked at the door stays as it was."""
+    with pytest.raises(ValidationError):
+        Settings().lease_seconds = 1
+
+
+@pytest.mark.parametrize(
+    ("read_interval_ms", "flush_seconds", "expected"), [(250, 1, 0.25), (250, 0.1, 0.05), (0, 1, 0)]
+)
+def test_reads_never_gather_for_longer_than_half_a_flush(read_interval_ms, flush_seconds, expected):
+    """Else a short flush_seconds would be a promise that reading breaks."""
+    settings = Settings(read_interval_ms=read_interval_ms, flush_seconds=flush_seconds)
+    assert settings.read_interval_seconds == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:///spool.db", "sqlite:///spool.db"),
+        ("sqlite:////abs/spool.db", "sqlite:////abs/spool.db"),
+        ("postgresql://u@h:5432/db", "postgresql://u@h:5432/db"),
+        ("postgresql://u:hush@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://u:hu/sh@hush@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://h/db?password=hush&a=b", "postgresql://h/db?password=***&a=b"),
+        ("postgresql://h/db?sslpassword=hush", "postgresql://h/db?sslpassword=***"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url, shown):
+    """Also where it was not escaped, and where it stands in the query."""
+    assert without_password(url) == shown
+    settings = Settings(database_url=url)
+    assert settings.safe_database_url == shown
+    assert "hush" not in repr(settings)
+
+
+def test_numbers_are_shown_as_people_write_them():
+    """30, not 30.0; but true is not 1."""
+    assert [plain(value) for value in (30.0, 0.5, True, "x")] == [30, 0.5, True, "x"]
