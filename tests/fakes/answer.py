@@ -59,6 +59,7 @@ class Asked:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    request_id: str = ""
 
     @property
     def json(self) -> dict[str, Any]:
@@ -139,24 +140,24 @@ def answer(asked: Asked, speech: Speech, behaviour: Behaviour) -> Iterator[Step]
     elif behaviour.fault == "redirect":
         yield from plain(307, b"", {"location": "https://elsewhere.example/api?token=secret"})
     elif behaviour.fault.isdigit():
-        yield from refused(speech, behaviour)
+        yield from refused(asked, speech, behaviour)
     elif asked.json.get("stream", speech.dialect.startswith("ollama")):
         yield from streamed(asked, speech, behaviour)
     else:
         count, reason = counted(asked, speech, behaviour)
-        text = "".join(words(prompt_of(asked.json), count.text))
+        text = "".join(words(behaviour.voice + prompt_of(asked.json), count.text))
         body = json.dumps(speech.whole(text, reason, count)).encode()
         yield Bytes(b"", tokens=count.text, chars=len(text), done=True)
         yield from plain(200, body)
 
 
-def refused(speech: Speech, behaviour: Behaviour) -> Iterator[Step]:
+def refused(asked: Asked, speech: Speech, behaviour: Behaviour) -> Iterator[Step]:
     """An error status."""
     status = int(behaviour.fault)
     message = f"the fake server answers {status}"
     error: Any = {"message": message, "type": "server_error"}
     body = json.dumps({"error": message if speech.dialect.startswith("ollama") else error})
-    headers = {"x-request-id": "req-fake", "content-type": "application/json"}
+    headers = {"x-request-id": asked.request_id, "content-type": "application/json"}
     if behaviour.retry_after:
         headers["retry-after"] = behaviour.retry_after
     yield from plain(status, body.encode(), headers)
@@ -173,7 +174,7 @@ def counted(asked: Asked, speech: Speech, behaviour: Behaviour) -> tuple[Count, 
 def streamed(asked: Asked, speech: Speech, behaviour: Behaviour) -> Iterator[Step]:
     """The head and the frames of a stream, in their framing."""
     steps: Iterable[Step] = frames(asked, speech, behaviour)
-    fields = {"content-type": speech.content_type, "x-request-id": "req-fake"}
+    fields = {"content-type": speech.content_type, "x-request-id": asked.request_id}
     if behaviour.gzip:
         fields["content-encoding"] = "gzip"
         steps = gzipped(steps, behaviour.gzip)
@@ -212,7 +213,7 @@ def pieces(step: Bytes, behaviour: Behaviour) -> Iterator[Step]:
 
 def frames(asked: Asked, speech: Speech, behaviour: Behaviour) -> Iterator[Step]:
     """The frames of an answer with the fault in its place."""
-    prompt = prompt_of(asked.json)
+    prompt = behaviour.voice + prompt_of(asked.json)
     count, reason = counted(asked, speech, behaviour)
     pause = [Pause(1 / behaviour.rate)] if behaviour.rate else []
     yield Bytes(speech.opening())

@@ -58,6 +58,9 @@ class Behaviour:
         retry_after: the header of that name on error statuses.
         size: bytes of the huge line.
         seconds: how long the server is down.
+        own: whether each request gets words of its own, so that the text of one request can be
+            told from that of another with the same prompt.
+        voice: what makes the words differ; set by the server where they are to be its own.
     """
 
     fault: str = "none"
@@ -74,6 +77,8 @@ class Behaviour:
     retry_after: str = ""
     size: int = 20 * 1024 * 1024
     seconds: float = 1.0
+    own: bool = False
+    voice: str = ""
 
     def __post_init__(self) -> None:
         if self.fault not in FAULTS and not re.fullmatch(r"[3-5]\d\d", self.fault):
@@ -103,7 +108,7 @@ class Plan:
 
     default: Behaviour = Behaviour()
     seed: int = 0
-    chances: Mapping[str, float] = field(default_factory=dict)  # fault -> probability
+    chances: Mapping[str, float] = field(default_factory=dict)  # fault or directive -> probability
     _asked: Counter[str] = field(default_factory=Counter)
 
     def decide(self, prompt: str) -> Behaviour:
@@ -118,7 +123,8 @@ class Plan:
                 [*self.chances.values(), max(0.0, 1 - sum(self.chances.values()))],
             )[0]
             after = dice.randrange(behaviour.tokens + 1)
-            behaviour = dataclasses.replace(behaviour, fault=drawn, after=after)
+            directive = drawn if "=" in drawn else f"fault={drawn}"
+            behaviour = dataclasses.replace(behaviour, after=after).told(f"[[{directive}]]")
         if behaviour.times and times > behaviour.times:
             behaviour = dataclasses.replace(behaviour, fault="none")
         return behaviour

@@ -9,7 +9,8 @@ In a test::
 As a process of its own, which prints one line of JSON with its port, takes the
 words ``down`` and ``up`` on its standard input and ends when that is closed::
 
-    python -m tests.fakes.server --port 0 --rate 20 --tokens 50 --faults cut=0.1,500=0.05
+    python -m tests.fakes.server --port 0 --rate 20 --tokens 50 \
+        --faults "cut=0.1,500=0.05,fault=429 retry_after=1=0.02"
 
 What it does with a request is said by the prompt (see plan.py) or by the plan.
 It keeps a log of what it sent, so that a test can compare the tables with it;
@@ -125,7 +126,9 @@ class FakeServer:
         if (speech := SPEECHES.get(asked.path)) is None:
             return plain(404, b'{"error":{"message":"no such path","code":404}}')
         behaviour = self.plan.decide(served.prompt)
-        served.fault = behaviour.fault
+        if behaviour.own:
+            behaviour = dataclasses.replace(behaviour, voice=f"{asked.request_id} ")
+        served.behaviour, served.fault = behaviour, behaviour.fault
         return answer(asked, speech, behaviour)
 
     def over(self, served: Served, how: str) -> None:
@@ -137,9 +140,9 @@ class FakeServer:
         self.changed()
 
     def fall(self, served: Served) -> None:
-        """Be down for as long as the prompt asks."""
-        seconds = self.plan.default.told(served.prompt).seconds
-        self._falling = asyncio.ensure_future(self.down(for_seconds=seconds))
+        """Be down for as long as the prompt, or the plan, asks."""
+        falling = self.down(for_seconds=served.behaviour.seconds)
+        self._falling = asyncio.ensure_future(falling)
 
     def at(self, when: float, call: Callable[[], None]) -> None:
         self._pacer.at(when, call)
@@ -181,14 +184,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A model server that can misbehave.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--faults", default="", help="fault=probability,...")
+    parser.add_argument("--faults", default="", help="fault or directive=probability,...")
     parser.add_argument("--log", type=Path, help="a file that gets a line for each request")
     parser.add_argument("--behaviour", default="", help="what a directive says, for every prompt")
     for name, kind in (("tokens", int), ("rate", float), ("delay", float)):
         parser.add_argument(f"--{name}", type=kind, default=getattr(Behaviour, name))
     options = parser.parse_args()
     told = Behaviour(tokens=options.tokens, rate=options.rate, delay=options.delay)
-    chances = dict(item.split("=") for item in options.faults.split(",") if item)
+    chances = dict(item.rsplit("=", 1) for item in options.faults.split(",") if item)
     plan = Plan(
         told.told(f"[[{options.behaviour}]]"),
         options.seed,
