@@ -108,9 +108,7 @@ def _embedded(about: str, endpoint: Endpoint) -> Finding:
 
 
 def _start(endpoint: Endpoint) -> str:
-    if endpoint.dialect.startswith("ollama"):
-        return "start it with `ollama serve`, or correct base_url"
-    return "start the server, or correct base_url"
+    return "`ollama serve` starts Ollama" if endpoint.dialect.startswith("ollama") else ""
 
 
 async def _listed(stream: Stream, endpoint: Endpoint) -> list[str] | None:

@@ -35,12 +35,13 @@ def concerns(
     living = [each for each in status.workers if _lives(each)]
     queued = status.ready + status.later
     if queued and not living:
-        yield f"{counted(queued, 'prompt')} queued and no worker is running: start `spool run`"
+        yield f"no worker is running, and {counted(queued, 'prompt')} queued: start `spool run`"
     yield from _leases(status, living, lease_seconds)
     yield from _unserved(status, endpoints)
     if status.later:
-        when = "" if status.next_in_seconds is None else f"; next in {span(status.next_in_seconds)}"
-        yield f"{counted(status.later, 'prompt')} wait before they may be tried (again){when}"
+        soon = status.next_in_seconds
+        when = "" if soon is None else f", the first in {span(soon)}"
+        yield f"waiting for a later try: {counted(status.later, 'prompt')}{when}"
     yield from _silent(status, endpoints)
     if status.crash_capped:
         named = ", ".join(map(str, status.crash_capped[:_NAMED]))
@@ -51,7 +52,7 @@ def concerns(
         )
     for code, number in sorted(status.failures.items(), key=lambda item: -item[1]):
         cure = _CURES.get(code, f"`spool retry --error-code {code}` tries them again")
-        yield f"{counted(number, 'prompt')} failed with {code}: {cure}"
+        yield f"failed with {code}: {counted(number, 'prompt')}; {cure}"
 
 
 def _lives(worker: WorkerStatus) -> bool:
@@ -84,8 +85,8 @@ def _unserved(status: QueueStatus, endpoints: Mapping[str, Endpoint]) -> Iterato
     for name, number in waiting.items():
         if number and name not in endpoints:
             yield (
-                f"{counted(number, 'prompt')} queued for the endpoint {name!r}, which is not"
-                f" configured here: add [endpoints.{name}], or cancel them and"
+                f"queued for the endpoint {name!r}, which is not configured here:"
+                f" {counted(number, 'prompt')}; add [endpoints.{name}], or `spool cancel` them and"
                 " `spool retry --endpoint` another"
             )
 

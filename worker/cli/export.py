@@ -132,9 +132,9 @@ def _rows(store: Store, selection: Selection, target: Target) -> Iterator[Iterab
 @contextmanager
 def _binary(path: str) -> Iterator[BinaryIO]:
     if path == "-":
-        out = click.get_binary_stream("stdout")
-        yield out
-        out.flush()
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
     from worker.export import whole_file
 

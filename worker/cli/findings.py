@@ -32,7 +32,7 @@ class Finding:
 
     def __str__(self) -> str:
         mark = "ok" if self.health is Health.OK else self.health.upper()
-        return f"{mark:<9} {self.about}: {self.said}{': ' + self.cure if self.cure else ''}"
+        return f"{mark:<9} {self.about}: {self.said}{'; ' + self.cure if self.cure else ''}"
 
     def as_object(self) -> dict[str, Any]:
         """As JSON has it."""

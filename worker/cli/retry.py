@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +15,11 @@ from worker.cli.output import counted, data, json_line, json_option
 from worker.cli.pairs import key_values, known_endpoint
 from worker.cli.session import Session, session
 from worker.states import PromptEvent, PromptState, sources
+
+if TYPE_CHECKING:
+    from worker.store import Selection, Store
+
+_PAGE_ROWS = 500
 
 
 @click.command(short_help="Queue failed or cancelled prompts again.")
@@ -50,15 +59,34 @@ def command(
         raise click.UsageError("the option `stream` cannot be set: Spool always streams")
     store = session.store()
     chosen.check(store)
-    count = store.retry(
-        chosen.selection(otherwise=retryable),
-        options=options or None,
-        endpoint=endpoint,
-        model=model,
-    )
+    selection = chosen.selection(otherwise=retryable)
+    count = 0
+    for part, changed in _parts(store, selection, options):
+        count += store.retry(part, options=changed, endpoint=endpoint, model=model)
     if as_json:
         json_line({"retried": count})
     elif count:
         data(f"queued {counted(count, 'prompt')} again")
     else:
         data("nothing to retry: none of these has failed or was cancelled")
+
+
+def _parts(
+    store: Store, selection: Selection, options: Mapping[str, Any]
+) -> Iterator[tuple[Selection, Mapping[str, Any] | None]]:
+    """The selection, in parts whose options become the same when these are put over theirs.
+
+    The store replaces options as a whole; what a prompt had beside the changed ones must stay.
+    """
+    if not options:
+        yield selection, None
+        return
+    rows = store.results(selection, page=_PAGE_ROWS)
+    while page := list(islice(rows, _PAGE_ROWS)):
+        parts: dict[str, list[int]] = {}
+        for row in page:
+            detail = store.prompt(row.id)
+            merged = {**((detail and detail.options) or {}), **options}
+            parts.setdefault(json.dumps(merged, sort_keys=True), []).append(row.id)
+        for merged_text, ids in parts.items():
+            yield replace(selection, ids=tuple(ids)), json.loads(merged_text)

@@ -142,21 +142,19 @@ def without_last_newlines(parts: Iterable[str]) -> Iterator[str]:
 
 
 def _print_json(store: Store, detail: PromptDetail) -> None:
-    from worker.export import Pieces, pieces, write_json
+    from worker.export import Pieces, text_of, write_json
 
     shown: dict[str, Any] = {name: getattr(detail, name) for name in _DETAILS}
     shown["status"] = str(detail.status)
-    text = pieces(store, detail.run_id)
+    text = text_of(store, detail.run_id)
     completed = detail.status is PromptState.COMPLETED
     shown["output"] = (text or Pieces(())) if completed else None
     shown["partial_output"] = None if completed else text
-    shown["thinking"] = pieces(store, detail.run_id, Kind.THINKING)
-    shown["tool_calls"] = pieces(store, detail.run_id, Kind.TOOL_CALLS)
+    shown["thinking"] = text_of(store, detail.run_id, Kind.THINKING)
+    shown["tool_calls"] = text_of(store, detail.run_id, Kind.TOOL_CALLS)
     shown["history"] = [attempt_as_json(each) for each in store.attempts(detail.id)]
-    out = click.get_text_stream("stdout", encoding="utf-8")
-    write_json(out, shown)
-    out.write("\n")
-    out.flush()
+    write_json(sys.stdout, shown)
+    data("")
 
 
 def attempt_as_json(attempt: Attempt) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from worker.export import csv_file, jsonl, openai_batch, parquet
 from worker.export.columns import COLUMNS
 from worker.export.files import whole_file
-from worker.export.pieces import Pieces, Texts, iso, pieces, write_json
+from worker.export.pieces import Pieces, Texts, iso, text_of, write_json
 
 __all__ = [
     "COLUMNS",
@@ -22,7 +22,7 @@ __all__ = [
     "jsonl",
     "openai_batch",
     "parquet",
-    "pieces",
+    "text_of",
     "whole_file",
     "write_json",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from worker.export.pieces import Pieces, Texts, pieces
+from worker.export.pieces import Pieces, Texts, text_of
 from worker.records import Kind
 from worker.states import PromptState
 
@@ -49,12 +49,13 @@ def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
         name: None if name in _TEXTS else getattr(row, name) for name in COLUMNS
     }
     values["status"] = str(row.status)
+    values["seconds"] = None if row.seconds is None else round(row.seconds, 3)
     completed = row.status is PromptState.COMPLETED
     if completed:
-        values["output"] = pieces(texts, row.run_id) or Pieces(())
+        values["output"] = text_of(texts, row.run_id) or Pieces(())
     elif partial:
-        values["partial_output"] = pieces(texts, row.run_id)
+        values["partial_output"] = text_of(texts, row.run_id)
     if completed or partial:
-        values["thinking"] = pieces(texts, row.run_id, Kind.THINKING)
-        values["tool_calls"] = pieces(texts, row.run_id, Kind.TOOL_CALLS)
+        values["thinking"] = text_of(texts, row.run_id, Kind.THINKING)
+        values["tool_calls"] = text_of(texts, row.run_id, Kind.TOOL_CALLS)
     return values

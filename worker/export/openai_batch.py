@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from worker.export.pieces import Pieces, Texts, pieces, write_json
+from worker.export.pieces import Pieces, Texts, text_of, write_json
 from worker.records import BATCH_URL, Kind
 from worker.states import PromptState
 from worker.wire.finish import FinishGroup, finish_group
@@ -95,14 +95,14 @@ def _identity(row: ResultRow) -> dict[str, Any]:
 
 def _body(row: ResultRow, texts: Texts) -> dict[str, Any]:
     url = (row.metadata or {}).get(BATCH_URL)
-    content = pieces(texts, row.run_id) or Pieces(())
+    content = text_of(texts, row.run_id) or Pieces(())
     if url == "/v1/completions":
         return _completion(row, content)
-    calls = pieces(texts, row.run_id, Kind.TOOL_CALLS)
+    calls = text_of(texts, row.run_id, Kind.TOOL_CALLS)
     tools = assemble_tool_calls(calls.whole()) if calls else []
     if url == "/v1/responses":
         return _response(row, content, tools)
-    return _chat_completion(row, content, tools, pieces(texts, row.run_id, Kind.THINKING))
+    return _chat_completion(row, content, tools, text_of(texts, row.run_id, Kind.THINKING))
 
 
 def _chat_completion(

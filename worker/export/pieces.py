@@ -36,7 +36,7 @@ class Pieces:
         return "".join(self._parts)
 
 
-def pieces(texts: Texts, run_id: int | None, kind: Kind = Kind.TEXT) -> Pieces | None:
+def text_of(texts: Texts, run_id: int | None, kind: Kind = Kind.TEXT) -> Pieces | None:
     """What a run produced of one kind; None if it produced nothing."""
     if run_id is None:
         return None
