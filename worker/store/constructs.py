@@ -36,7 +36,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from worker.states import State
 
@@ -222,10 +222,11 @@ def _elapsed_sqlite(element: elapsed, compiler: SQLCompiler, **kw: Any) -> str:
     return f"((julianday({end}) - julianday({start})) * 86400.0)"
 
 
-class _Among(FunctionElement[bool]):
+class _Among(FunctionElement[Any]):
     """`column` is one of the values of a list parameter."""
 
-    type = Boolean()
+    # Not Boolean: SQLAlchemy would write `(... IN ...) = 1` for SQLite, and lose the index.
+    type = NullType()
     inherit_cache = True
 
 
