@@ -21,6 +21,7 @@ from worker.states import FINAL_PROMPT_STATES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from worker.export import Ahead
     from worker.store import Selection, Store
     from worker.store.rows import ResultRow
 
@@ -52,7 +53,9 @@ class Target:
     "--partial", is_flag=True, help="Unfinished prompts too, with the text they have so far."
 )
 @session
+@click.pass_context
 def command(
+    ctx: click.Context,
     session: Session,
     /,
     *,
@@ -70,11 +73,17 @@ def command(
     guessed = _BY_SUFFIX.get(Path(out).suffix.lower(), "jsonl")
     target = Target(file_format or guessed, out, errors, partial)
     _check_usage(target, chosen)
+    from worker import export
+    from worker.store.answers import Answers
+
     store = session.store()
     chosen.check(store)
     everything = partial and target.file_format != "openai-batch"
     selection = chosen.selection(otherwise=() if everything else FINAL_PROMPT_STATES)
-    count = _write(target, store, selection)
+    answers = Answers(session.settings().database_url)
+    ctx.call_on_close(answers.close)
+    texts = export.Ahead(answers, store, page=_PAGE_ROWS)
+    count = _write(target, store, selection, texts)
     if out != "-":
         talk(f"wrote {counted(count, 'prompt')} to {out}")
 
@@ -95,21 +104,21 @@ def _check_usage(target: Target, chosen: Chosen) -> None:
         raise click.UsageError("Parquet is not for the eye: name a file with --output")
 
 
-def _write(target: Target, store: Store, selection: Selection) -> int:
+def _write(target: Target, store: Store, selection: Selection, texts: Ahead) -> int:
     from worker import export
 
     with ExitStack() as files:
-        rows = files.enter_context(_rows(store, selection, target))
+        rows = texts.rows(files.enter_context(_rows(store, selection, target)))
         if target.file_format == "parquet":
             raw = files.enter_context(_binary(target.out))
-            return export.parquet.write(rows, store, raw, partial=target.partial)
+            return export.parquet.write(rows, texts, raw, partial=target.partial)
         out = files.enter_context(_text(target.out))
         if target.file_format != "openai-batch":
             writer: Callable[..., int]
             writer = export.csv_file.write if target.file_format == "csv" else export.jsonl.write
-            return writer(rows, store, out, partial=target.partial)
+            return writer(rows, texts, out, partial=target.partial)
         errors = files.enter_context(_text(target.errors)) if target.errors else None
-        written = export.openai_batch.write(rows, store, out, errors)
+        written = export.openai_batch.write(rows, texts, out, errors)
     if written.left_out:
         talk(
             f"{counted(written.left_out, 'prompt')} failed or cancelled and NOT in the output:"

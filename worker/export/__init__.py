@@ -9,12 +9,14 @@ appears under its name only when it is complete.
 from __future__ import annotations
 
 from worker.export import csv_file, jsonl, openai_batch, parquet
+from worker.export.ahead import Ahead
 from worker.export.columns import COLUMNS
 from worker.export.files import whole_file
 from worker.export.pieces import Pieces, Texts, iso, text_of, write_json
 
 __all__ = [
     "COLUMNS",
+    "Ahead",
     "Pieces",
     "Texts",
     "csv_file",

@@ -9,7 +9,8 @@ from typing import Any, Protocol, TextIO
 
 from worker.records import Kind
 
-_OPTIONS: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":")}
+# `json.dumps` with these options would make an encoder for every single value.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Texts(Protocol):
@@ -56,14 +57,14 @@ def write_json(out: TextIO, value: Any) -> None:
     """Write a value as compact JSON; `Pieces` anywhere inside become strings."""
     if isinstance(value, Pieces):
         out.write('"')
-        out.writelines(json.dumps(part, **_OPTIONS)[1:-1] for part in value)
+        out.writelines(_encode(part)[1:-1] for part in value)
         out.write('"')
     elif isinstance(value, dict):
         _write_items(out, "{}", value.items())
     elif isinstance(value, list):
         _write_items(out, "[]", ((None, item) for item in value))
     else:
-        out.write(json.dumps(_plain(value), **_OPTIONS))
+        out.write(_encode(_plain(value)))
 
 
 def _write_items(out: TextIO, brackets: str, items: Iterable[tuple[str | None, Any]]) -> None:
@@ -72,7 +73,7 @@ def _write_items(out: TextIO, brackets: str, items: Iterable[tuple[str | None, A
         if number:
             out.write(",")
         if key is not None:
-            out.write(json.dumps(key, **_OPTIONS) + ":")
+            out.write(_encode(key) + ":")
         write_json(out, item)
     out.write(brackets[1])
 
