@@ -17,18 +17,19 @@ from typing import Protocol
 
 from worker.clock import Clock
 from worker.committer import Log
-from worker.errors import SpoolError
 from worker.records import WorkerInfo
 
 RENEWALS_PER_LEASE = 3
 RETRY_SECONDS_MAX = 1.0
+WATCH_SECONDS_MAX = 1.0
 
 
 class Lease:
-    """What is known of the lease.  Told the time, knows no clock."""
+    """What is known of the lease, by several threads.  Told the time, knows no clock."""
 
     def __init__(self, lease_seconds: float, *, sent_at: float) -> None:
         self.lease_seconds = lease_seconds
+        self._lock = threading.Lock()
         self._sent_at = sent_at
         self._next_at = sent_at + lease_seconds / RENEWALS_PER_LEASE
         self.valid = True
@@ -45,11 +46,12 @@ class Lease:
 
     def renewed(self, *, sent_at: float) -> bool:
         """The renewal sent at that time succeeded; True if the lease had lapsed before."""
-        had_lapsed = not self.valid
-        self.valid = True
-        self._sent_at = sent_at
-        self._next_at = sent_at + self.lease_seconds / RENEWALS_PER_LEASE
-        return had_lapsed
+        with self._lock:
+            had_lapsed = not self.valid
+            self.valid = True
+            self._sent_at = sent_at
+            self._next_at = sent_at + self.lease_seconds / RENEWALS_PER_LEASE
+            return had_lapsed
 
     def failed(self, *, at: float) -> None:
         """The renewal's fate is unknown: ask again soon."""
@@ -57,10 +59,11 @@ class Lease:
 
     def lapsed(self, *, at: float) -> bool:
         """True once, when the watchdog finds that the lease is over."""
-        if self.valid and at >= self.lapses_at:
-            self.valid = False
-            return True
-        return False
+        with self._lock:
+            if self.valid and at >= self.lapses_at:
+                self.valid = False
+                return True
+            return False
 
 
 class LeaseStore(Protocol):
@@ -116,22 +119,30 @@ class LeaseKeeper:
             self.renew_once()
 
     def _watch_for_ever(self) -> None:
-        pause_seconds = min(1.0, self.lease.lease_seconds / 20)
-        while not self._stopping.wait(pause_seconds):
+        while not self._stopping.wait(self.watch_in_seconds()):
             self.watch_once()
+
+    def watch_in_seconds(self) -> float:
+        """How long the watchdog may sleep: never past the end of the lease."""
+        pause_seconds = min(WATCH_SECONDS_MAX, self.lease.lease_seconds / 20)
+        left_seconds = self.lease.lapses_at - self._clock.monotonic()
+        return min(pause_seconds, left_seconds) if left_seconds > 0 else pause_seconds
 
     def renew_once(self) -> None:
         """Send one renewal and take note of its fate."""
         sent_at = self._clock.monotonic()
         try:
-            if not self._store.renew(self._worker.id, self.lease.lease_seconds):
+            known = self._store.renew(self._worker.id, self.lease.lease_seconds)
+            if not known and self._stopping.is_set():
+                return  # this very worker has signed off meanwhile
+            if not known:
                 # Somebody removed the row.  The fence guards what it did; go on with a new one.
                 self._store.register(self._worker, self.lease.lease_seconds)
-        except SpoolError as error:
+        except Exception as error:  # noqa: BLE001 - without this thread the worker could not live
             self.lease.failed(at=self._clock.monotonic())
             if not self._failing:
                 self._failing = True
-                self._log("lease_renewal_failed", error=error.message)
+                self._log("lease_renewal_failed", error=str(error))
             return
         had_lapsed = self.lease.renewed(sent_at=sent_at)
         if self._failing or had_lapsed:
