@@ -19,12 +19,12 @@ from tenacity import (
     Retrying,
     retry_if_exception,
     stop_after_attempt,
-    stop_after_delay,
     stop_never,
     stop_when_event_set,
     wait_exponential,
     wait_random_exponential,
 )
+from tenacity.stop import stop_base
 
 from worker.clock import Clock
 from worker.errors import Cancelled, ErrorCode, ShutDown, SpoolError, StoreError, Verdict
@@ -42,6 +42,7 @@ RETRY_AFTER_MAX_SECONDS = 3600.0
 # Uncharged runs are not without end either: a prompt that a server turns away this often is failed.
 RUNS_MAX = 1000
 
+_CONNECT = wait_exponential(multiplier=0.25, max=CONNECT_WAIT_MAX_SECONDS)
 _LATER = wait_exponential(multiplier=1, max=LATER_WAIT_MAX_SECONDS)
 
 
@@ -49,12 +50,25 @@ def _here(error: BaseException) -> bool:
     return isinstance(error, SpoolError) and error.verdict is Verdict.RETRY_HERE
 
 
+class _Passed(stop_base):
+    """Stop at a moment of our own clock; tenacity's `stop_after_delay` has one of its own."""
+
+    def __init__(self, clock: Clock, at: float) -> None:
+        self._clock = clock
+        self._at = at
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        del retry_state
+        return self._clock.monotonic() >= self._at
+
+
 async def connecting(attempt: Callable[[], Awaitable[T]], clock: Clock) -> T:
     """Try to open a stream a few times; the last error is raised as it is."""
+    too_late = _Passed(clock, clock.monotonic() + CONNECT_TOTAL_SECONDS)
     policy = AsyncRetrying(
         retry=retry_if_exception(_here),
-        stop=stop_after_attempt(CONNECT_TRIES) | stop_after_delay(CONNECT_TOTAL_SECONDS),
-        wait=wait_random_exponential(multiplier=0.25, max=CONNECT_WAIT_MAX_SECONDS),
+        stop=stop_after_attempt(CONNECT_TRIES) | too_late,
+        wait=lambda state: _CONNECT(state) * clock.random(),
         sleep=clock.sleep,
         reraise=True,
     )
@@ -130,7 +144,7 @@ def ending(run: Run, error: SpoolError, clock: Clock) -> Ending:
         prompt_id=run.prompt_id,
         run_event=run_event,
         prompt_event=prompt_event,
-        error_code=error.code,
+        error_code=error.code or ErrorCode.INTERNAL_ERROR,
         error=message,
         http_status=error.http_status,
         request_id=error.request_id,
