@@ -30,10 +30,13 @@ class Done:
     Attributes:
         finish_reason: the server's own word, raw (policy P11), or None if it gave none.
         usage: the last non-null counts of the stream (policy P8).
+        done_frame: False where the endpoint takes a finish reason for it
+            (`accept_finish_without_done`).
     """
 
     finish_reason: str | None
     usage: Usage
+    done_frame: bool = True
 
 
 @dataclass(frozen=True, slots=True)
