@@ -3,16 +3,17 @@
 Closed: claims go out.  `FAILURES_TO_OPEN` failures in a row without one answer
 in between open it: no claims; one cheap probe at a time, with growing pauses,
 finds out whether the endpoint is back.  A probe that is answered makes it half
-open: one prompt at a time goes out, the first answer closes it, the next
-failure opens it again.  A server that says how long to wait (`Retry-After`) is
+open: one prompt at a time goes out, the first frame of an answer closes it, the
+next failure opens it again.  A server that says how long to wait (`Retry-After`) is
 given that long, in every state.  Told the time, knows no clock.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 
-from worker.errors import Busy, ServerFailed, SpoolError, Stalled, Unreachable
+from worker.errors import Busy, ServerFailed, SpoolError, StreamError, Truncated
 
 FAILURES_TO_OPEN = 5
 PROBE_SECONDS_FIRST = 1.0
@@ -39,13 +40,16 @@ class Breaker:
         self._paused_until = 0.0
         self._probe_seconds = PROBE_SECONDS_FIRST
         self._probe_at = 0.0
+        self._older: frozenset[int] | None = None  # runs that were under way before half open
 
-    def slots(self, free: int, carried: int, *, at: float) -> int:
-        """How many of `free` slots may be filled now, while `carried` runs are under way."""
+    def slots(self, free: int, carried: Collection[int], *, at: float) -> int:
+        """How many of `free` slots may be filled now, while the runs `carried` are under way."""
         if at < self._paused_until or self.state is BreakerState.OPEN:
             return 0
         if self.state is BreakerState.HALF_OPEN:
-            return 0 if carried else min(free, 1)
+            if self._older is None:
+                self._older = frozenset(carried)
+            return min(free, 1) if self._older.issuperset(carried) else 0
         return free
 
     @property
@@ -54,7 +58,7 @@ class Breaker:
         return self._paused_until
 
     def answered(self) -> bool:
-        """A run received frames; True if that closed the breaker."""
+        """A run received a frame just now, or completed; True if that closed the breaker."""
         was_closed = self.state is BreakerState.CLOSED
         self.state = BreakerState.CLOSED
         self.opened_at = None
@@ -65,8 +69,8 @@ class Breaker:
 
     def failed(self, error: SpoolError, *, at: float) -> bool:
         """A run ended without any frame; True if that opened the breaker."""
-        if not isinstance(error, Unreachable | Busy | ServerFailed | Stalled):
-            return False
+        if not isinstance(error, StreamError | Busy | ServerFailed | Truncated):
+            return False  # whatever was wrong, there was a server that said so
         if error.retry_after_seconds is not None:
             pause_seconds = min(error.retry_after_seconds, PAUSE_SECONDS_MAX)
             self._paused_until = max(self._paused_until, at + pause_seconds)
@@ -93,3 +97,4 @@ class Breaker:
         self._probe_at = at + self._probe_seconds
         if alive and self.state is BreakerState.OPEN:
             self.state = BreakerState.HALF_OPEN
+            self._older = None

@@ -10,7 +10,7 @@ from typing import Any
 from worker import retry
 from worker.clock import Clock
 from worker.committer import Log
-from worker.errors import ErrorCode, SpoolError, StoreError, WireError
+from worker.errors import ErrorCode, SpoolError, StoreBusy, StoreError, Verdict, WireError
 from worker.outage import EndpointWatch
 from worker.pipeline import Control, Outcome, Rooms, carry
 from worker.records import Run
@@ -40,13 +40,14 @@ class _Carried:
 class Carriers:
     """One task a run; the loop starts them and learns from `summary` how they ended."""
 
-    def __init__(self, *, clock: Clock, log: Log, on_end: Callable[[], None]) -> None:
-        """on_end: called when a run has ended and its slot is free."""
+    def __init__(self, *, clock: Clock, log: Log, on_room: Callable[[], None]) -> None:
+        """on_room: called when there may be room for another run."""
         self._clock = clock
         self._log = log
-        self._on_end = on_end
+        self._on_room = on_room
         self._carried: dict[int, _Carried] = {}
         self.summary = Summary()
+        self.broken: SpoolError | None = None  # what a run met that no other run will escape
 
     def __len__(self) -> int:
         return len(self._carried)
@@ -56,15 +57,14 @@ class Carriers:
         """The runs under way."""
         return frozenset(self._carried)
 
-    def at(self, endpoint: str) -> int:
-        """How many runs are under way at one endpoint."""
-        return sum(1 for each in self._carried.values() if each.endpoint == endpoint)
+    def at(self, endpoint: str) -> list[int]:
+        """The runs under way at one endpoint."""
+        return [id_ for id_, each in self._carried.items() if each.endpoint == endpoint]
 
     def start(self, run: Run, watch: EndpointWatch, rooms: Rooms) -> None:
         """Begin to carry a claimed run."""
-        control = Control(watch.alive)
+        control = Control(watch.alive, on_answer=lambda: self._answered(watch))
         task = asyncio.create_task(self._carry(run, watch, rooms, control), name=f"run-{run.id}")
-        control.task = task
         self._carried[run.id] = _Carried(run, watch.endpoint.name, control, task)
         self._log("run_claimed", run_id=run.id, prompt_id=run.prompt_id, attempt=run.attempt)
 
@@ -76,11 +76,17 @@ class Carriers:
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not leave a run behind
             outcome = await _end_faulty(run, fault, rooms)
         finally:
-            self._carried.pop(run.id, None)
-            self._on_end()
+            del self._carried[run.id]
+            self._on_room()
         watch.learn(outcome)
+        if _ends_the_worker(outcome):
+            self.broken = outcome.error
         self._tell(run, outcome)
         return outcome
+
+    def _answered(self, watch: EndpointWatch) -> None:
+        if watch.answered():
+            self._on_room()
 
     def _tell(self, run: Run, outcome: Outcome) -> None:
         """One event for the end of a run; together with `run_claimed` it tells its story."""
@@ -144,6 +150,14 @@ async def first_of(*waits: Coroutine[Any, Any, object]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _ends_the_worker(outcome: Outcome) -> bool:
+    """Whether the run met what only a person can cure: settings, schema, permissions."""
+    error = outcome.error
+    if isinstance(error, StoreError):
+        return outcome.ending is None and not isinstance(error, StoreBusy)
+    return error is not None and error.verdict is Verdict.STOP
 
 
 async def _end_faulty(run: Run, fault: Exception, rooms: Rooms) -> Outcome:

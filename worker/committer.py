@@ -21,7 +21,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 from worker import retry
 from worker.buffer import Budget, Buffer, Limits
@@ -115,7 +115,8 @@ class Committer:
         """Queue a flush; the future is done once it is durable.
 
         The future raises LeaseLost if the run is not this worker's any more (nothing of it
-        was written), or the StoreError for which the thread gave up.
+        was written), or the StoreError for which the thread gave up.  A StoreError with a
+        `code` is about this item alone.
         """
         item = _Item(run_id, chunks, ending, self._loop.create_future())
         with self._ready:
@@ -183,7 +184,7 @@ class Committer:
         ]
         self._resolve(outcomes)
 
-    def _failed(self, group: list[_Item], error: SpoolError) -> None:
+    def _failed(self, group: list[_Item], error: StoreError) -> None:
         """One item that the database refuses must not take the others with it."""
         if error.verdict is not Verdict.RETRY_HERE and len(group) > 1:
             for item in group:
@@ -204,8 +205,9 @@ class Committer:
         self._loop.call_soon_threadsafe(deliver)
 
 
-def _as_store_error(fault: Exception) -> SpoolError:
-    if isinstance(fault, SpoolError):
+def _as_store_error(fault: Exception) -> StoreError:
+    """What a run is told; anything but a StoreError is a fault of this program."""
+    if isinstance(fault, StoreError):
         return fault
     error = StoreError(
         f"internal error while storing: {type(fault).__name__}: {fault}",
@@ -230,7 +232,12 @@ class Submit(Protocol):
 
 
 class RunWriter:
-    """One run's way to the database: a buffer, and at most one flush under way."""
+    """One run's way to the database: a buffer, and at most one flush under way.
+
+    A flush that fails keeps its chunks: they are sent again, before anything newer,
+    with whatever is sent next.  So what is stored of a run never has a hole.  Leaving
+    the context drops what nobody will store any more.
+    """
 
     def __init__(
         self,
@@ -244,9 +251,20 @@ class RunWriter:
         """on_failure: told when a flush cannot land, so that the stream is closed at once."""
         self._run = run
         self._submit = submit
+        self._limits = limits
         self._on_failure = on_failure
         self._flight: asyncio.Future[None] | None = None
+        self._unstored: list[Chunk] = []  # taken from the buffer and not known to be durable
+        self._stored = 0
+        self._finishing = False
         self.buffer = Buffer(run.id, limits, budget)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._finishing:  # `finish` may outlive the context, and cleans up itself
+            self.abandon()
 
     def keep(self, events: Sequence[Event], *, at: float) -> Done | None:
         """Keep output until it is flushed; the done frame, if it is among the events.
@@ -264,10 +282,15 @@ class RunWriter:
                     raise error
         return None
 
-    @property
-    def due_at(self) -> float | None:
-        """When to come back for a flush; None while one is under way or nothing waits."""
-        return None if self._flight else self.buffer.due_at
+    def due_at(self, *, at: float) -> float | None:
+        """When to come back for a flush, seen from the time `at`; None while nothing waits.
+
+        While a flush is under way that is never now: the next one has to wait for it.
+        """
+        due_at = self.buffer.due_at
+        if due_at is None or self._flight is None:
+            return due_at
+        return max(due_at, at + self._limits.flush_seconds)
 
     async def flush_if_due(self, *, at: float) -> bool:
         """Start a flush if one is due; True if reading had to wait because the buffer was full."""
@@ -279,35 +302,49 @@ class RunWriter:
         return True
 
     def _start(self) -> None:
-        self._flight = self._submit(self._run.id, self.buffer.take())
+        self._flight = self._submit(self._run.id, self._take())
         self._flight.add_done_callback(self._landed)
+
+    def _take(self) -> list[Chunk]:
+        self._unstored += self.buffer.take()
+        return self._unstored
 
     def _landed(self, flight: asyncio.Future[None]) -> None:
         self._flight = None
-        self.buffer.landed()
         error = flight.exception()
-        if isinstance(error, SpoolError):
+        if error is None:
+            self._settle()
+        elif isinstance(error, SpoolError):
             self._on_failure(error)
+
+    def _settle(self) -> None:
+        self._stored += len(self._unstored)
+        self._unstored = []
+        self.buffer.landed()
 
     async def finish(self, ending: Ending) -> Ending:
         """Store the last chunks and the ending in one transaction, after any flush under way.
 
-        Returns the ending as it was stored: with what the run produced counted.
+        Returns the ending as it was stored, with the length of what the run produced.
 
         Raises:
             LeaseLost: the run is not this worker's any more; nothing was written.
             StoreError: the database refused, or stayed away until the worker had to end.
         """
-        if self._flight is not None:
-            await asyncio.wait({self._flight})
-        chunks = self.buffer.take()
-        counted = replace(ending, chars=self.buffer.chars, chunks=self.buffer.chunks)
+        self._finishing = True
         try:
-            await self._submit(self._run.id, chunks, counted)
+            if self._flight is not None:
+                await asyncio.wait({self._flight})
+            chunks = self._take()
+            stored = self._stored + len(chunks)
+            ending = replace(ending, chars=self.buffer.chars, chunks=stored)
+            await self._submit(self._run.id, chunks, ending)
+            self._settle()
+            return ending
         finally:
-            self.buffer.landed()
-        return counted
+            self.abandon()
 
     def abandon(self) -> None:
-        """The run is lost: drop what waits, write nothing more."""
+        """Drop what is not stored yet: the run is lost, or its text can never be stored."""
+        self._unstored = []
         self.buffer.discard()

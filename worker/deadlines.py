@@ -28,10 +28,13 @@ class Deadlines:
             self._frames = frames
             self._progress_at = _after(at, self._endpoint.idle_timeout_seconds)
 
-    def resumed(self, *, at: float) -> None:
-        """Reading had stopped for our own reasons (a slow database): the server was not idle."""
-        if self._frames:
-            self._progress_at = _after(at, self._endpoint.idle_timeout_seconds)
+    def resumed(self, *, since: float, at: float) -> None:
+        """Nothing was read from `since` to `at` for our own reasons (a slow database).
+
+        That time does not count: the server was neither idle nor slow.
+        """
+        self._progress_at += at - since
+        self._total_at += at - since
 
     @property
     def next_at(self) -> float:

@@ -25,7 +25,6 @@ from worker.errors import (
     Cancelled,
     LeaseLost,
     ShutDown,
-    SpoolError,
     StoreBusy,
     StoreError,
     Verdict,
@@ -34,7 +33,7 @@ from worker.lease import Lease, LeaseKeeper, LeaseStore
 from worker.outage import EndpointWatch, ProbingStream
 from worker.pipeline import Rooms
 from worker.records import Endpoint, Run, WorkerInfo
-from worker.rescue import Rescuer, RescueStore
+from worker.rescue import SWEEPS_PER_LEASE, Rescuer, RescueStore
 from worker.waker import Waker, WakingStore
 from worker.wire.events import Dialect
 
@@ -42,6 +41,8 @@ T = TypeVar("T")
 
 HAND_BACK_SECONDS = 10.0  # after the grace: how long an absent database is waited for
 CLAIM_MAX = 500  # prompts in one claim; the rest follows at once
+LOOK_SECONDS_MAX = 1.0  # between two looks for cancel requests and probes that are due
+LOOK_SECONDS_MIN = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +138,9 @@ class Worker:
             )
             for name, endpoint in endpoints.items()
         }
-        self._carriers = Carriers(clock=clock, log=log, on_end=self.wake)
+        self._carriers = Carriers(clock=clock, log=log, on_room=self.wake)
         self._probes: set[asyncio.Task[None]] = set()
-        self._stopping = False
-        self._give_up = threading.Event()  # ends waits for the database in the store thread
+        self._stopping = threading.Event()  # also ends waits for the database
         self._rescuer = Rescuer(
             store,
             info.id,
@@ -164,10 +164,9 @@ class Worker:
 
     def stop(self) -> None:
         """First call: claim no more, let streams run for the grace.  Second: hand back now."""
-        if self._stopping:
+        if self._stopping.is_set():
             self._hurry.set()
-        self._stopping = True
-        self._give_up.set()
+        self._stopping.set()
         self._wake.set()
 
     @property
@@ -188,8 +187,11 @@ class Worker:
         Raises:
             StoreBroken: the database cannot be used as it is.
         """
-        sent_at = self._clock.monotonic()
-        await self._in_store(lambda: self._store.register(self._info, self._options.lease_seconds))
+        try:
+            sent_at = await self._in_store(self._register)
+        except StoreBusy:
+            self._log("worker_stopped_without_database")
+            return self.summary
         keeper = LeaseKeeper(
             self._store,
             self._info,
@@ -211,13 +213,19 @@ class Worker:
         try:
             await self._work(self._rooms(committer), keeper.lease, drain=drain)
         except StoreBusy:
-            self._log("worker_stopped_without_database")
-        except SpoolError:
+            pass  # told to stop while the database was away: the end says what became of it
+        except BaseException:
             self._hurry.set()  # this worker cannot work: hand back what it holds now
             raise
         finally:
             await self._shut_down(committer, keeper)
         return self.summary
+
+    def _register(self) -> float:
+        """Write the worker's row; when that was sent."""
+        sent_at = self._clock.monotonic()
+        self._store.register(self._info, self._options.lease_seconds)
+        return sent_at
 
     def _rooms(self, committer: Committer) -> Rooms:
         return Rooms(
@@ -230,25 +238,36 @@ class Worker:
         )
 
     async def _work(self, rooms: Rooms, lease: Lease, *, drain: bool) -> None:
-        sweep_at = poll_at = self._clock.monotonic()
-        while not self._stopping:
-            self._wake.clear()
+        options = self._options
+        look_seconds = max(LOOK_SECONDS_MIN, min(options.limits.flush_seconds, LOOK_SECONDS_MAX))
+        look_at = sweep_at = claim_at = self._clock.monotonic()
+        while not self._stopping.is_set():
             now = self._clock.monotonic()
-            if now >= poll_at:
-                poll_at = now + self._options.poll_seconds
-                await self._poll()
-            if now >= sweep_at and lease.valid:
-                if now >= sweep_at + self._options.lease_seconds:
-                    self._rescuer.disturbed()  # this process was stopped, or the machine slept
-                sweep_at = now + self._options.lease_seconds / 3
-                await self._in_store(partial(self._rescuer.sweep, self._carriers.run_ids))
-            claimed = await self._claim(rooms) if lease.valid else 0
-            if drain and not claimed and not self._carriers and await self._nothing_left():
-                return
-            if not claimed:
-                await self._sleep(self._options.poll_seconds)
+            if self._carriers.broken is not None:
+                raise self._carriers.broken
+            if now >= look_at:
+                look_at = now + look_seconds
+                await self._look()
+            if now >= sweep_at:
+                sweep_at = now + options.lease_seconds / SWEEPS_PER_LEASE
+                if lease.valid:
+                    await self._in_store(partial(self._rescuer.sweep, self._carriers.run_ids))
+            if now >= claim_at or self._wake.is_set():
+                self._wake.clear()
+                claimed = await self._claim(rooms) if lease.valid else 0
+                if drain and not claimed and not self._carriers and await self._nothing_left():
+                    return
+                claim_at = now if claimed else self._claim_at(now + options.poll_seconds)
+            next_at = min(look_at, sweep_at, claim_at)
+            await self._sleep(max(0.0, next_at - self._clock.monotonic()))
 
-    async def _poll(self) -> None:
+    def _claim_at(self, poll_at: float) -> float:
+        """When to claim again: at the next poll, or when an endpoint's `Retry-After` is over."""
+        now = self._clock.monotonic()
+        pauses = (watch.breaker.waits_until for watch in self._watches.values())
+        return min((at for at in pauses if now < at < poll_at), default=poll_at)
+
+    async def _look(self) -> None:
         """What has to be asked for: cancel requests; probes that are due."""
         for watch in self._watches.values():
             if watch.probe_due():
@@ -265,7 +284,7 @@ class Worker:
         claimed = 0
         for name, watch in self._watches.items():
             limit = min(watch.slots(self._carriers.at(name)), CLAIM_MAX)
-            if not limit or self._stopping:
+            if not limit or self._stopping.is_set():
                 continue
             claim = partial(
                 self._store.claim,
@@ -279,6 +298,8 @@ class Worker:
             runs = await self._in_store(claim)
             for run in runs:
                 self._carriers.start(run, watch, rooms)
+            if self._stopping.is_set():  # told so while the database answered
+                self._carriers.stop(_told_to_stop(), [run.id for run in runs])
             claimed += len(runs)
         return claimed
 
@@ -300,49 +321,58 @@ class Worker:
 
     async def _shut_down(self, committer: Committer, keeper: LeaseKeeper) -> None:
         """Let streams run for the grace, then flush and hand back; leave no row behind."""
-        self._stopping = True
-        self._give_up.set()
+        self._stopping.set()
         if self._carriers:
             self._log("worker_draining", runs=len(self._carriers))
             await self._carriers.ended(self._options.shutdown_grace_seconds, self._hurry.wait())
-        self._carriers.stop(ShutDown("handed back: the worker was told to stop", charged=False))
+        self._carriers.stop(_told_to_stop())
         await self._carriers.ended(HAND_BACK_SECONDS)
         committer.give_up()
         await self._carriers.ended(HAND_BACK_SECONDS)
         await committer.close(patience_seconds=HAND_BACK_SECONDS)
+        await self._stop_asking()
         keeper.stop()
         if self._waker:
             await asyncio.to_thread(self._waker.stop)
         try:
-            await self._in_store(lambda: self._store.sign_off(self._info.id))
+            await self._in_store(self._leave)
         except StoreError as error:
             self._log("sign_off_failed", error=error.message)
         self._store_thread.shutdown(wait=False)
         self._log("worker_stopped", completed=self.summary.completed, failed=self.summary.failed)
+
+    async def _stop_asking(self) -> None:
+        for probe in self._probes:
+            probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
+        for watch in self._watches.values():
+            await watch.close()
+
+    def _leave(self) -> None:
+        """Whatever this worker still owns, by a lost answer or a late one, is nobody's crash."""
+        self._rescuer.hand_back(())
+        self._store.sign_off(self._info.id)
 
     # --- waiting
 
     async def _in_store(self, work: Callable[[], T]) -> T:
         """Do one transaction in the store thread; wait for an absent database until stopped."""
 
-        def away(error: SpoolError) -> None:
-            self._database.went_away(error)
-            # Every worker had two thirds of its lease left: a short outage ends nobody's.
-            if self._clock.monotonic() - began_at > self._options.lease_seconds / 3:
-                self._rescuer.disturbed()
-
         def patiently() -> T:
-            result = retry.database(work, give_up=self._give_up, on_wait=away)
+            result = retry.database(work, give_up=self._stopping, on_wait=self._database.went_away)
             self._database.came_back()
             return result
 
-        began_at = self._clock.monotonic()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._store_thread, patiently)
 
     async def _sleep(self, seconds: float) -> None:
         """Until something may have changed, or for so long."""
         await first_of(self._wake.wait(), self._clock.sleep(seconds))
+
+
+def _told_to_stop() -> ShutDown:
+    return ShutDown("handed back: the worker was told to stop", charged=False)
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

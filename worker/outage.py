@@ -3,23 +3,24 @@
 Whether a failed attempt is the prompt's fault cannot be read from the failure
 alone: a reset connection may be a poisonous prompt or a server that restarts.
 So after such a failure the endpoint is asked, with one cheap request.  If it
-does not answer either, it is an outage, and nobody's attempt is used up.
+does not answer either, it is an outage, and nobody's attempt is used up.  One
+question at a time: whoever wants to know meanwhile waits for the same answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
 from worker.breaker import Breaker
 from worker.clock import Clock
 from worker.committer import Log
-from worker.errors import SpoolError
 from worker.pipeline import Outcome, Stream
 from worker.records import Endpoint
 from worker.wire.events import Dialect
 
-ALIVE_SECONDS = 0.5  # for so long one answer to "is it alive?" serves every run that asks
+OUT_SECONDS = 0.5  # for so long "nobody answers" is believed; a sign of life is past at once
 
 
 class ProbingStream(Stream, Protocol):
@@ -51,51 +52,73 @@ class EndpointWatch:
         self._clock = clock
         self._log = log
         self._revive = revive
-        self._probing = False
-        self._asked_at = -ALIVE_SECONDS
-        self._was_alive = True
+        self._asking: asyncio.Task[bool] | None = None
+        self._out_until: float | None = None
 
-    def slots(self, carried: int) -> int:
-        """How many prompts may be claimed while `carried` runs are under way."""
-        free = max(0, self.endpoint.concurrency - carried)
+    def slots(self, carried: Collection[int]) -> int:
+        """How many prompts may be claimed while the runs `carried` are under way."""
+        free = max(0, self.endpoint.concurrency - len(carried))
         return self.breaker.slots(free, carried, at=self._clock.monotonic())
 
+    def answered(self) -> bool:
+        """A run received its first frame; True if claims may go on because of it."""
+        closed = self.breaker.answered()
+        if closed:
+            self._log("breaker_closed", endpoint=self.endpoint.name)
+        return closed
+
     def learn(self, outcome: Outcome) -> None:
-        """Tell the breaker how a run went."""
-        if outcome.answered:
-            if self.breaker.answered():
-                self._log("breaker_closed", endpoint=self.endpoint.name)
-        elif outcome.error and self.breaker.failed(outcome.error, at=self._clock.monotonic()):
-            self._log("breaker_opened", endpoint=self.endpoint.name, error=outcome.error.message)
+        """Tell the breaker how a run ended; its first frame, if it had one, was told before."""
+        error = outcome.error
+        if error is None:
+            if not outcome.answered:
+                self.answered()
+            return
+        news = not outcome.answered or error.retry_after_seconds is not None
+        if news and self.breaker.failed(error, at=self._clock.monotonic()):
+            self._log("breaker_opened", endpoint=self.endpoint.name, error=error.message)
 
     def probe_due(self) -> bool:
         """Whether the breaker wants the endpoint asked now."""
-        return not self._probing and self.breaker.probe_due(at=self._clock.monotonic())
+        return not self._is_asking and self.breaker.probe_due(at=self._clock.monotonic())
 
     async def probe(self, wake: Callable[[], None]) -> None:
         """Ask whether the endpoint is back; `wake` the claims if it is."""
-        self._probing = True
-        try:
-            alive = await self._answers()
-            self.breaker.probed(alive=alive, at=self._clock.monotonic())
-            if alive:
-                wake()
-        finally:
-            self._probing = False
+        alive = await self._ask()
+        self.breaker.probed(alive=alive, at=self._clock.monotonic())
+        if alive:
+            wake()
 
     async def alive(self) -> bool:
         """Whether the endpoint answers at all; asked after a failure, to place the blame."""
-        if self._clock.monotonic() - self._asked_at >= ALIVE_SECONDS:
-            self._was_alive = await self._answers()
-            self._asked_at = self._clock.monotonic()
-        return self._was_alive
+        if self._out_until is not None and self._clock.monotonic() < self._out_until:
+            return False
+        return await self._ask()
+
+    async def close(self) -> None:
+        """Ask no further."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking})
+
+    @property
+    def _is_asking(self) -> bool:
+        return self._asking is not None and not self._asking.done()
+
+    async def _ask(self) -> bool:
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(self._answers())
+        # Shielded: who stops waiting must not take the answer from the others.
+        return await asyncio.shield(self._asking)
 
     async def _answers(self) -> bool:
         try:
             if self._revive and self.endpoint.embedded:
                 self.endpoint = await self._revive(self.endpoint)
             await self._stream.probe(self.endpoint, self.dialect)
-        except SpoolError as error:
-            self._log("breaker_probe_failed", endpoint=self.endpoint.name, error=error.message)
+        except Exception as fault:  # noqa: BLE001 - whatever prevents an answer, there is none
+            self._log("breaker_probe_failed", endpoint=self.endpoint.name, error=str(fault))
+            self._out_until = self._clock.monotonic() + OUT_SECONDS
             return False
+        self._out_until = None
         return True

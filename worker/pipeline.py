@@ -93,21 +93,49 @@ class Rooms:
 class Control:
     """How the loop reaches into a run that is under way, and the other way round."""
 
-    def __init__(self, alive: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self, alive: Callable[[], Awaitable[bool]], *, on_answer: Callable[[], None] | None = None
+    ) -> None:
         """alive: whether the endpoint answers at all, asked after a failure: an outage is not
-        the prompt's fault and is not charged to it.
+        the prompt's fault and is not charged to it.  on_answer: told of the first frame.
         """
-        self.alive = alive
-        self.task: asyncio.Task[Outcome] | None = None
         self.reason: SpoolError | None = None
         self.finishing = False
+        self._alive = alive
+        self._on_answer = on_answer
+        self._task: asyncio.Task[object] | None = None
+        self._stopped = asyncio.Event()
+
+    def begin(self) -> None:
+        """The run moves, and can be reached from now on; ends at once if it was stopped before."""
+        if self.reason is not None:
+            raise asyncio.CancelledError
+        self._task = asyncio.current_task()
 
     def stop(self, reason: SpoolError) -> None:
         """Close the stream and end the run for this reason; nothing if it is ending already."""
+        self._stopped.set()
         if self.reason is None and not self.finishing:
             self.reason = reason
-            if self.task is not None:
-                self.task.cancel()
+            if self._task is not None:
+                self._task.cancel()
+
+    def heard(self, frames: int) -> None:
+        """The server has sent so many frames by now; the first of them is news."""
+        if frames and self._on_answer is not None:
+            self._on_answer()
+            self._on_answer = None
+
+    async def is_outage(self) -> bool:
+        """Whether the endpoint answers nobody; taken for true if we are told to stop meanwhile."""
+        asking = asyncio.ensure_future(self._alive())
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            return not asking.done() or asking.cancelled() or not asking.result()
+        finally:
+            asking.cancel()
+            stopped.cancel()
 
 
 @dataclass(slots=True)
@@ -115,7 +143,6 @@ class Answer:
     """What is known of the response so far; the ending is written from it."""
 
     run: Run
-    started_at: float
     reader: Reader | None = None
     decoder: Decoder | None = None
 
@@ -139,37 +166,43 @@ async def carry(
     run: Run, endpoint: Endpoint, dialect: Dialect, rooms: Rooms, control: Control
 ) -> Outcome:
     """Carry one claimed run from its first byte to its last durable word."""
-    clock = rooms.clock
-    answer = Answer(run, started_at=clock.monotonic())
-    deadlines = Deadlines(endpoint, started_at=answer.started_at)
-    writer = RunWriter(run, rooms.submit, rooms.limits, rooms.budget, on_failure=control.stop)
-    try:
-        async with _opened(run, endpoint, dialect, rooms) as reader:
-            decoder = _decoder(answer, reader, endpoint, dialect, rooms)
-            done = None
-            while done is None:
-                wait_seconds = _until(writer.due_at, deadlines.next_at, clock)
-                data = await reader.read(wait_seconds)  # stream
-                events = decoder.close() if data is None else decoder.feed(data)  # decode
-                now = clock.monotonic()
-                done = writer.keep(events, at=now)  # buffer
-                deadlines.progressed(decoder.frames, at=now)
-                if done is None:
-                    deadlines.check(at=now)
-                    if await writer.flush_if_due(at=now):  # flush
-                        deadlines.resumed(at=clock.monotonic())
-            control.finishing = True
-            stored = asyncio.ensure_future(_finish(done, answer, writer, clock))  # finish
-            await reader.drain()
-        return await stored
-    except asyncio.CancelledError:
-        if control.reason is None:
-            raise
-        error: SpoolError = control.reason
-    except SpoolError as caught:
-        error = caught
-    control.finishing = True
-    return await _end_early(error, answer, writer, rooms, control)
+    clock, answer = rooms.clock, Answer(run)
+    deadlines = Deadlines(endpoint, started_at=clock.monotonic())
+    stored: asyncio.Task[Outcome] | None = None
+    with RunWriter(
+        run, rooms.submit, rooms.limits, rooms.budget, on_failure=control.stop
+    ) as writer:
+        try:
+            control.begin()
+            async with _opened(run, endpoint, dialect, rooms) as reader:
+                decoder = _decoder(answer, reader, endpoint, dialect, rooms)
+                done = None
+                while done is None:
+                    wait_seconds = _until(writer, deadlines, clock)
+                    data = await reader.read(wait_seconds)  # stream
+                    events = decoder.close() if data is None else decoder.feed(data)  # decode
+                    control.heard(decoder.frames)
+                    now = clock.monotonic()
+                    done = writer.keep(events, at=now)  # buffer
+                    deadlines.progressed(decoder.frames, at=now)
+                    if done is None:
+                        deadlines.check(at=now)
+                        if await writer.flush_if_due(at=now):  # flush
+                            deadlines.resumed(since=now, at=clock.monotonic())
+                control.finishing = True
+                stored = asyncio.create_task(_finish(done, answer, writer, clock))  # finish
+                await reader.drain()
+            return await stored
+        except asyncio.CancelledError:
+            if control.reason is None:
+                raise
+            error = control.reason
+        except SpoolError as caught:
+            error = caught
+        if stored is not None:
+            return await stored  # whatever came after the done frame undoes nothing
+        control.finishing = True
+        return await _end_early(error, answer, writer, rooms, control)
 
 
 @asynccontextmanager
@@ -208,10 +241,12 @@ def _decoder(
     return answer.decoder
 
 
-def _until(due_at: float | None, deadline_at: float, clock: Clock) -> float | None:
+def _until(writer: RunWriter, deadlines: Deadlines, clock: Clock) -> float | None:
     """Seconds to wait for bytes before a flush or a deadline needs attention; None: for ever."""
-    at = deadline_at if due_at is None else min(due_at, deadline_at)
-    return None if at == inf else max(0.0, at - clock.monotonic())
+    now = clock.monotonic()
+    due_at = writer.due_at(at=now)
+    at = deadlines.next_at if due_at is None else min(due_at, deadlines.next_at)
+    return None if at == inf else max(0.0, at - now)
 
 
 async def _finish(done: Done, answer: Answer, writer: RunWriter, clock: Clock) -> Outcome:
@@ -222,30 +257,31 @@ async def _finish(done: Done, answer: Answer, writer: RunWriter, clock: Clock) -
         prompt_id=answer.run.prompt_id,
         run_event=RunEvent.COMPLETE,
         prompt_event=PromptEvent.COMPLETE,
-        done_frame=True,
+        done_frame=done.done_frame,
         error_code=ErrorCode.NOTHING_GENERATED if empty else None,
         error="the done frame arrived, but no output came before it" if empty else None,
     )
     ending = _with_facts(ending, answer, writer, clock)
     ending = replace(ending, finish_reason=done.finish_reason, usage=done.usage)
-    return await _store(ending, None, answer, writer)
+    return await _store(ending, None, answer, writer, clock)
 
 
 async def _end_early(
     error: SpoolError, answer: Answer, writer: RunWriter, rooms: Rooms, control: Control
 ) -> Outcome:
     """No done frame: keep the text and let the error's verdict decide about the prompt."""
-    done = _tail(answer, writer, at=rooms.clock.monotonic())
+    clock = rooms.clock
+    done = _tail(answer, writer, at=clock.monotonic())
     if done and isinstance(error, StreamError):
-        return await _finish(done, answer, writer, rooms.clock)
-    if error.verdict is Verdict.YIELD or isinstance(error, StoreError):
-        writer.abandon()
+        return await _finish(done, answer, writer, clock)
+    if isinstance(error, StoreError):
+        return await _without_text(error, answer, writer, clock)
+    if error.verdict is Verdict.YIELD:
         return Outcome(None, error, _answered(answer))
-    outage = isinstance(error, StreamError | ServerFailed | Truncated)
-    if error.charged and outage and not await control.alive():
+    if error.charged and await _is_nobodys_fault(error, control):
         error.charged = False
-    ending = _with_facts(retry.ending(answer.run, error, rooms.clock), answer, writer, rooms.clock)
-    return await _store(ending, error, answer, writer)
+    ending = _with_facts(retry.ending(answer.run, error, clock), answer, writer, clock)
+    return await _store(ending, error, answer, writer, clock)
 
 
 def _tail(answer: Answer, writer: RunWriter, *, at: float) -> Done | None:
@@ -258,14 +294,39 @@ def _tail(answer: Answer, writer: RunWriter, *, at: float) -> Done | None:
         return None  # the reason for ending early is known already, and is the better one
 
 
+async def _is_nobodys_fault(error: SpoolError, control: Control) -> bool:
+    """Whether no prompt can be blamed: the settings are wrong, or the endpoint is out."""
+    if error.verdict is Verdict.STOP:
+        return True
+    may_be_outage = isinstance(error, StreamError | ServerFailed | Truncated)
+    return may_be_outage and await control.is_outage()
+
+
 async def _store(
-    ending: Ending, error: SpoolError | None, answer: Answer, writer: RunWriter
+    ending: Ending, error: SpoolError | None, answer: Answer, writer: RunWriter, clock: Clock
 ) -> Outcome:
     try:
-        stored = await writer.finish(ending)
-    except (StoreError, LeaseLost) as failure:
+        ending = await writer.finish(ending)
+    except LeaseLost as failure:
         return Outcome(None, failure, _answered(answer))
-    return Outcome(stored, error, _answered(answer))
+    except StoreError as failure:
+        return await _without_text(failure, answer, writer, clock)
+    return Outcome(ending, error, _answered(answer))
+
+
+async def _without_text(
+    failure: StoreError, answer: Answer, writer: RunWriter, clock: Clock
+) -> Outcome:
+    """The database takes nothing, or, if the error has a code, only the text of this run not."""
+    writer.abandon()
+    if failure.code is None:
+        return Outcome(None, failure, _answered(answer))
+    ending = retry.ending(answer.run, failure, clock)
+    try:
+        ending = await writer.finish(ending)
+    except (StoreError, LeaseLost) as again:
+        return Outcome(None, again, _answered(answer))
+    return Outcome(ending, failure, _answered(answer))
 
 
 def _answered(answer: Answer) -> bool:

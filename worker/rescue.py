@@ -4,7 +4,10 @@ Part of every worker's loop, so that nothing waits for a human or for a special
 process.  The guards are in the UPDATE itself (`Store.rescue`); this room only
 decides when rescuing is fair.  After an outage of the database, or after this
 machine slept, every lease may have run out although its worker is alive: then
-a whole lease passes before anybody is declared dead.
+a whole lease passes before anybody is declared dead.  Such a time shows in the
+sweeps themselves: they come every `SWEEPS_PER_LEASE`th of a lease, unless
+something held them up.  Both clocks are asked, for one of them sleeps with the
+machine.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from worker.records import Chunk, Ending, Rescued
 from worker.states import PromptEvent, RunEvent
 
 SWEEP_ROWS = 100
+SWEEPS_PER_LEASE = 3
 
 
 class RescueStore(Protocol):
@@ -44,7 +48,7 @@ class RescueStore(Protocol):
 
 
 class Rescuer:
-    """Sweeps for one worker; every method but `disturbed` runs in a store thread."""
+    """Sweeps for one worker, in a store thread."""
 
     def __init__(
         self,
@@ -62,18 +66,25 @@ class Rescuer:
         self._max_crashes = max_crashes
         self._clock = clock
         self._log = log
-        self._fair_from = clock.monotonic()
-
-    def disturbed(self) -> None:
-        """The database was away or time jumped: give living workers one lease to come back."""
-        self._fair_from = self._clock.monotonic() + self._lease_seconds
+        self._fair_from = self._looked_at = clock.monotonic()
+        self._looked_at_wall = clock.now()
 
     def sweep(self, carried: Collection[int]) -> None:
         """Do all of it once; `carried` are the runs that this worker really carries."""
         self._store.cancel_queued()
-        self._hand_back_orphans(carried)
-        if self._clock.monotonic() >= self._fair_from:
+        self.hand_back(carried)
+        if self._is_fair():
             self._rescue()
+
+    def _is_fair(self) -> bool:
+        """Whether whoever lives has had the time to renew its lease."""
+        at, wall = self._clock.monotonic(), self._clock.now()
+        passed = max(at - self._looked_at, (wall - self._looked_at_wall).total_seconds())
+        self._looked_at, self._looked_at_wall = at, wall
+        # Every worker had at least two thirds of its lease left: half of one ends nobody's.
+        if passed >= self._lease_seconds / 2:
+            self._fair_from = at + self._lease_seconds
+        return at >= self._fair_from
 
     def _rescue(self) -> None:
         more = True
@@ -84,7 +95,7 @@ class Rescuer:
                 runs = [each.run_id for each in rescued if each.worker_id == worker_id]
                 self._log("prompts_rescued", dead_worker_id=worker_id, runs=runs)
 
-    def _hand_back_orphans(self, carried: Collection[int]) -> None:
+    def hand_back(self, carried: Collection[int]) -> None:
         """A claim or an ending whose answer was lost leaves rows that nobody carries."""
         owned = self._store.owned(self._worker_id)
         orphans = {run_id: owned[run_id] for run_id in owned if run_id not in carried}
