@@ -282,9 +282,9 @@ class Stream:
         body.hurry()
         deadline = self._clock.monotonic() + _ERROR_BODY_SECONDS
         limit = self._max_error_body_bytes
-        reader = Reader(response, body, self._clock, "the server", redact=str)
         said = b""
         try:
+            reader = Reader(response, body, self._clock, "the server", redact=str)
             while len(said) < limit and (seconds := deadline - self._clock.monotonic()) > 0:
                 data = await reader.read(seconds)
                 if not data:
@@ -297,8 +297,7 @@ class Stream:
 
 def redactor(endpoint: Endpoint) -> Redact:
     """A function that takes the secrets of an endpoint out of a text, however they are written."""
-    password = urlsplit(endpoint.base_url).password
-    secrets = [endpoint.api_key, password, *endpoint.headers.values()]
+    secrets = [endpoint.api_key, _password(endpoint.base_url), *endpoint.headers.values()]
     forms = {
         form
         for secret in secrets
@@ -314,6 +313,13 @@ def redactor(endpoint: Endpoint) -> Redact:
         return text
 
     return redact
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None  # no URL at all: the request will say so
 
 
 async def _keep_redirect(response: httpx.Response) -> None:

@@ -79,7 +79,7 @@ class Script:
     headers: Mapping[str, str] = field(default_factory=dict)
     framing: Literal["chunked", "length", "close"] = "chunked"
     split: int = 0
-    end: Literal["clean", "cut", "reset"] = "clean"
+    end: Literal["clean", "cut", "reset", "hang"] = "clean"
     before: bytes = b""  # sent before the status line: 1xx responses
     trailers: bytes = b""  # after the last chunk
 
@@ -113,6 +113,8 @@ def scripted(script: Script, method: str) -> Iterator[Step]:
     if script.end == "reset":
         yield Pause(0.02)  # what came before should have been read
         yield End.RESET
+    elif script.end == "hang":
+        yield End.HANG
     elif script.end == "cut":
         yield Bytes(b"64\r\nhalf of it" if script.framing == "chunked" else b"")
         yield End.CLOSE

@@ -187,7 +187,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._handshake is not None and not self._handshake.done():
             self._handshake.set_exception(exc or _lost_in_handshake())
         if self.exchange is not None:
-            error = httpx.ReadError(str(exc or "the connection was closed"))
+            reason = getattr(exc, "strerror", None) or str(exc or "the connection was closed")
+            error = httpx.ReadError(reason)
             error.__cause__ = exc
             self.exchange.fail(error)
         self._on_lost(self)
@@ -286,5 +287,5 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(data)
 
 
-def _lost_in_handshake() -> ConnectionResetError:
-    return ConnectionResetError("the server closed the connection during the TLS handshake")
+def _lost_in_handshake() -> ssl.SSLEOFError:
+    return ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the server closed during the handshake")

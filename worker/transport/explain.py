@@ -43,7 +43,8 @@ def _sentence(cause: BaseException, where: str, connect_seconds: float) -> str |
             text = f"the host of {where} is not known ({cause.strerror}): correct base_url"
         case ssl.SSLCertVerificationError():
             text = (
-                f"the TLS certificate of {where} is not trusted ({_detail(cause, 'verify_message')}):"
+                f"the TLS certificate of {where} is not trusted"
+                f" ({_detail(cause, 'verify_message')}):"
                 " set SSL_CERT_FILE to a file with its authority"
             )
         case ssl.SSLError():

@@ -1,0 +1,1 @@
+"""A request in, bytes out, or a typed error; over both transports."""

@@ -1,0 +1,135 @@
+"""A misbehaving server, and streams to it over both transports."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fakes.server import FakeServer
+from worker.clock import SystemClock
+from worker.errors import SpoolError
+from worker.records import Endpoint, Request
+from worker.stream import Reader, Stream
+from worker.wire import DIALECTS
+from worker.wire.events import Dialect
+
+CHAT = DIALECTS["openai-chat"]
+AUTHORITIES = httpx.create_ssl_context()  # made once: it takes longer than most tests
+
+
+@pytest.fixture
+def anyio_backend():
+    return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    """The machine's own proxy is no part of these tests."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeServer]:
+    async with FakeServer() as running:
+        yield running
+
+
+@pytest.fixture(params=["fast", "httpx"])
+async def stream(request) -> AsyncIterator[Stream]:
+    opened = Stream(
+        clock=SystemClock(),
+        transport=request.param,
+        read_interval_seconds=0.05,
+        verify=AUTHORITIES,
+    )
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+def endpoint(server) -> Endpoint:
+    return Endpoint(
+        name="default",
+        dialect="openai-chat",
+        base_url=server.url + "/v1",
+        model="fake",
+        api_key="sk-secret-key",
+        connect_timeout_seconds=5,
+        first_frame_timeout_seconds=5,
+    )
+
+
+@dataclass(frozen=True)
+class Way:
+    """A server, an endpoint there, and a stream to it."""
+
+    server: FakeServer
+    endpoint: Endpoint
+    stream: Stream
+
+    def ask(self, prompt: str = "hello", *, path: str = "/v1/chat/completions") -> Request:
+        """A request for a streaming chat, or for any path of the server."""
+        message = {"role": "user", "content": prompt}
+        body = json.dumps({"stream": True, "messages": [message]})
+        url, headers = self.server.url + path, {"content-type": "application/json"}
+        return Request(url, body.encode(), headers)
+
+    def open(
+        self, request: Request, dialect: Dialect = CHAT, **changes: Any
+    ) -> AbstractAsyncContextManager[Reader]:
+        """Open a request, with changes to the endpoint."""
+        return self.stream.open(request, replace(self.endpoint, **changes), dialect)
+
+    async def outcome(
+        self, request: Request, dialect: Dialect = CHAT, **changes: Any
+    ) -> tuple[SpoolError | None, bytes]:
+        """How a response ended, and its body."""
+        got = b""
+        try:
+            async with self.open(request, dialect, **changes) as reader:
+                while (data := await reader.read(5)) is not None:
+                    got += data
+        except SpoolError as error:
+            return error, got
+        return None, got
+
+    async def probe(self, **changes: Any) -> None:
+        """Ask whether anybody is there."""
+        await self.stream.probe(replace(self.endpoint, **changes), CHAT)
+
+
+@pytest.fixture
+def way(server, endpoint, stream) -> Way:
+    return Way(server, endpoint, stream)
+
+
+@pytest.fixture
+def deaf_reader() -> Iterator[str]:
+    """The URL of a server whose kernel accepts connections and that never reads."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port that neither accepts nor refuses: its queue is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        waiting = [socket.socket() for _ in range(3)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        yield port
+        for sock in waiting:
+            sock.close()
