@@ -48,6 +48,7 @@ from worker.store.constructs import (
     bound,
     later,
     now,
+    recorded,
     spell,
     standing,
     unnested,
@@ -205,8 +206,11 @@ def end_prompts_sqlite() -> Update:
 
 @cache
 def end_postgresql() -> ReturningUpdate[int]:
-    """Hold the runs `ids`, and end those that could be held and their prompts; returns the runs."""
-    rows = select(*unnested(ENDING).values()).cte("given")
+    """Hold the runs `ids`; apply `endings` to those that could be held, and to their prompts.
+
+    Returns the runs that ended.
+    """
+    rows = select(*recorded(ENDING, "endings").values()).cte("given")
     given = {name: rows.c[name] for name in ENDING}
     held = hold_ending().cte("held")
     ended = _end_runs(given).where(held.c.id == given["run_id"]).returning(runs.c.id).cte("ended")

@@ -39,10 +39,12 @@ from weakref import WeakValueDictionary
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.sql.elements import CompilerElement
 
 from worker.errors import SettingsError, StoreBroken, StoreBusy
 from worker.store.constructs import dumps
 from worker.store.faults import translated
+from worker.store.prepared import Prepared
 
 SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA", "OFF")  # SQLite's own words
 SQLITE_OLDEST = (3, 37, 0)  # RETURNING, UPDATE FROM, strict tables
@@ -175,6 +177,7 @@ class Database:
             self.engine = _postgresql_engine(self.url, connections, pinned=pinned)
         self._writer = self.engine.execution_options(spool_begin="BEGIN IMMEDIATE")
         self._single = self.engine.execution_options(spool_single=True)
+        self._prepared: dict[CompilerElement, Prepared] = {}
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that changes nothing."""
@@ -188,6 +191,13 @@ class Database:
     def single(self) -> AbstractContextManager[Connection]:
         """A transaction of one statement that may write: on PostgreSQL one round trip."""
         return self.writing() if self.is_sqlite else self._transaction(self._single, nullcontext())
+
+    def prepared(self, statement: CompilerElement) -> Prepared:
+        """The statement, compiled for this database when it was first asked for."""
+        found = self._prepared.get(statement)
+        if found is None:
+            found = self._prepared[statement] = Prepared(statement, self.engine.dialect)
+        return found
 
     def connect_raw(self) -> sqlite3.Connection:
         """A connection of its own to an SQLite file, outside the pool."""
@@ -203,8 +213,16 @@ class Database:
         self, engine: Engine, turn: AbstractContextManager[None]
     ) -> Iterator[Connection]:
         with translated(), turn, _begun(engine) as connection:
-            yield connection
-            connection.commit()
+            try:
+                yield connection
+                connection.commit()
+            except psycopg.Error:
+                # SQLAlchemy does this for what it has run itself.
+                driver = connection.connection.driver_connection
+                if driver is None or driver.closed:
+                    connection.invalidate()
+                    self.engine.dispose()
+                raise
 
 
 def _begun(engine: Engine) -> Connection:

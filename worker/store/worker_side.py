@@ -6,7 +6,9 @@ goes in together, or not at all.  It may be sent again when the answer to it was
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -20,6 +22,9 @@ from worker.store.engine import Database
 from worker.store.rows import Backlog
 
 _CRASHED = "the worker that carried it stopped renewing its lease"
+_ENDING_COLUMNS = [f"v_{name}" for name in commits.ENDING]
+_CHUNK_COLUMNS = [f"v_{name}" for name in commits.CHUNK]
+_id = itemgetter(0)
 _STRAY = "its prompt was changed by hand while it was streaming"
 
 
@@ -90,21 +95,22 @@ class WorkerSide:
             return []
         with self._work_db.single() as connection:
             rows = self._take(connection, given)
-        return [_run(row) for row in sorted(rows)]
+        return [_run(row, is_sqlite=self._work_db.is_sqlite) for row in sorted(rows, key=_id)]
 
     def _anything_ready(self, endpoint: str) -> bool:
         with self._work_db.reading() as connection:
-            found = connection.execute(claims.anything_ready(), {"for_endpoint": endpoint})
-            return found.first() is not None
+            ready = self._work_db.prepared(claims.anything_ready())
+            return bool(ready.run(connection, {"for_endpoint": endpoint}))
 
     def _take(self, connection: Connection, given: Mapping[str, Any]) -> Sequence[Any]:
+        prepared = self._work_db.prepared
         if not self._work_db.is_sqlite:
-            return connection.execute(claims.claim_postgresql(), given).all()
-        started = connection.execute(claims.start_runs(), given).all()
+            return prepared(claims.claim_postgresql()).run(connection, given)
+        started = prepared(claims.start_runs()).run(connection, given)
         if not started:
             return []
         taken = {**given, "started": [run_id for run_id, _ in started]}
-        return connection.execute(claims.take_prompts_sqlite(), taken).all()
+        return prepared(claims.take_prompts_sqlite()).run(connection, taken)
 
     # --- commit -----------------------------------------------------------------------------
 
@@ -132,34 +138,36 @@ class WorkerSide:
         if not ids:
             return set()
         given = {"ids": sorted(ids), "worker": worker_id}
-        return set(connection.execute(commits.hold_flushing(), given).scalars())
+        rows = self._work_db.prepared(commits.hold_flushing()).run(connection, given)
+        return {run_id for (run_id,) in rows}
 
     def _end(self, connection: Connection, worker_id: str, endings: Sequence[Ending]) -> set[int]:
         if not endings:
             return set()
-        given = {"ids": sorted(end.run_id for end in endings), "worker": worker_id}
+        given: dict[str, Any] = {"ids": sorted(e.run_id for e in endings), "worker": worker_id}
+        prepared = self._work_db.prepared
         if not self._work_db.is_sqlite:
-            given |= _as_arrays(commits.ENDING, [_ending(end) for end in endings])
-            return set(connection.execute(commits.end_postgresql(), given).scalars())
-        held = set(connection.execute(commits.hold_ending(), given).scalars())
-        rows = _as_rows(
-            commits.ENDING,
-            [_ending(end) for end in endings if end.run_id in held],
-            worker=worker_id,
-        )
+            named = [dict(zip(commits.ENDING, _ending(end), strict=True)) for end in endings]
+            given["endings"] = named
+            ended = prepared(commits.end_postgresql()).run(connection, given)
+            return {run_id for (run_id,) in ended}
+        held = {run_id for (run_id,) in prepared(commits.hold_ending()).run(connection, given)}
+        rows = [_ending(end) for end in endings if end.run_id in held]
         if rows:
-            connection.execute(commits.end_runs_sqlite(), rows)
-            connection.execute(commits.end_prompts_sqlite(), rows)
+            for statement in (commits.end_runs_sqlite(), commits.end_prompts_sqlite()):
+                prepared(statement).count_each(connection, _ENDING_COLUMNS, rows, worker=worker_id)
         return held
 
     def _insert(self, connection: Connection, chunks: Sequence[Chunk]) -> None:
         if not chunks:
             return
         rows = [(chunk.run_id, chunk.seq, chunk.kind.value, chunk.text) for chunk in chunks]
-        counted = connection.execution_options(preserve_rowcount=True)
-        statement = commits.add_chunks(is_sqlite=self._work_db.is_sqlite)
-        given: Any = (_as_rows if self._work_db.is_sqlite else _as_arrays)(commits.CHUNK, rows)
-        if counted.execute(statement, given).rowcount != len(rows):
+        insert = self._work_db.prepared(commits.add_chunks(is_sqlite=self._work_db.is_sqlite))
+        if self._work_db.is_sqlite:
+            inserted = insert.count_each(connection, _CHUNK_COLUMNS, rows)
+        else:
+            inserted = insert.count(connection, _as_arrays(_CHUNK_COLUMNS, rows))
+        if inserted != len(rows):
             _check_same(connection, chunks)
 
     def _explain(
@@ -270,45 +278,50 @@ def _ending(end: Ending) -> tuple[Any, ...]:
         0 if end.charged else 1,
         end.delay_seconds,
         None if ago is None else -ago,
-        end.finish_reason,
+        _storable(end.finish_reason),
         end.usage.prompt_tokens,
         end.usage.completion_tokens,
         end.chars,
         end.chunks,
         end.http_status,
-        end.request_id,
+        _storable(end.request_id),
         end.error_code,
-        end.error,
+        _storable(end.error),
         end.done_frame,
     )
 
 
-def _as_rows(
-    columns: Iterable[str], rows: Sequence[tuple[Any, ...]], **same: Any
-) -> list[dict[str, Any]]:
-    names = [f"v_{name}" for name in columns]
-    return [dict(zip(names, row, strict=True), **same) for row in rows]
+def _storable(words: str | None) -> str | None:
+    """What a server said of itself; no odd character in it may keep a run from ending."""
+    if words is None or (words.isascii() and "\0" not in words):
+        return words
+    return words.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
-def _as_arrays(columns: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
-    names = [f"v_{name}" for name in columns]
+def _as_arrays(names: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
     return dict(zip(names, zip(*rows, strict=True), strict=True))
 
 
-def _run(row: Any) -> Run:
+def _run(row: tuple[Any, ...], *, is_sqlite: bool) -> Run:
+    """A run from what the claim returns."""
+    (run_id, prompt_id, attempt, attempts, most, endpoint, model, custom_id, *asked) = row
+    prompt, system, messages, options = asked
+    if is_sqlite:
+        messages = None if messages is None else json.loads(messages)
+        options = None if options is None else json.loads(options)
     return Run(
-        id=row.run_id,
-        prompt_id=row.id,
-        attempt=row.runs,
-        attempts=row.attempts,
-        max_attempts=row.max_attempts,
-        endpoint=row.endpoint,
-        model=row.model,
-        custom_id=row.custom_id,
-        prompt=row.prompt,
-        system=row.system,
-        messages=row.messages,
-        options=row.options or {},
+        id=run_id,
+        prompt_id=prompt_id,
+        attempt=attempt,
+        attempts=attempts,
+        max_attempts=most,
+        endpoint=endpoint,
+        model=model,
+        custom_id=custom_id,
+        prompt=prompt,
+        system=system,
+        messages=messages,
+        options=options or {},
     )
 
 

@@ -1,0 +1,78 @@
+"""Statements that run all day long, compiled once and handed to the driver.
+
+SQLAlchemy writes every statement of the store.  For the few that carry each claim and
+each flush it would then spend more time on running them than the database does, so those
+are compiled once, and the driver below gets them as they are: same connection, same
+transaction, same text.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Connection, Dialect
+from sqlalchemy.sql.elements import CompilerElement
+
+_AS_IT_IS: Callable[[Any], Any] = lambda value: value  # noqa: E731 - a name for doing nothing
+
+
+class Prepared:
+    """One statement for one dialect; parameters by name, or rows of them."""
+
+    def __init__(self, statement: CompilerElement, dialect: Dialect) -> None:
+        compiled: Any = statement.compile(dialect=dialect)
+        self._sql: str = compiled.string
+        binds = {name: bind for bind, name in compiled.bind_names.items()}
+        self._constants = {
+            name: bind.effective_value for name, bind in binds.items() if not bind.required
+        }
+        self._convert = {
+            name: bind.type.dialect_impl(dialect).bind_processor(dialect) or _AS_IT_IS
+            for name, bind in binds.items()
+        }
+        self._order: Sequence[str] | None = compiled.positiontup
+
+    def run(self, connection: Connection, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run it once; returns its rows."""
+        cursor = _driver(connection).execute(self._sql, self._arguments(given))
+        return cursor.fetchall() if cursor.description else []
+
+    def count(self, connection: Connection, given: Mapping[str, Any]) -> int:
+        """Run it once; returns how many rows it changed."""
+        return int(_driver(connection).execute(self._sql, self._arguments(given)).rowcount)
+
+    def count_each(
+        self,
+        connection: Connection,
+        columns: Iterable[str],
+        rows: Sequence[tuple[Any, ...]],
+        **same: Any,
+    ) -> int:
+        """Run it for each row (SQLite); returns how many rows it changed."""
+        constants = {**self._constants, **same}
+        places = [*columns, *constants]
+        order = [places.index(name) for name in self._order or ()]
+        converters = [self._convert[places[place]] for place in order]
+        pick, tail = itemgetter(*order), tuple(constants.values())
+        arguments = [
+            [convert(value) for convert, value in zip(converters, pick(row + tail), strict=True)]
+            for row in rows
+        ]
+        driver: sqlite3.Connection = _driver(connection)
+        return driver.executemany(self._sql, arguments).rowcount
+
+    def _arguments(self, given: Mapping[str, Any]) -> Any:
+        convert = self._convert
+        named = {
+            name: convert[name](value)
+            for name, value in {**self._constants, **given}.items()
+            if name in convert
+        }
+        return named if self._order is None else [named[name] for name in self._order]
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
