@@ -1,0 +1,62 @@
+"""The format of a file is told by its name, else by its first bytes."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from worker.errors import InputError
+from worker.ingest import detect
+
+
+def found(name, data=b""):
+    return str(detect(name, io.BufferedReader(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("a.jsonl", b"", "jsonl"),
+        ("a.NDJSON", b"", "jsonl"),
+        ("a.csv", b"", "csv"),
+        ("a.tsv", b"", "csv"),
+        ("a.parquet", b"", "parquet"),
+        ("a.txt", b"{", "lines"),
+        ("-", b"", "lines"),
+        ("-", b"hello", "lines"),
+        ("-", b'{"prompt": "a"}\n{"prompt": "b"}', "jsonl"),
+        ("-", b'\xef\xbb\xbf \n[{"prompt": "a"}]', "json"),
+        ("-", b"PAR1....", "parquet"),
+        ("a.json", b'{"prompt": "a"}\n', "jsonl"),
+        ("a.json", b'{"requests": []}', "json"),
+        ("a.json", b'{\n  "requests": []}', "json"),
+        ("a.json", b'{"requests": [{"custom_id": "' + b"x" * 70000, "json"),
+        ("a.json", b'{"prompt": "' + b"x" * 70000, "jsonl"),
+    ],
+)
+def test_name_first_then_content(name, data, expected):
+    """`.json` says little: both kinds of file are called so."""
+    assert found(name, data) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x1f\x8b\x08", "is compressed: zcat a.jsonl.gz | spool add -"),
+        (b"\x28\xb5\x2f\xfd", "is compressed: zstdcat"),
+        (b"\xff\xfea\x00", "is UTF-16: save it as UTF-8"),
+    ],
+)
+def test_what_cannot_be_prompts_as_it_is_gets_its_cure(data, words):
+    """A command to type."""
+    with pytest.raises(InputError) as caught:
+        found("a.jsonl.gz", data)
+    assert words in str(caught.value)
+
+
+def test_looking_reads_nothing():
+    """A pipe cannot be rewound."""
+    source = io.BufferedReader(io.BytesIO(b"hello"))
+    detect("-", source)
+    assert source.read() == b"hello"
