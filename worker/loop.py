@@ -83,6 +83,10 @@ class Backlog(Protocol):
 class Store(CommitStore, LeaseStore, RescueStore, WakingStore, Protocol):
     """What the loop needs of the store."""
 
+    def report(self, worker_id: str, endpoints: Mapping[str, object]) -> None:
+        """Keep what the worker says of its endpoints."""
+        ...
+
     def sign_off(self, worker_id: str) -> None:
         """The worker has ended and holds nothing."""
         ...
@@ -149,6 +153,7 @@ class Worker:
             clock=clock,
             log=log,
         )
+        self._reported: Mapping[str, object] = {}
         self._wake = asyncio.Event()
         self._waker: Waker | None = None
         self._hurry = asyncio.Event()
@@ -268,12 +273,16 @@ class Worker:
         return min((at for at in pauses if now < at < poll_at), default=poll_at)
 
     async def _look(self) -> None:
-        """What has to be asked for: cancel requests; probes that are due."""
+        """What has to be asked for: cancel requests; probes that are due.  And what is told."""
         for watch in self._watches.values():
             if watch.probe_due():
                 probe = asyncio.create_task(watch.probe(self.wake))
                 self._probes.add(probe)
                 probe.add_done_callback(self._probes.discard)
+        standing = {name: watch.standing() for name, watch in self._watches.items()}
+        if standing != self._reported:
+            await self._in_store(partial(self._store.report, self._info.id, standing))
+            self._reported = standing
         if not self._carriers:
             return
         run_ids = await self._in_store(partial(self._store.cancel_requests, self._info.id))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from datetime import timedelta
 from typing import Protocol
 
 from worker.breaker import Breaker
@@ -54,6 +55,7 @@ class EndpointWatch:
         self._revive = revive
         self._asking: asyncio.Task[bool] | None = None
         self._out_until: float | None = None
+        self._walls: dict[float, str] = {}  # the two moments that are told, as wall time
 
     def slots(self, carried: Collection[int]) -> int:
         """How many prompts may be claimed while the runs `carried` are under way."""
@@ -77,6 +79,25 @@ class EndpointWatch:
         news = not outcome.answered or error.retry_after_seconds is not None
         if news and self.breaker.failed(error, at=self._clock.monotonic()):
             self._log("breaker_opened", endpoint=self.endpoint.name, error=error.message)
+
+    def standing(self) -> dict[str, str]:
+        """How the endpoint stands, for the worker's row: `state`, and why and since when."""
+        said = {"state": str(self.breaker.state)}
+        if self.breaker.opened_at is not None:
+            said["since"] = self._wall(self.breaker.opened_at)
+        if self.breaker.last_error is not None:
+            said["error"] = self.breaker.last_error.message
+        if self.breaker.waits_until > self._clock.monotonic():
+            said["paused_until"] = self._wall(self.breaker.waits_until)
+        return said
+
+    def _wall(self, at: float) -> str:
+        """A moment of the monotonic clock as UTC, the same whenever it is asked for."""
+        if at not in self._walls:
+            distance = timedelta(seconds=at - self._clock.monotonic())
+            moment = (self._clock.now() + distance).isoformat(timespec="seconds")
+            self._walls = {**dict(list(self._walls.items())[-1:]), at: moment}
+        return self._walls[at]
 
     def probe_due(self) -> bool:
         """Whether the breaker wants the endpoint asked now."""

@@ -99,6 +99,7 @@ def _workers() -> None:
         sa.Column("started_at", TIME, nullable=False, server_default=_now()),
         sa.Column("lease_until", TIME, nullable=False),
         sa.Column("stopped_at", TIME),
+        sa.Column("endpoints", JSONB),
         sqlite_strict=True,
         postgresql_with={"fillfactor": 50, "autovacuum_vacuum_scale_factor": 0.02},
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from worker.breaker import BreakerState
 from worker.cli.output import counted, span
 from worker.errors import ErrorCode
 from worker.records import Endpoint
@@ -37,6 +38,7 @@ def concerns(
     if queued and not living:
         yield f"no worker is running, and {counted(queued, 'prompt')} queued: start `spool run`"
     yield from _leases(status, living, lease_seconds)
+    yield from _outages(living)
     yield from _unserved(status, endpoints)
     if status.later:
         soon = status.next_in_seconds
@@ -76,6 +78,21 @@ def _leases(status: QueueStatus, living: list[WorkerStatus], lease_seconds: floa
                 f"{name} has been silent for {silent} past its lease; {heir} its"
                 f" {counted(each.runs, 'run')} over"
             )
+
+
+def _outages(living: list[WorkerStatus]) -> Iterator[str]:
+    for each in living:
+        for name, said in (each.endpoints or {}).items():
+            where = f"worker {each.host}:{each.pid}, endpoint {name!r}"
+            if said.get("state") == BreakerState.OPEN:
+                yield (
+                    f"{where}: breaker open since {said.get('since')}, so nothing is claimed for it"
+                    f" and nobody is charged: {said.get('error', 'no answer')}"
+                )
+            elif said.get("state") == BreakerState.HALF_OPEN:
+                yield f"{where}: it answers again; one prompt at a time finds out if it works"
+            if "paused_until" in said:
+                yield f"{where}: the server asked for patience until {said['paused_until']}"
 
 
 def _unserved(status: QueueStatus, endpoints: Mapping[str, Endpoint]) -> Iterator[str]:

@@ -133,6 +133,16 @@ def renew() -> Update:
 
 
 @cache
+def report() -> Update:
+    """What a worker says of its endpoints."""
+    return (
+        update(workers)
+        .where(workers.c.id == bindparam("worker"))
+        .values(endpoints=bindparam("said", type_=workers.c.endpoints.type))
+    )
+
+
+@cache
 def sign_off() -> Update:
     """The worker is gone, and says so."""
     return (

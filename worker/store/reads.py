@@ -257,6 +257,7 @@ def living() -> Select[Any]:
             workers.c.started_at,
             workers.c.stopped_at,
             elapsed(moment(), workers.c.lease_until).label("lease_seconds_left"),
+            workers.c.endpoints,
             holding.label("runs"),
         )
         .where(or_(recent, holding > 0))

@@ -125,6 +125,8 @@ class WorkerStatus:
     Attributes:
         lease_seconds_left: negative once the lease has run out.
         runs: runs that it has under way.
+        endpoints: what it said last of each endpoint that it serves: `state`, and with an open
+            breaker `since` and `error`.
     """
 
     id: str
@@ -135,6 +137,7 @@ class WorkerStatus:
     stopped_at: datetime | None
     lease_seconds_left: float
     runs: int
+    endpoints: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)

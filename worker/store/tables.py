@@ -226,6 +226,7 @@ workers = Table(
     Column("started_at", Timestamp, nullable=False, server_default=now()),
     Column("lease_until", Timestamp, nullable=False),
     Column("stopped_at", Timestamp),
+    Column("endpoints", Json(binary=True)),  # what it serves, and how it stands with each
     sqlite_strict=True,
     postgresql_with={"fillfactor": 50, "autovacuum_vacuum_scale_factor": 0.02},
 )

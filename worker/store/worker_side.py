@@ -61,6 +61,11 @@ class WorkerSide:
             )
             return found.rowcount == 1
 
+    def report(self, worker_id: str, endpoints: Mapping[str, Any]) -> None:
+        """Keep what the worker says of its endpoints, for `spool status`."""
+        with self._lease_db.writing() as connection:
+            connection.execute(claims.report(), {"worker": worker_id, "said": dict(endpoints)})
+
     def sign_off(self, worker_id: str) -> None:
         """The worker will not come back; whatever it still holds may be rescued at once."""
         with self._lease_db.single() as connection:
