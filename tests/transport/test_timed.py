@@ -36,7 +36,7 @@ def body() -> Body:
 
 
 @pytest.fixture
-def reader(body):
+async def reader(body):
     return timed(httpx.Response(200, stream=body))
 
 
@@ -70,6 +70,30 @@ async def test_blocks_are_cut_to_64_kib_and_empty_ones_skipped(reader, body):
     assert len(await reader.read(5)) == 65536
     assert len(await reader.read(5)) == 100_000 - 65536
     assert await reader.read(5) is None
+    await reader.aclose()
+
+
+async def test_many_small_blocks_are_one_read(reader, body):
+    """A block of httpx's is one token; a reader that was away gets what gathered meanwhile."""
+    for _ in range(1000):
+        body.blocks.put_nowait(b"token ")
+    body.blocks.put_nowait(None)
+    reads = []
+    while (data := await reader.read(5)) is not None:
+        reads.append(data)
+    assert b"".join(reads) == b"token " * 1000
+    assert len(reads) < 10
+    await reader.aclose()
+
+
+async def test_it_reads_ahead_64_kib_and_no_further(reader, body):
+    """Then the socket waits, and with it the server."""
+    for _ in range(100):
+        body.blocks.put_nowait(bytes(10_000))
+    assert await reader.read(5)
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert body.blocks.qsize() >= 100 - 7 - 7
     await reader.aclose()
 
 

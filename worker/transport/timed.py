@@ -1,14 +1,15 @@
 """A response body that can be waited for with a limit, whichever transport carries it.
 
 FastTransport's exchange does this itself.  For httpx's own transport one task
-waits for the next bytes and outlives every limit: to cancel it would close the
-response and lose what was on its way.
+reads ahead and outlives every limit: to cancel it would close the response and
+lose what was on its way, and a task for each of its tiny blocks would take more
+time than reading them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
 from typing import Protocol
 
 import httpx
@@ -43,40 +44,52 @@ class _StockBody:
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
-        self._blocks = response.aiter_raw()
-        self._pending: asyncio.Task[bytes | None] | None = None
-        self._rest = b""
+        self._blocks: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None  # the reader, for a block or the end
+        self._room: asyncio.Future[None] | None = None  # the filler, for the reader to take some
+        self._filler = asyncio.ensure_future(self._fill())
+        self._filler.add_done_callback(lambda _: _wake(self._waiter))
 
     async def read(self, wait_seconds: float | None = None) -> bytes | None:
-        block = self._rest
-        if not block:
-            if self._pending is None:
-                self._pending = asyncio.ensure_future(_next(self._blocks))
-            done, _ = await asyncio.wait({self._pending}, timeout=wait_seconds)
-            if not done:
-                return b""
-            arrived, self._pending = self._pending.result, None
-            if (block_or_end := arrived()) is None:
-                return None
-            block = block_or_end
-        self._rest = block[BLOCK_BYTES:]
-        return block[:BLOCK_BYTES]
+        if not self._blocks and not self._filler.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._waiter}, timeout=wait_seconds)
+            self._waiter = None
+        if not self._blocks:
+            return self._filler.result() if self._filler.done() else b""
+        block = b"".join(self._blocks) if self._queued_bytes <= BLOCK_BYTES else self._blocks[0]
+        if len(block) == self._queued_bytes:
+            self._blocks.clear()
+        else:
+            self._blocks.popleft()
+        self._queued_bytes -= len(block)
+        _wake(self._room)
+        return block
 
     def hurry(self) -> None:
         """Nothing is ever held back here."""
 
     async def aclose(self) -> None:
-        if self._pending is not None:
-            self._pending.cancel()
-            await asyncio.wait({self._pending})
-            if not self._pending.cancelled():
-                self._pending.exception()  # it ended by itself: nobody wants to know
+        self._filler.cancel()
+        await asyncio.wait({self._filler})
+        if not self._filler.cancelled():
+            self._filler.exception()  # it ended by itself: nobody wants to know
         await self._response.aclose()
 
+    async def _fill(self) -> None:
+        """Queue what arrives, 64 KiB ahead of the reader at most."""
+        async for data in self._response.aiter_raw():
+            for start in range(0, len(data), BLOCK_BYTES):
+                self._blocks.append(data[start : start + BLOCK_BYTES])
+            self._queued_bytes += len(data)
+            _wake(self._waiter)
+            if self._queued_bytes >= BLOCK_BYTES:
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
+                self._room = None
 
-async def _next(blocks: AsyncIterator[bytes]) -> bytes | None:
-    """The next block that is not empty, None at the end."""
-    async for block in blocks:
-        if block:
-            return block
-    return None
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
