@@ -122,13 +122,7 @@ def test_ids_are_remembered_in_bounded_memory(monkeypatch):
 def test_only_storable_text_passes():
     """Emoji are text; halves of them are not."""
     assert unstorable({"a": ["é", "😀", 1, None, {"b": "x"}]}) == ""
-    assert "surrogate" in unstorable(
-        [
-            "😀"[0].encode("utf-16", "surrogatepass").decode("utf-16-le", "surrogatepass")[1:]
-            or "",
-            "\ud83d",
-        ]
-    )
+    assert "surrogate" in unstorable(["\ud83d"])
 
 
 def test_a_text_of_the_file_is_quoted_visibly_and_short():

@@ -1,0 +1,73 @@
+"""JSON in pieces is the same JSON, and no text in it is ever whole in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.export.rows import NOON, Texts
+from worker.export import Pieces, iso, text_of, write_json
+from worker.records import Kind
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def written(value):
+    out = io.StringIO()
+    write_json(out, value)
+    return out.getvalue()
+
+
+@given(st.lists(TEXT))
+def test_a_text_in_pieces_reads_back_as_the_whole(parts):
+    """Wherever it was cut."""
+    assert json.loads(written({"a": [Pieces(parts)]})) == {"a": ["".join(parts)]}
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 3, 0.5, 'ü\n"', [], {}, [1, [2]], {"a": {"b": [None]}, 'k"': 1}]
+)
+def test_other_values_are_what_json_makes_of_them(value):
+    """Compact, and as UTF-8."""
+    assert written(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def test_times_are_utc():
+    """With a Z, as SQL clients and JavaScript read it."""
+    assert iso(NOON) == "2026-11-22T12:00:00.123Z"
+    assert written({"t": NOON}) == '{"t":"2026-11-22T12:00:00.123Z"}'
+
+
+def test_a_run_that_produced_nothing_has_no_text():
+    """Absent is not empty."""
+    texts = Texts({(1, Kind.TEXT): ["a", "b"], (2, Kind.TEXT): [""]})
+    assert text_of(texts, 1).whole() == "ab"
+    assert text_of(texts, 2).whole() == ""
+    assert text_of(texts, 1, Kind.THINKING) is None
+    assert text_of(texts, None) is None
+
+
+def test_memory_does_not_grow_with_the_text():
+    """Sixty-four megabytes pass through."""
+
+    class Nowhere(io.TextIOBase):
+        size = 0
+
+        def write(self, text):
+            self.size += len(text)
+            return len(text)
+
+    out = Nowhere()
+    tracemalloc.start()
+    try:
+        write_json(out, {"output": Pieces("x" * 65536 for _ in range(1024))})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert out.size == 64 * 2**20 + len('{"output":""}')
+    assert peak < 2 << 20

@@ -1,0 +1,35 @@
+"""A page of texts is read within its budget, and what was left out is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.records import Chunk, Kind, NewPrompt, WorkerInfo
+from worker.store.answers import Answers, Held
+
+
+@pytest.mark.parametrize(("run_characters", "page_characters"), [(9, 100), (100, 9), (100, 100)])
+def test_the_database_gives_what_fits_and_says_what_does_not(
+    store, database_url, run_characters, page_characters
+):
+    """On both databases; whatever is held or not, the same text comes out."""
+    store.add([NewPrompt(prompt=str(n)) for n in range(3)])
+    store.register(WorkerInfo("w", "host", 1, "0"), 30)
+    runs = store.claim("w", "default", 3, dialect="ollama-chat", model="m", max_attempts=1)
+    ids = [run.id for run in runs]
+    texts = {ids[0]: ["abc", "def"], ids[1]: ["x" * 50], ids[2]: []}
+    chunks = [
+        Chunk(run_id, seq, Kind.TEXT, text)
+        for run_id, parts in texts.items()
+        for seq, text in enumerate(parts)
+    ]
+    store.commit("w", [*chunks, Chunk(ids[0], 9, Kind.THINKING, "hm")], [])
+    answers = Answers(database_url, run_characters=run_characters, page_characters=page_characters)
+    found = answers.of(ids)
+    answers.close()
+    assert found[ids[0]] == Held(
+        frozenset({Kind.TEXT, Kind.THINKING}), {Kind.TEXT: "abcdef", Kind.THINKING: "hm"}
+    )
+    assert found[ids[1]].kinds == {Kind.TEXT}
+    assert (found[ids[1]].texts is None) == (min(run_characters, page_characters) < 50)
+    assert found[ids[2]].kinds == frozenset()
