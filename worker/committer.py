@@ -65,6 +65,11 @@ class Availability:
         if not was_away:
             self._log("database_unavailable", error=error.message)
 
+    @property
+    def away(self) -> bool:
+        """Whether the last transaction had to wait."""
+        return self._away
+
     def came_back(self) -> None:
         """A transaction went through."""
         if not self._away:

@@ -35,6 +35,11 @@ class Lease:
         self.valid = True
 
     @property
+    def renewed_at(self) -> float:
+        """When the last successful renewal was sent."""
+        return self._sent_at
+
+    @property
     def lapses_at(self) -> float:
         """When the lease must be taken for over."""
         return self._sent_at + self.lease_seconds

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from worker import retry
-from worker.buffer import Budget, Limits
+from worker.buffer import Budget
 from worker.carriers import Carriers, Summary, first_of
 from worker.clock import Clock
-from worker.committer import Availability, CommitStore, Committer, Log
+from worker.committer import Availability, Committer, Log
 from worker.errors import (
     Cancelled,
     LeaseLost,
@@ -29,12 +28,13 @@ from worker.errors import (
     StoreError,
     Verdict,
 )
-from worker.lease import Lease, LeaseKeeper, LeaseStore
+from worker.lease import Lease, LeaseKeeper
 from worker.outage import EndpointWatch, ProbingStream
 from worker.pipeline import Rooms
-from worker.records import Endpoint, Run, WorkerInfo
-from worker.rescue import SWEEPS_PER_LEASE, Rescuer, RescueStore
-from worker.waker import Waker, WakingStore
+from worker.records import Endpoint, WorkerInfo
+from worker.rescue import SWEEPS_PER_LEASE, Rescuer
+from worker.terms import Health, Options, Store
+from worker.waker import Waker
 from worker.wire.events import Dialect
 
 T = TypeVar("T")
@@ -43,74 +43,6 @@ HAND_BACK_SECONDS = 10.0  # after the grace: how long an absent database is wait
 CLAIM_MAX = 500  # prompts in one claim; the rest follows at once
 LOOK_SECONDS_MAX = 1.0  # between two looks for cancel requests and probes that are due
 LOOK_SECONDS_MIN = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The settings that the loop obeys; config/spool.toml explains each."""
-
-    lease_seconds: float = 30.0
-    shutdown_grace_seconds: float = 30.0
-    poll_seconds: float = 1.0
-    listen: bool = False
-    gather_seconds: float = 0.0
-    max_attempts: int = 5
-    max_crashes: int = 3
-    worker_buffer_bytes: int = 67_108_864
-    max_frame_bytes: int = 16_777_216
-    limits: Limits = field(default_factory=Limits)
-
-
-class Backlog(Protocol):
-    """How much is left to do for some endpoints."""
-
-    @property
-    def ready(self) -> int:
-        """Prompts that may be claimed now."""
-        ...
-
-    @property
-    def later(self) -> int:
-        """Prompts that wait for their moment."""
-        ...
-
-    @property
-    def running(self) -> int:
-        """Prompts that some worker carries."""
-        ...
-
-
-class Store(CommitStore, LeaseStore, RescueStore, WakingStore, Protocol):
-    """What the loop needs of the store."""
-
-    def report(self, worker_id: str, endpoints: Mapping[str, object]) -> None:
-        """Keep what the worker says of its endpoints."""
-        ...
-
-    def sign_off(self, worker_id: str) -> None:
-        """The worker has ended and holds nothing."""
-        ...
-
-    def claim(
-        self,
-        worker_id: str,
-        endpoint: str,
-        limit: int,
-        *,
-        dialect: str,
-        model: str,
-        max_attempts: int,
-    ) -> Sequence[Run]:
-        """Claim up to `limit` prompts of an endpoint."""
-        ...
-
-    def cancel_requests(self, worker_id: str) -> Collection[int]:
-        """Runs of this worker whose prompts are to be cancelled."""
-        ...
-
-    def backlog(self, endpoints: Collection[str]) -> Backlog:
-        """What is left to do for these endpoints."""
-        ...
 
 
 class Worker:
@@ -154,6 +86,7 @@ class Worker:
             log=log,
         )
         self._reported: Mapping[str, object] = {}
+        self._lease: Lease | None = None
         self._wake = asyncio.Event()
         self._waker: Waker | None = None
         self._hurry = asyncio.Event()
@@ -184,6 +117,17 @@ class Worker:
         """Runs under way."""
         return len(self._carriers)
 
+    def health(self) -> Health:
+        """How this worker is; may be asked from any thread."""
+        now, lease = self._clock.monotonic(), self._lease
+        return Health(
+            renewed_seconds_ago=None if lease is None else now - lease.renewed_at,
+            lease_valid=lease is not None and lease.valid,
+            database_away=self._database.away,
+            stopping=self._stopping.is_set(),
+            runs=len(self._carriers),
+        )
+
     # --- the life of a worker
 
     async def run(self, *, drain: bool = False) -> Summary:
@@ -197,10 +141,11 @@ class Worker:
         except StoreBusy:
             self._log("worker_stopped_without_database")
             return self.summary
+        self._lease = Lease(self._options.lease_seconds, sent_at=sent_at)
         keeper = LeaseKeeper(
             self._store,
             self._info,
-            Lease(self._options.lease_seconds, sent_at=sent_at),
+            self._lease,
             clock=self._clock,
             log=self._log,
             on_lapse=partial(_call_in, asyncio.get_running_loop(), self._lease_lapsed),

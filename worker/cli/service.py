@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
@@ -20,18 +21,22 @@ from worker import __version__
 from worker.buffer import Limits
 from worker.carriers import Summary
 from worker.clock import Clock, SystemClock
+from worker.committer import Log
 from worker.embedded import EmbeddedServers
 from worker.errors import SettingsError
 from worker.log import Logger
-from worker.loop import Options, Worker
+from worker.loop import Worker
+from worker.metrics import HealthServer, Metrics
 from worker.records import WorkerInfo
 from worker.settings import Settings
 from worker.store import Store
 from worker.stream import Stream
+from worker.terms import Options
 from worker.wire import DIALECTS
 
 T = TypeVar("T")
 
+TURN_SECONDS = 2.0  # an event loop that does not turn for so long is not alive
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -80,13 +85,10 @@ def options(settings: Settings, *, listen: bool) -> Options:
 
 @asynccontextmanager
 async def worker_of(
-    settings: Settings, store: Store, log: Logger, *, clock: Clock | None = None
+    settings: Settings, store: Store, log: Log, info: WorkerInfo, *, clock: Clock | None = None
 ) -> AsyncIterator[Worker]:
     """A worker with everything it stands on; embedded servers run while the context lasts."""
     clock = clock or SystemClock()
-    info = WorkerInfo(
-        id=str(uuid.uuid4()), host=socket.gethostname(), pid=os.getpid(), version=__version__
-    )
     stream = Stream(
         clock=clock,
         transport=settings.transport,
@@ -105,11 +107,32 @@ async def worker_of(
                 dialects=DIALECTS,
                 options=options(settings, listen=settings.listen or store.is_sqlite),
                 clock=clock,
-                log=log.bind(worker_id=info.id),
+                log=log,
                 revive=servers.revive,
             )
     finally:
         await stream.aclose()
+
+
+@asynccontextmanager
+async def _watched(settings: Settings, worker: Worker, metrics: Metrics) -> AsyncIterator[None]:
+    """Answer Prometheus and health checks while the context lasts, if a port is set."""
+    if not settings.metrics_port:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def turns() -> bool:
+        turned = threading.Event()
+        loop.call_soon_threadsafe(turned.set)
+        return turned.wait(TURN_SECONDS)
+
+    metrics.watch(worker.health, {n: watch.breaker for n, watch in worker.watches.items()})
+    server = HealthServer(settings.metrics_port, metrics, health=worker.health, turns=turns)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(server.close)
 
 
 async def serve(
@@ -129,7 +152,15 @@ async def serve(
         drain: end when nothing is left to do.
         beside: shown to a person meanwhile; cancelled when the worker has ended.
     """
-    async with worker_of(settings, store, log) as worker:
+    info = WorkerInfo(
+        id=str(uuid.uuid4()), host=socket.gethostname(), pid=os.getpid(), version=__version__
+    )
+    metrics = Metrics()
+    counted = metrics.counting(log.bind(worker_id=info.id))
+    async with (
+        worker_of(settings, store, counted, info) as worker,
+        _watched(settings, worker, metrics),
+    ):
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, worker.stop)

@@ -121,6 +121,13 @@ class Values(BaseModel):
         description="SQLite's own setting.  NORMAL survives a killed process; FULL also keeps the"
         " last commits when the machine loses power, and is slower.",
     )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Where `spool run` answers /metrics, /live and /ready, on 127.0.0.1 only;"
+        " 0 = nowhere.  Every worker on a machine needs a port of its own.",
+    )
     max_line_bytes: int = Field(
         default=16 * _MEBIBYTE,
         ge=1024,

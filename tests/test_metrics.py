@@ -1,0 +1,131 @@
+"""Numbers and health of a worker, asked over HTTP on the loopback."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from worker.breaker import FAILURES_TO_OPEN, Breaker
+from worker.errors import SettingsError, Unreachable
+from worker.metrics import HealthServer, Metrics
+from worker.terms import Health
+
+WELL = Health(
+    renewed_seconds_ago=1.5, lease_valid=True, database_away=False, stopping=False, runs=3
+)
+
+
+class Worker:
+    """What a test makes of the worker's state."""
+
+    def __init__(self) -> None:
+        self.state = WELL
+        self.turning = True
+
+    def health(self) -> Health:
+        return self.state
+
+    def turns(self) -> bool:
+        return self.turning
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def server(worker: Worker, metrics: Metrics) -> Iterator[HealthServer]:
+    serving = HealthServer(0, metrics, health=worker.health, turns=worker.turns)
+    yield serving
+    serving.close()
+
+
+def get(server: HealthServer, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}") as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_events_are_counted_and_still_reported(metrics: Metrics, server: HealthServer) -> None:
+    """A number in the metrics and a line in the log come from the same event."""
+    lines: list[tuple[str, dict[str, object]]] = []
+    log = metrics.counting(lambda event, **values: lines.append((event, values)))
+    log("run_completed", chars=120, completion_tokens=30, run_id=1)
+    log("run_interrupted", chars=5, error_code="idle_timeout", run_id=2)
+    log("worker_started")
+    assert [event for event, _ in lines] == ["run_completed", "run_interrupted", "worker_started"]
+    text = get(server, "/metrics")[1]
+    assert 'spool_runs_total{error_code="",outcome="completed"} 1.0' in text
+    assert 'spool_runs_total{error_code="idle_timeout",outcome="interrupted"} 1.0' in text
+    assert "spool_chars_total 125.0" in text
+    assert "spool_completion_tokens_total 30.0" in text
+    assert 'spool_events_total{event="worker_started"} 1.0' in text
+
+
+def test_gauges_tell_the_moment(worker: Worker, metrics: Metrics, server: HealthServer) -> None:
+    """Runs under way, the age of the lease and open breakers are read when they are asked for."""
+    breaker = Breaker()
+    metrics.watch(worker.health, {"default": breaker})
+    text = get(server, "/metrics")[1]
+    assert "spool_runs_under_way 3.0" in text
+    assert 'spool_breaker_open{endpoint="default"} 0.0' in text
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed(Unreachable("refused"), at=1.0)
+    worker.state = replace(WELL, runs=0, renewed_seconds_ago=9.0)
+    text = get(server, "/metrics")[1]
+    assert "spool_runs_under_way 0.0" in text
+    assert "spool_lease_renewed_seconds_ago 9.0" in text
+    assert 'spool_breaker_open{endpoint="default"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("state", "turning", "live", "ready"),
+    [
+        (WELL, True, 200, 200),
+        (replace(WELL, lease_valid=False), True, 200, 503),
+        (replace(WELL, database_away=True), True, 200, 503),
+        (replace(WELL, stopping=True), True, 200, 503),
+        (WELL, False, 503, 503),
+    ],
+)
+def test_live_and_ready(
+    worker: Worker, server: HealthServer, state: Health, turning: bool, live: int, ready: int
+) -> None:
+    """A worker without its database lives but is not ready; one that hangs is neither."""
+    worker.state, worker.turning = state, turning
+    assert get(server, "/live")[0] == live
+    status, body = get(server, "/ready")
+    assert status == ready
+    assert json.loads(body)["renewed_seconds_ago"] == 1.5
+
+
+def test_an_unknown_page_names_the_known_ones(server: HealthServer) -> None:
+    """A person who guesses finds the way."""
+    status, body = get(server, "/")
+    assert status == 404
+    assert json.loads(body)["pages"] == ["/metrics", "/live", "/ready"]
+
+
+def test_a_port_that_is_taken_is_said(worker: Worker, server: HealthServer) -> None:
+    """Two workers with one metrics_port: the second says which setting to change."""
+    with pytest.raises(SettingsError, match=rf"metrics_port = {server.port} .*choose another"):
+        HealthServer(server.port, Metrics(), health=worker.health, turns=worker.turns)
+
+
+def test_only_the_loopback_is_served(server: HealthServer) -> None:
+    """Nobody outside this machine is answered."""
+    assert server._server.server_address[0] == "127.0.0.1"

@@ -1,0 +1,167 @@
+"""What a worker has done, for Prometheus; and whether it is well, for whoever watches it.
+
+The counters are fed by the events that the worker reports anyway (`counting`
+stands between the rooms and the log), so a number here and a line there cannot
+disagree.  The gauges ask the worker when they are asked.  One small server on
+the loopback answers `/metrics`, `/live` and `/ready`.
+"""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+
+from worker.breaker import Breaker, BreakerState
+from worker.committer import Log
+from worker.errors import SettingsError
+from worker.terms import Health
+
+_ENDINGS = ("run_completed", "run_interrupted", "run_failed", "run_cancelled", "run_lost")
+_STATUS = {True: "200 OK", False: "503 Service Unavailable"}
+
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class Metrics:
+    """The counters and gauges of one worker, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._runs = Counter(
+            "spool_runs", "Runs ended.", ["outcome", "error_code"], registry=self.registry
+        )
+        self._events = Counter(
+            "spool_events", "Events of each name.", ["event"], registry=self.registry
+        )
+        self._tokens = Counter(
+            "spool_completion_tokens", "Tokens of completed runs.", registry=self.registry
+        )
+        self._chars = Counter(
+            "spool_chars", "Characters of text stored by ended runs.", registry=self.registry
+        )
+        self._run_chars = Histogram(
+            "spool_run_chars",
+            "Characters of text of a completed run.",
+            buckets=[0, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000],
+            registry=self.registry,
+        )
+
+    def counting(self, log: Log) -> Log:
+        """A log that also counts."""
+
+        def counted(event: str, **values: object) -> None:
+            self.count(event, values)
+            log(event, **values)
+
+        return counted
+
+    def count(self, event: str, values: Mapping[str, object]) -> None:
+        """Take note of one event."""
+        self._events.labels(event).inc()
+        if event not in _ENDINGS:
+            return
+        self._runs.labels(event.removeprefix("run_"), str(values.get("error_code") or "")).inc()
+        chars, tokens = values.get("chars"), values.get("completion_tokens")
+        if isinstance(chars, int):
+            self._chars.inc(chars)
+            if event == "run_completed":
+                self._run_chars.observe(chars)
+        if isinstance(tokens, int):
+            self._tokens.inc(tokens)
+
+    def watch(self, health: Callable[[], Health], breakers: Mapping[str, Breaker]) -> None:
+        """Numbers that are asked for whenever somebody looks."""
+        under_way = Gauge("spool_runs_under_way", "Runs that stream.", registry=self.registry)
+        under_way.set_function(lambda: health().runs)
+        renewed = Gauge(
+            "spool_lease_renewed_seconds_ago",
+            "Since the last successful renewal of the lease.",
+            registry=self.registry,
+        )
+        renewed.set_function(lambda: health().renewed_seconds_ago or 0.0)
+        is_open = Gauge(
+            "spool_breaker_open",
+            "1 while nothing is claimed for the endpoint because it is down.",
+            ["endpoint"],
+            registry=self.registry,
+        )
+        for name, breaker in breakers.items():
+            is_open.labels(name).set_function(partial(_is_open, breaker))
+
+
+def _is_open(breaker: Breaker) -> float:
+    return float(breaker.state is not BreakerState.CLOSED)
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing: a scrape every few seconds is no event."""
+
+
+class HealthServer:
+    """Answers on the loopback while the worker lives."""
+
+    def __init__(
+        self,
+        port: int,
+        metrics: Metrics,
+        *,
+        health: Callable[[], Health],
+        turns: Callable[[], bool],
+    ) -> None:
+        """Listen; raises SettingsError if the port is taken.
+
+        turns: whether the worker's event loop turns; asked in a thread of the server.
+        """
+        self._metrics = make_wsgi_app(metrics.registry)
+        self._health = health
+        self._turns = turns
+        try:
+            self._server = make_server(
+                "127.0.0.1", port, self._answer, server_class=_Server, handler_class=_Quiet
+            )
+        except OSError as error:
+            raise SettingsError(
+                f"metrics_port = {port} cannot be used ({error.strerror}): choose another one, or 0"
+                " for none; every worker on a machine needs its own"
+            ) from error
+        self.port = self._server.server_port
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="metrics", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _answer(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "/")
+        if path == "/metrics":
+            answer: Iterable[bytes] = self._metrics(environ, start)
+            return answer
+        if path in {"/live", "/ready"}:
+            health = self._health()
+            well = self._turns() and (path == "/live" or health.ready)
+            return _json(start, _STATUS[well], {"ok": well, **asdict(health)})
+        known = ["/metrics", "/live", "/ready"]
+        return _json(start, "404 Not Found", {"error": "no such page", "pages": known})
+
+
+def _json(start: StartResponse, status: str, body: Mapping[str, object]) -> Iterable[bytes]:
+    start(status, [("content-type", "application/json")])
+    return [json.dumps(body).encode() + b"\n"]
