@@ -247,7 +247,7 @@ async def test_while_a_flush_is_under_way_reading_goes_on_and_the_next_one_waits
 async def test_text_that_came_during_a_flush_is_flushed_in_time_though_the_server_falls_silent():
     """The reader looks again within a flush interval; it does not sleep until the next byte."""
     it = Carried(held=True)
-    landing = Do(lambda: it.commits.land_all())
+    landing = Do(it.commits.land_all)
     it.stream.responses.append(
         [say("a" * 1000), say("b"), Pause(0.5), landing, Pause(100), say("c"), DONE]
     )
@@ -260,7 +260,7 @@ async def test_text_that_came_during_a_flush_is_flushed_in_time_though_the_serve
 async def test_during_a_long_flush_the_reader_does_not_spin():
     """It looks at the clock once per flush interval, not without pause."""
     it = Carried(held=True)
-    landing = Do(lambda: it.commits.land_all())
+    landing = Do(it.commits.land_all)
     it.stream.responses.append([say("a" * 1000), say("b"), Pause(50), landing, say("c"), DONE])
     await it.outcome()
     assert len(it.stream.readers[0].waits) < 60

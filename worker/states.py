@@ -94,7 +94,7 @@ FINAL_RUN_STATES = (
 def after(state: State, event: Event) -> State:
     """The state that follows; raises ImpossibleTransition for a pair not in the table."""
     following = TRANSITIONS.get((state, event))
-    if following is None or _EVENTS_OF[type(state)] is not type(event):
+    if following is None or _EVENTS_OF.get(type(state)) is not type(event):
         message = f"{event!r} cannot happen to something {state!r}"
         raise ImpossibleTransition(message)
     return following
