@@ -1,8 +1,34 @@
 """Spool: a durable pipeline from streaming language models to SQL.
 
-Importing this package does nothing but make the names below available.
+Importing this package loads nothing; the names below load what they need when
+they are first used.
 """
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from worker.version import __version__
+
+if TYPE_CHECKING:
+    from worker.api import AsyncSpool, Result, Spool
+    from worker.records import NewPrompt
+    from worker.store import Selection
+
+__all__ = ["AsyncSpool", "NewPrompt", "Result", "Selection", "Spool", "__version__"]
+
+_HOMES = {
+    "AsyncSpool": "worker.api",
+    "NewPrompt": "worker.records",
+    "Result": "worker.api",
+    "Selection": "worker.store",
+    "Spool": "worker.api",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'worker' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -29,7 +29,6 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from worker import __version__
 from worker.clock import Clock
 from worker.errors import (
     Broken,
@@ -54,6 +53,7 @@ from worker.transport import (
     stock,
     timed,
 )
+from worker.version import __version__
 from worker.wire import failure
 from worker.wire.events import Dialect
 

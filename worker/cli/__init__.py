@@ -15,8 +15,8 @@ import sys
 
 import click
 
-from worker import __version__
 from worker.cli.lazy import LazyGroup, global_options
+from worker.version import __version__
 
 COMMANDS = {
     "migrate": "Create the tables, or bring them up to date.",

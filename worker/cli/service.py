@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from worker import __version__
 from worker.buffer import Limits
 from worker.carriers import Summary
 from worker.clock import Clock, SystemClock
@@ -32,6 +31,7 @@ from worker.settings import Settings
 from worker.store import Store
 from worker.stream import Stream
 from worker.terms import Options
+from worker.version import __version__
 from worker.wire import DIALECTS
 
 T = TypeVar("T")

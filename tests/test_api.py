@@ -1,0 +1,146 @@
+"""Spool from Python: what the command line does, without a command line."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.aio import aio
+from tests.fakes.plan import expected_text
+from tests.fakes.server import FakeServer
+from worker import AsyncSpool, NewPrompt, Selection, Spool
+from worker.cli.service import serve
+from worker.errors import InputError, NotFound, SettingsError
+from worker.log import make
+from worker.states import PromptState
+
+
+@pytest.fixture
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spool]:
+    monkeypatch.chdir(tmp_path)
+    with Spool("sqlite:///answers.db") as opened:
+        yield opened
+
+
+async def carried(spool: Spool, server: FakeServer) -> None:
+    """Carry everything that is queued."""
+    endpoint = replace(spool.settings.endpoints["default"], base_url=server.url)
+    settings = spool.settings.model_copy(
+        update={"endpoints": {"default": endpoint}, "poll_seconds": 0.05}
+    )
+    await serve(settings, spool.store, make(log_format="json", level="error"), drain=True)
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    """`import worker` is free: no SQLAlchemy, no httpx, no pydantic until they are needed."""
+    code = (
+        "import sys, worker; "
+        "print([n for n in ('sqlalchemy', 'httpx', 'pydantic', 'click') if n in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "[]\n"
+
+
+def test_add_takes_texts_dicts_and_prompts(spool: Spool) -> None:
+    """However a prompt is given, it is queued once; the same ids again add nothing."""
+    given = ["one", {"prompt": "two", "custom_id": "2"}, NewPrompt(prompt="three", custom_id="3")]
+    first = spool.add(given, batch="b")
+    assert (first.added, first.existing) == (3, 0)
+    again = spool.add(given[1:], batch="b")
+    assert (again.added, again.existing) == (0, 2)
+    assert spool.add("alone").added == 1
+    assert [each.row.prompt for each in spool.results(batch="b")] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"promt": "x"}, "no field 'promt'; it may have: .*prompt"),
+        ({"prompt": "x", "messages": []}, "exactly one of"),
+        ({}, "exactly one of"),
+    ],
+)
+def test_a_prompt_that_cannot_be_used_is_said(
+    spool: Spool, bad: dict[str, Any], words: str
+) -> None:
+    """A misspelt field is an error with the right names, not a silent nothing."""
+    with pytest.raises(InputError, match=words):
+        spool.add(bad)
+
+
+@aio
+async def test_answers_are_carried_waited_for_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From add to output with the same objects that the command line uses."""
+    monkeypatch.chdir(tmp_path)
+    async with FakeServer() as server, await AsyncSpool.open("sqlite:///answers.db") as spool:
+        prompts = [f"question {number} [[tokens=30]]" for number in range(5)]
+        await spool.add(prompts, batch="b")
+        worker = asyncio.create_task(carried(spool.spool, server))
+        await spool.wait(batch="b", timeout_seconds=30)
+        await worker
+        found = [each async for each in spool.results(batch="b")]
+        assert [each.output for each in found] == [expected_text(prompt) for prompt in prompts]
+        assert all(each.completed and each.status is PromptState.COMPLETED for each in found)
+        tailed = [text async for text in spool.tail(found[0].id)]
+        assert "".join(tailed) == found[0].output
+
+
+@aio
+async def test_a_failed_prompt_has_no_output_and_can_be_retried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`output` is None until the done frame came; the partial text is there, and `retry` works."""
+    monkeypatch.chdir(tmp_path)
+    async with FakeServer() as server, await AsyncSpool.open("sqlite:///answers.db") as spool:
+        await spool.add({"prompt": "x [[fault=cut after=4 times=1]]", "max_attempts": 1}, batch="b")
+        await carried(spool.spool, server)
+        (result,) = [each async for each in spool.results(batch="b")]
+        assert (result.status, result.output) == (PromptState.FAILED, None)
+        assert expected_text("x [[fault=cut after=4 times=1]]").startswith(result.partial_output)
+        assert result.partial_output
+        assert await spool.retry(batch="b") == 1
+        await carried(spool.spool, server)
+        (result,) = [each async for each in spool.results(batch="b")]
+        assert result.output == expected_text("x [[fault=cut after=4 times=1]]")
+
+
+def test_cancel_needs_a_selection(spool: Spool) -> None:
+    """Forgetting to say which prompts must not mean all of them."""
+    spool.add(["a", "b"], batch="b")
+    with pytest.raises(InputError, match="say which prompts"):
+        spool.cancel()
+    assert spool.cancel(batch="b") == 2
+    assert spool.unfinished(Selection(batch="b")) == 0
+
+
+def test_waiting_ends_when_its_time_is_over(spool: Spool) -> None:
+    """`wait` does not hang on a queue that nobody serves."""
+    spool.add("a")
+    with pytest.raises(TimeoutError, match="1 prompts have not finished"):
+        spool.wait(timeout_seconds=0.0)
+
+
+def test_tail_of_a_finished_prompt_ends(spool: Spool) -> None:
+    """A prompt that can say no more is not waited for."""
+    spool.add("a", batch="b")
+    (result,) = spool.results(batch="b")
+    spool.cancel(ids=(result.id,))
+    assert list(spool.tail(result.id)) == []
+    assert spool.result(result.id).partial_output == ""
+
+
+def test_a_wrong_id_or_url_is_said(spool: Spool) -> None:
+    """What does not exist is an error with a sentence."""
+    with pytest.raises(NotFound, match="no prompt 99"):
+        spool.result(99)
+    with pytest.raises(SettingsError, match="must begin with sqlite"):
+        Spool("mysql://x/y")
