@@ -25,7 +25,7 @@ _counter = itertools.count(1)
 
 
 class Client:
-    """What somebody with `sqlite3` or `psql` at hand can do; every statement commits."""
+    """What somebody with `sqlite3` or `psql` at hand can do; every statement commits by itself."""
 
     def __init__(self, url: str) -> None:
         self.is_sqlite = url.startswith("sqlite")
@@ -122,17 +122,35 @@ def postgres_url(new_postgres: Callable[..., str]) -> str:
 
 
 @pytest.fixture
-def open_store(database_url: str) -> Iterator[Callable[[], Store]]:
-    """Opens further stores on the same database, as other processes would."""
+def open_at() -> Iterator[Callable[[str], Store]]:
+    """Opens stores anywhere, and closes them when the test ends."""
     opened: list[Store] = []
 
-    def open_one() -> Store:
-        opened.append(Store.open(database_url))
+    def open_one(url: str) -> Store:
+        opened.append(Store.open(url))
         return opened[-1]
 
     yield open_one
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def open_store(database_url: str, open_at: Callable[[str], Store]) -> Callable[[], Store]:
+    """Opens further stores on the same database, as other processes would."""
+    return lambda: open_at(database_url)
+
+
+@pytest.fixture
+def sqlite_store(sqlite_url: str, open_at: Callable[[str], Store]) -> Store:
+    """A store on a migrated SQLite file, for what only SQLite does."""
+    return open_at(sqlite_url)
+
+
+@pytest.fixture
+def postgres_store(postgres_url: str, open_at: Callable[[str], Store]) -> Store:
+    """A store on a migrated PostgreSQL database, for what only PostgreSQL does."""
+    return open_at(postgres_url)
 
 
 @pytest.fixture
@@ -142,8 +160,32 @@ def store(open_store: Callable[[], Store]) -> Store:
 
 
 @pytest.fixture
-def sql(database_url: str) -> Iterator[Client]:
+def connect() -> Iterator[Callable[[str], Client]]:
+    """Opens plain SQL clients, and closes them when the test ends."""
+    clients: list[Client] = []
+
+    def connect_one(url: str) -> Client:
+        clients.append(Client(url))
+        return clients[-1]
+
+    yield connect_one
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def sql(database_url: str, connect: Callable[[str], Client]) -> Client:
     """A plain SQL client on the same database as `store`."""
-    client = Client(database_url)
-    yield client
-    client.close()
+    return connect(database_url)
+
+
+@pytest.fixture
+def another_sql(database_url: str, connect: Callable[[str], Client]) -> Client:
+    """A second one, for two people at once."""
+    return connect(database_url)
+
+
+@pytest.fixture
+def postgres_sql(postgres_url: str, connect: Callable[[str], Client]) -> Client:
+    """A plain SQL client on the same database as `postgres_store`."""
+    return connect(postgres_url)

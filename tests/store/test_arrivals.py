@@ -1,0 +1,170 @@
+"""Prompts go in once, by the page, and what cannot be stored is refused by name."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+
+import pytest
+
+from tests.store.cast import sign_on, take
+from worker.errors import InputError, Verdict
+from worker.records import Added, NewPrompt
+from worker.store.arrivals import PAGE
+
+
+def numbered(count, **same):
+    return (NewPrompt(prompt=f"p{n}", custom_id=f"c{n}", **same) for n in range(count))
+
+
+def test_every_field_arrives(store, sql):
+    """What is added is what a plain SQL client then sees."""
+    prompt = NewPrompt(
+        prompt="Grüße \U0001f642",
+        custom_id="c",
+        endpoint="gpu",
+        model="phi",
+        system="Be brief.",
+        options={"temperature": 0},
+        priority=3,
+        metadata={"who": "ada"},
+        max_attempts=2,
+    )
+    assert store.add([prompt], batch="night", source="prompts.jsonl") == Added(1, 0)
+    assert sql(
+        "SELECT b.name, b.source, custom_id, endpoint, model, prompt, system, priority,"
+        " max_attempts, status, attempts FROM prompts p JOIN batches b ON b.id = p.batch_id"
+    ) == [
+        (
+            "night",
+            "prompts.jsonl",
+            "c",
+            "gpu",
+            "phi",
+            "Grüße \U0001f642",
+            "Be brief.",
+            3,
+            2,
+            "queued",
+            0,
+        )
+    ]
+    detail = store.prompt(store.find("c")[0])
+    assert (detail.options, detail.metadata) == ({"temperature": 0}, {"who": "ada"})
+    assert detail.messages is None
+
+
+def test_adding_the_same_file_twice_adds_nothing_twice(store, sql):
+    """Those already there are counted and left alone, whatever state they are in."""
+    assert store.add(numbered(2500), batch="b") == Added(2500, 0)
+    sign_on(store)
+    take(store, limit=5)
+    assert store.add(numbered(2501), batch="b") == Added(1, 2500)
+    assert sql("SELECT status, count(*) FROM prompts GROUP BY status ORDER BY status") == [
+        ("queued", 2496),
+        ("running", 5),
+    ]
+
+
+def test_the_same_custom_id_in_another_batch_is_another_prompt(store):
+    """A custom id names a prompt within its batch."""
+    assert store.add(numbered(2), batch="a") == Added(2, 0)
+    assert store.add(numbered(2), batch="b") == Added(2, 0)
+    assert store.add(numbered(2)) == Added(2, 0)
+    assert store.add(numbered(2)) == Added(2, 0)  # without a batch nothing is recognised
+    assert len(store.find("c1")) == 4
+    assert len(store.find("c1", "a")) == 1
+
+
+def test_a_custom_id_twice_in_one_file_is_one_prompt(store):
+    """The first one wins, also within a page."""
+    twice = [NewPrompt(prompt="first", custom_id="c"), NewPrompt(prompt="second", custom_id="c")]
+    assert store.add(twice, batch="b") == Added(1, 1)
+    assert store.prompt(store.find("c")[0]).prompt == "first"
+
+
+def test_prompts_of_a_batch_need_no_custom_id(store):
+    """Without one they are never recognised."""
+    assert store.add([NewPrompt(prompt="x")] * 3, batch="b") == Added(3, 0)
+
+
+def test_nothing_to_add_adds_nothing(store, sql):
+    """Not even a batch."""
+    assert store.add([], batch="b") == Added(0, 0)
+    assert sql("SELECT * FROM batches") == []
+
+
+def test_the_order_of_the_file_is_the_order_of_the_queue(store):
+    """Across pages, too."""
+    sign_on(store)
+    store.add(numbered(PAGE + 50), batch="b")
+    runs = take(store, limit=PAGE + 50)
+    assert [run.prompt for run in runs] == [f"p{n}" for n in range(PAGE + 50)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (NewPrompt(custom_id="bad"), "exactly one of prompt and messages"),
+        (NewPrompt(prompt="x", messages=[], custom_id="bad"), "exactly one of prompt and messages"),
+        (NewPrompt(prompt="x\0y", custom_id="bad"), "U+0000"),
+        (NewPrompt(prompt="x", system="\ud800", custom_id="bad"), "surrogate"),
+        (NewPrompt(prompt="x", metadata={"k": ["\0"]}, custom_id="bad"), "metadata"),
+        (NewPrompt(prompt="x", metadata={"\0": 1}, custom_id="bad"), "metadata"),
+        (NewPrompt(prompt="x", options={"k": float("nan")}, custom_id="bad"), "options"),
+        (NewPrompt(prompt="x", options={"k": object()}, custom_id="bad"), "options"),
+        (NewPrompt(messages=[{"content": "\udfff"}], custom_id="bad"), "surrogate"),
+        (NewPrompt(prompt="x", priority=2**31, custom_id="bad"), "priority"),
+        (NewPrompt(prompt="x", max_attempts=0, custom_id="bad"), "max_attempts"),
+        (NewPrompt(prompt="x", endpoint="", custom_id="bad"), "endpoint"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_by_name(store, sql, prompt, said):
+    """Both databases refuse the same, before they see it; pages before it stay."""
+    with pytest.raises(InputError, match="'bad'") as caught:
+        store.add([*numbered(PAGE), NewPrompt(prompt="good"), prompt], batch="b")
+    assert said in str(caught.value)
+    assert caught.value.verdict is Verdict.FAIL
+    assert sql.one("SELECT count(*) FROM prompts") == PAGE
+
+
+def test_a_backslash_before_u0000_is_only_text(store):
+    """Escaped in JSON it looks like the forbidden character."""
+    metadata = {"path": "\\u0000"}
+    store.add([NewPrompt(prompt="x", metadata=metadata)])
+    assert store.prompt(1).metadata == metadata
+
+
+def test_two_people_adding_the_same_batch_at_once_add_it_once(open_store, sql):
+    """The batch is created once, and every prompt once."""
+    stores = [open_store(), open_store()]
+    gate = threading.Barrier(2)
+    added = []
+
+    def add(store):
+        gate.wait()
+        added.append(store.add(numbered(3000), batch="b", source="f"))
+
+    threads = [threading.Thread(target=add, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(each.added for each in added) == 3000
+    assert sum(each.existing for each in added) == 3000
+    assert sql.one("SELECT count(*) FROM batches") == 1
+    assert sql.one("SELECT count(*) FROM prompts") == 3000
+
+
+def test_memory_does_not_grow_with_the_file(sqlite_store):
+    """Ten times the prompts need no more memory."""
+
+    def peak(count):
+        tracemalloc.start()
+        sqlite_store.add(numbered(count, system="x" * 500), batch=f"b{count}")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(1000)
+    assert peak(20_000) < 1.5 * peak(2000)

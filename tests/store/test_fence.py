@@ -1,0 +1,265 @@
+"""A worker that lost a run can write nothing more to it: no chunk, no ending, nothing.
+
+Whoever takes away one guard of the statements in `commits.py` (the state of the run, its
+worker, its prompt, the lock) finds a test here that fails.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.store.cast import (
+    cancelled,
+    completed,
+    expire,
+    failed,
+    interrupted,
+    sign_on,
+    start,
+    take,
+    words,
+)
+from worker.store import commits
+
+ENDINGS = [completed, failed, interrupted, cancelled]
+
+
+def everything(sql):
+    return [sql(f"SELECT * FROM {name} ORDER BY 1, 2") for name in ("prompts", "runs", "chunks")]
+
+
+@pytest.fixture
+def lost(store, sql):
+    """A run of w1 that was rescued, while w1 goes on streaming; w2 carries the prompt now."""
+    run = start(store)
+    store.commit("w1", [words(run, 0, "before")], [])
+    expire(sql)
+    sign_on(store, "w2")
+    (rescued,) = store.rescue(max_crashes=3)
+    assert rescued.run_id == run.id
+    (other,) = take(store, "w2")
+    assert other.prompt_id == run.prompt_id
+    return run
+
+
+def test_a_lost_run_takes_no_chunk(store, sql, lost):
+    """The stored text is that of the moment of the rescue."""
+    before = everything(sql)
+    assert store.commit("w1", [words(lost, 1, "after")], []) == {lost.id}
+    assert everything(sql) == before
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_lost_run_takes_no_ending(store, sql, lost, ending):
+    """Neither run nor prompt move, and the run that took over is not disturbed."""
+    before = everything(sql)
+    assert store.commit("w1", [words(lost, 1, "after")], [ending(lost)]) == {lost.id}
+    assert everything(sql) == before
+
+
+def test_a_lost_run_is_lost_also_when_the_worker_lives_again(store, sql, lost):
+    """A renewed lease brings back no run: each has its own fence."""
+    assert store.renew("w1", 60.0)
+    before = everything(sql)
+    assert store.commit("w1", [words(lost, 1, "after")], [completed(lost)]) == {lost.id}
+    assert everything(sql) == before
+
+
+def test_one_lost_run_does_not_take_the_others_with_it(store, sql, lost):
+    """Of one commit, what is live is written and what is lost is not."""
+    store.renew("w1", 60.0)
+    flushing, ending = start(store), start(store)
+    chunks = [words(run, 1, "x") for run in (flushing, lost, ending)]
+    assert store.commit("w1", chunks, [completed(ending), completed(lost)]) == {lost.id}
+    assert sql("SELECT run_id, text FROM chunks ORDER BY 1, 2") == [
+        (lost.id, "before"),
+        (flushing.id, "x"),
+        (ending.id, "x"),
+    ]
+
+
+@pytest.mark.parametrize("ending", [None, *ENDINGS])
+def test_nobody_writes_to_the_run_of_another(store, sql, ending):
+    """Not even with a lease: the worker's id is part of the fence."""
+    run = start(store)
+    sign_on(store, "w2")
+    before = everything(sql)
+    endings = [] if ending is None else [ending(run)]
+    assert store.commit("w2", [words(run, 0, "mine")], endings) == {run.id}
+    assert everything(sql) == before
+
+
+@pytest.mark.parametrize("first", ENDINGS)
+def test_nothing_follows_an_ending(store, sql, first):
+    """A chunk that arrives after the end of its run is not stored."""
+    run = start(store)
+    store.commit("w1", [], [first(run)])
+    before = everything(sql)
+    assert store.commit("w1", [words(run, 0, "late")], []) == {run.id}
+    assert everything(sql) == before
+
+
+def test_a_run_that_never_was_is_lost(store, sql):
+    """So is one whose prompt was deleted while it streamed: its rows went with it."""
+    run = start(store)
+    sql(f"DELETE FROM prompts WHERE id = {run.prompt_id}")
+    assert store.commit("w1", [words(run, 0, "x")], []) == {run.id}
+    assert store.commit("w1", [], [completed(run)]) == {run.id}
+    assert everything(sql) == [[], [], []]
+
+
+class TestChangedByHand:
+    """Somebody changed a running prompt with plain SQL: its run is over, and nothing is stuck."""
+
+    @pytest.mark.parametrize("ending", [None, *ENDINGS])
+    def test_cancelled_by_hand(self, store, sql, ending):
+        run = start(store)
+        store.commit("w1", [words(run, 0, "before")], [])
+        sql("UPDATE prompts SET status = 'cancelled', finished_at = created_at")
+        before = sql("SELECT * FROM prompts")
+        endings = [] if ending is None else [ending(run)]
+        assert run.id in store.commit("w1", [words(run, 1, "x")], endings)
+        assert sql("SELECT * FROM prompts") == before
+        assert sql("SELECT text FROM chunks") == [("before",)]
+        assert sql("SELECT status, error_code, chars, chunks FROM runs") == [
+            ("cancelled", "cancelled", 6, 1)
+        ]
+        assert store.owned("w1") == {}
+
+    @pytest.mark.parametrize("ending", [None, completed, interrupted])
+    def test_queued_again_by_hand(self, store, sql, ending):
+        run = start(store)
+        sql("UPDATE prompts SET status = 'queued'")
+        sign_on(store, "w2")
+        (other,) = take(store, "w2")
+        endings = [] if ending is None else [ending(run)]
+        assert store.commit("w1", [words(run, 0, "x")], endings) == {run.id}
+        assert sql("SELECT status, error_code FROM runs ORDER BY id") == [
+            ("interrupted", "lease_lost"),
+            ("streaming", None),
+        ]
+        assert sql("SELECT status, run_id FROM prompts") == [("running", other.id)]
+        assert sql("SELECT * FROM chunks") == []
+        assert store.commit("w2", [], [completed(other)]) == frozenset()
+
+
+class TestRace:
+    """Rescue and commit meet; exactly one of them has the run, on real connections."""
+
+    def test_a_flush_under_way_keeps_the_rescue_off(self, postgres_store, postgres_sql):
+        """The lock of the fence, and nothing else: the foreign key's does not conflict."""
+        run = start(postgres_store)
+        expire(postgres_sql)
+        database = postgres_store._work_db
+        for hold in (commits.hold_flushing(), commits.hold_ending()):
+            with database.writing() as connection:
+                given = {"ids": [run.id], "worker": "w1"}
+                assert database.prepared(hold).run(connection, given) == [(run.id,)]
+                assert postgres_store.rescue(max_crashes=3) == []
+        assert [each.run_id for each in postgres_store.rescue(max_crashes=3)] == [run.id]
+
+    @pytest.mark.parametrize("ending", [None, *ENDINGS])
+    def test_a_commit_that_waited_for_a_rescue_finds_the_run_gone(
+        self, postgres_store, postgres_sql, ending
+    ):
+        """It looks again after it got the lock, instead of trusting what it saw before."""
+        run = start(postgres_store)
+        endings = [] if ending is None else [ending(run)]
+        lost = []
+
+        def commit():
+            lost.append(postgres_store.commit("w1", [words(run, 0, "late")], endings))
+
+        late = threading.Thread(target=commit)
+        postgres_sql("BEGIN")
+        postgres_sql(
+            "UPDATE runs SET status = 'interrupted', finished_at = now(),"
+            " error_code = 'lease_expired'"
+        )
+        postgres_sql("UPDATE prompts SET status = 'queued'")
+        late.start()
+        wait_for_lock(postgres_sql)
+        postgres_sql("COMMIT")
+        late.join()
+        assert lost == [{run.id}]
+        assert postgres_sql("SELECT status FROM runs") == [("interrupted",)]
+        assert postgres_sql("SELECT status FROM prompts") == [("queued",)]
+        assert postgres_sql("SELECT * FROM chunks") == []
+
+    @pytest.mark.parametrize("ending", ENDINGS)
+    def test_an_ending_that_waited_for_a_cancellation_by_hand_gives_way(
+        self, postgres_store, postgres_sql, ending
+    ):
+        """The prompt is locked with its run, so half an ending cannot happen."""
+        run = start(postgres_store)
+        lost = []
+        late = threading.Thread(
+            target=lambda: lost.append(postgres_store.commit("w1", [], [ending(run)]))
+        )
+        postgres_sql("BEGIN")
+        postgres_sql("UPDATE prompts SET status = 'cancelled', finished_at = now()")
+        late.start()
+        wait_for_lock(postgres_sql)
+        postgres_sql("COMMIT")
+        late.join()
+        assert postgres_sql("SELECT status FROM prompts") == [("cancelled",)]
+        assert postgres_sql("SELECT status FROM runs") == [("cancelled",)]
+        assert all(ids <= {run.id} for ids in lost)
+
+    def test_an_ending_that_waited_for_a_request_sees_it(self, postgres_store, postgres_sql):
+        """What was asked for while it waited is not overwritten by what it read before."""
+        run = start(postgres_store)
+        late = threading.Thread(target=lambda: postgres_store.commit("w1", [], [interrupted(run)]))
+        postgres_sql("BEGIN")
+        postgres_sql("UPDATE prompts SET cancel_requested_at = now()")
+        late.start()
+        wait_for_lock(postgres_sql)
+        postgres_sql("COMMIT")
+        late.join()
+        assert postgres_sql("SELECT status, cancel_requested_at IS NULL FROM prompts") == [
+            ("cancelled", False)
+        ]
+
+    def test_rescuers_and_a_writer_at_once(self, open_store, sql):
+        """Whoever wins, the text that is stored is the text that was acknowledged."""
+        stores = [open_store() for _ in range(3)]
+        for number in range(12):
+            worker = f"w{number}"
+            run = start(stores[0], worker)
+            gate = threading.Barrier(3)
+            outcome = {}
+
+            def write(store=stores[0], run=run, worker=worker, gate=gate, outcome=outcome):
+                gate.wait()
+                outcome["lost"] = store.commit(worker, [words(run, 0, "text")], [completed(run)])
+
+            def rescue(store, gate=gate, outcome=outcome):
+                gate.wait()
+                outcome.setdefault("rescued", []).extend(store.rescue(max_crashes=99))
+
+            expire(sql, worker)
+            threads = [threading.Thread(target=write)] + [
+                threading.Thread(target=rescue, args=(store,)) for store in stores[1:]
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            rescued = [each.run_id for each in outcome["rescued"]]
+            won = outcome["lost"] == frozenset()
+            assert rescued == ([] if won else [run.id])
+            assert sql.one(f"SELECT count(*) FROM chunks WHERE run_id = {run.id}") == won
+            state = sql.one(f"SELECT status FROM prompts WHERE id = {run.prompt_id}")
+            assert state == ("completed" if won else "queued")
+            sql("DELETE FROM prompts WHERE status = 'queued'")
+
+
+def wait_for_lock(sql):
+    """Until some session of this database waits for a lock; the server's own view says so."""
+    while not sql(
+        "SELECT 1 FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    ):
+        pass
