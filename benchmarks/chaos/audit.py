@@ -1,0 +1,274 @@
+"""Every promise, checked: the tables against what the server says that it sent.
+
+Nothing here knows the worker.  A finding is a broken promise; the experiment has to end
+with none.  What each word means:
+
+wrongly completed
+    A run is `completed` although its request got no done frame, or an error came before
+    it; a prompt has two completed runs, or is completed without one, or by a run that it
+    does not name; the token count is not the server's.
+
+text lost
+    A completed run lacks characters that its request sent before the done frame; a run
+    that ended for the server's reasons (cut, error, stall, ...) lacks characters sent before
+    that; a run whose worker was killed lacks text that was older than the flush interval
+    and `GRACE_SECONDS` when it died, while neither database nor worker had been disturbed;
+    anything is gone that the watcher has seen; numbers of chunks have a gap; or a run does
+    not hold what was counted when it ended, as if somebody had written to it later.
+
+text doubled
+    A run holds characters that its request did not send, or not there: the text is no
+    prefix of what was sent.
+
+stuck
+    A prompt is not final although everything was drained; a run still streams; a prompt
+    that was added is not there; one that was to be cancelled is queued.
+
+attempts charged wrongly
+    `prompts.attempts` is not the number of runs that count by the rules (a completed,
+    cancelled or refused run counts, and one that the server spoilt; an outage, a 429 or
+    503, a shutdown, a lost lease or a crash does not), `prompts.crashes` not the number of
+    runs that ended with `lease_expired`, `prompts.runs` not the number of runs; a prompt
+    gave up before its attempts were used up; a run names a cause that the server did not
+    give it.  Where the server was down at that very moment, either may be right.
+
+living worker robbed
+    A run was taken for a dead worker's although its worker was neither killed nor paused nor
+    without a database.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from benchmarks.chaos import plan
+from benchmarks.chaos.evidence import WHOLE, Evidence, overlaps, thoughts_of
+from benchmarks.chaos.tables import PromptRow, RunRow, Tables
+from tests.fakes.connection import Served, said_by
+
+WRONGLY_COMPLETED = "wrongly completed"
+LOST = "text lost"
+DOUBLED = "text doubled"
+STUCK = "stuck"
+CHARGED = "attempts charged wrongly"
+ROBBED = "living worker robbed"
+PROMISES = (WRONGLY_COMPLETED, LOST, DOUBLED, STUCK, CHARGED, ROBBED)
+
+GRACE_SECONDS = 2.0  # what a busy machine of two cores may add to a flush interval
+EXAMPLES = 8
+
+NEVER_CHARGED = {
+    "lease_expired",
+    "lease_lost",
+    "shutdown",
+    "orphaned",
+    "unreachable",
+    "rate_limited",
+    "overloaded",
+}
+# What a run may blame, and the faults of the server that justify it.
+CAUSES = {
+    "connection_lost": {"cut", "reset", "disconnect", "reset-early", "bad-chunk", "down"},
+    "no_done_frame": {"no-done", "cut"},
+    "idle_timeout": {"stall", "pings", "bad-chunk"},
+    "first_frame_timeout": {"silent", "stall", "pings", "bad-chunk"},
+    "server_error": {"error", "error-done", "500"},
+    "overloaded": {"503"},
+    "rate_limited": {"429"},
+    "malformed_frame": {"garbage", "bad-chunk"},
+    "frame_too_large": {"huge"},
+}
+BY_OUTAGE = {"connection_lost", "no_done_frame", "idle_timeout", "first_frame_timeout"}
+# These faults let everything arrive that was sent before them.
+GENTLE = {"cut", "no-done", "stall", "error", "error-done", "pings"}
+
+
+@dataclass
+class Audit:
+    """What was found."""
+
+    tables: Tables
+    evidence: Evidence
+    findings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    loss_seconds: list[float] = field(default_factory=list)  # age of text lost at each kill
+
+    def check(self) -> Audit:
+        """Check everything."""
+        self._nothing_missing()
+        for run in self.tables.runs.values():
+            self._text(run)
+            self._blame(run)
+            self._robbery(run)
+        for prompt in self.tables.prompts.values():
+            runs = self.tables.runs_of(prompt.id)
+            self._final(prompt, runs)
+            self._completed(prompt, runs)
+            self._charges(prompt, runs)
+        return self
+
+    @property
+    def broken(self) -> int:
+        """How many promises were broken, counted by case."""
+        return sum(map(len, self.findings.values()))
+
+    def _find(self, promise: str, what: str) -> None:
+        self.findings[promise].append(what)
+
+    # --- nothing is gone --------------------------------------------------------------------
+
+    def _nothing_missing(self) -> None:
+        count = len(self.tables.prompts)
+        if count != self.evidence.added:
+            self._find(STUCK, f"{self.evidence.added} prompts were added, {count} are there")
+        for run_id, (chunks, chars) in self.evidence.seen.items():
+            stored = self.tables.chunks.get(run_id, [])
+            if len(stored) < chunks or sum(len(chunk.text) for chunk in stored) < chars:
+                self._find(
+                    LOST, f"run {run_id}: {chunks} chunks were seen, {len(stored)} are there"
+                )
+        for run_id in self.evidence.completed:
+            if run_id not in self.tables.runs or self.tables.runs[run_id].status != "completed":
+                self._find(LOST, f"run {run_id} was seen completed and is not any more")
+
+    # --- texts ------------------------------------------------------------------------------
+
+    def _text(self, run: RunRow) -> None:
+        chunks = self.tables.chunks.get(run.id, [])
+        text = self.tables.text(run.id)
+        if [chunk.seq for chunk in chunks] != list(range(len(chunks))):
+            self._find(LOST, f"run {run.id}: chunk numbers {[chunk.seq for chunk in chunks]}")
+        if run.finished_at is not None and (run.chars, run.chunks) != (len(text), len(chunks)):
+            said, stored = (run.chars, run.chunks), (len(text), len(chunks))
+            self._find(LOST, f"run {run.id} ({run.error_code}) says {said}, holds {stored}")
+        request = self.evidence.request_of(run, self.tables)
+        if request is None:
+            if text or run.status == "completed":
+                self._find(WRONGLY_COMPLETED, f"run {run.id}: {run.request_id} was never served")
+            return
+        said = said_by(request)
+        if not said.startswith(text):
+            self._find(DOUBLED, f"run {run.id}: {text[-60:]!r} is not what was sent")
+        if not thoughts_of(request).startswith(self.tables.text(run.id, "thinking")):
+            self._find(DOUBLED, f"run {run.id}: its thinking is not what was sent")
+        self._enough(run, request, text, said)
+
+    def _enough(self, run: RunRow, request: Served, text: str, said: str) -> None:
+        missing = len(said) - len(text)
+        if run.status == "completed":
+            whole = run.done_frame and request.done_sent and request.fault in WHOLE
+            if not whole or request.prompt != self.tables.prompts[run.prompt_id].prompt:
+                self._find(WRONGLY_COMPLETED, f"run {run.id}: {request.request_id} {request.fault}")
+            if run.completion_tokens != request.tokens_sent:
+                counts = f"{run.completion_tokens} of {request.tokens_sent} tokens"
+                self._find(WRONGLY_COMPLETED, f"run {run.id}: {counts}")
+            if missing > 0:
+                self._find(LOST, f"run {run.id} is completed and lacks {missing} of {len(said)}")
+        elif request.fault in GENTLE and request.fault in CAUSES.get(run.error_code or "", ()):
+            if missing > 0 and not self._outage_near(run):
+                why = f"{run.error_code}, {request.fault}"
+                self._find(LOST, f"run {run.id} ({why}) lacks {missing} of {len(said)}")
+        elif run.error_code == "lease_expired":
+            self._at_death(run, request, text)
+
+    def _at_death(self, run: RunRow, request: Served, text: str) -> None:
+        """At most one flush interval of text is lost when a worker falls silent."""
+        pid = self.tables.pids.get(run.worker_id, 0)
+        ended = run.finished_at or 0.0
+        before = [harm for harm in self.evidence.harms_of(pid) if harm.began <= ended]
+        if not before:
+            return
+        # Killed for good, or paused so long that it was taken for dead.
+        silent = max(before, key=lambda harm: harm.began).began
+        window = plan.FLUSH_SECONDS + GRACE_SECONDS
+        others = [(h.began, h.ended) for h in before if h.began < silent]
+        if overlaps([*self.evidence.database_outages, *others], silent - 2 * window, silent):
+            return
+        if self.evidence.sent_by(request, silent) <= len(text):
+            self.loss_seconds.append(0.0)
+            return
+        age = silent - self.evidence.sent_at(request, len(text))
+        self.loss_seconds.append(age)
+        if age > window:
+            told = f"{len(text)} stored, {request.request_id} of {len(said_by(request))}"
+            self._find(LOST, f"run {run.id}: text {age:.2f} s old was lost by a kill ({told})")
+
+    # --- ends -------------------------------------------------------------------------------
+
+    def _final(self, prompt: PromptRow, runs: list[RunRow]) -> None:
+        if prompt.finished_at is None:
+            why = f"{prompt.status}, {prompt.error_code}, {len(runs)} runs"
+            self._find(STUCK, f"prompt {prompt.id} is {why}")
+        for run in runs:
+            if run.finished_at is None:
+                self._find(STUCK, f"run {run.id} of prompt {prompt.id} ({prompt.status}) streams")
+        if prompt.cancel_requested_at and prompt.status == "queued":
+            self._find(STUCK, f"prompt {prompt.id} was to be cancelled and waits")
+
+    def _completed(self, prompt: PromptRow, runs: list[RunRow]) -> None:
+        completed = [run.id for run in runs if run.status == "completed"]
+        if prompt.id in self.evidence.cancelled_by_hand and not completed:
+            return
+        expected = [prompt.run_id] if prompt.status == "completed" else []
+        if completed != expected:
+            state = f"{prompt.status} by {prompt.run_id}"
+            self._find(WRONGLY_COMPLETED, f"prompt {prompt.id} is {state}, completed: {completed}")
+
+    # --- attempts ---------------------------------------------------------------------------
+
+    def _charges(self, prompt: PromptRow, runs: list[RunRow]) -> None:
+        if [run.attempt for run in runs] != list(range(1, prompt.runs + 1)):
+            self._find(CHARGED, f"prompt {prompt.id}: {prompt.runs} runs, {len(runs)} rows")
+        by_hand = prompt.id in self.evidence.cancelled_by_hand
+        counted = [run for run in runs if not (by_hand and run.id == prompt.run_id)]
+        crashes = sum(run.error_code == "lease_expired" for run in counted)
+        least = sum(self._charge(run) == (True,) for run in counted)
+        most = sum(True in self._charge(run) for run in counted) + (len(runs) - len(counted))
+        if crashes != prompt.crashes and not by_hand:
+            self._find(CHARGED, f"prompt {prompt.id}: {prompt.crashes} crashes, not {crashes}")
+        codes = Counter(run.error_code or run.status for run in runs)
+        if not least <= prompt.attempts <= most:
+            told = f"{prompt.attempts} attempts, not {least} to {most}: {dict(codes)}"
+            self._find(CHARGED, f"prompt {prompt.id}: {told}")
+        refused = runs and runs[-1].status == "failed"
+        if prompt.status == "failed" and not refused and prompt.attempts < plan.MAX_ATTEMPTS:
+            self._find(CHARGED, f"prompt {prompt.id} gave up after {prompt.attempts}: {codes}")
+
+    def _charge(self, run: RunRow) -> tuple[bool, ...]:
+        """Whether the run counts: (True,), (False,), or both where either may be right."""
+        if run.error_code in NEVER_CHARGED:
+            return (False,)
+        if run.error_code in BY_OUTAGE | {"server_error"} and self._outage_near(run):
+            return (True, False)
+        return (True,)
+
+    def _outage_near(self, run: RunRow) -> bool:
+        request = self.evidence.request_of(run, self.tables)
+        times = [run.finished_at or run.started_at]
+        if request is not None:
+            times.append(self.evidence.ended_at(request))
+        return overlaps(self.evidence.server_outages, min(times) - 2.0, max(times) + 1.0)
+
+    def _blame(self, run: RunRow) -> None:
+        """A run may only name a cause that the server gave it."""
+        causes = CAUSES.get(run.error_code or "")
+        if causes is None:
+            return
+        request = self.evidence.request_of(run, self.tables)
+        if run.error_code in BY_OUTAGE and self._outage_near(run):
+            return
+        if request is None or request.fault not in causes:
+            fault = request.fault if request else "no request"
+            self._find(CHARGED, f"run {run.id}: {run.error_code} ({run.error}) for {fault}")
+
+    def _robbery(self, run: RunRow) -> None:
+        if run.error_code != "lease_expired" or run.finished_at is None:
+            return
+        pid = self.tables.pids.get(run.worker_id, 0)
+        harms = self.evidence.harms_of(pid)
+        if any(harm.kind == "kill" and harm.began <= run.finished_at for harm in harms):
+            return
+        harmed = [(harm.began, harm.ended) for harm in harms]
+        since = run.finished_at - 3 * plan.LEASE_SECONDS
+        if not overlaps([*harmed, *self.evidence.database_outages], since, run.finished_at):
+            self._find(ROBBED, f"run {run.id} of worker {run.worker_id}, pid {pid}")

@@ -1,0 +1,118 @@
+"""What is known from outside: what the server sent, what was done to whom, what was seen.
+
+A run and a request are brought together without asking the worker.  The server gives
+every request words of its own, and an id that a run stores at its end; where a worker died
+before that, the text that it stored says whose it is, and where it stored none, the
+time does.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.chaos.stage import Harm
+from benchmarks.chaos.tables import RunRow, Tables
+from tests.fakes.connection import Served, said_by
+from tests.fakes.plan import Behaviour
+from tests.fakes.words import words
+
+Span = tuple[float, float]
+SLACK_SECONDS = 0.25  # between the clocks of tables and of the server's log
+
+# Seen from the server's side: after these an answer is whole, whatever else came.
+WHOLE = {"none", "double-done", "text-after-done", "huge"}
+
+
+def served_from(log: Path) -> list[Served]:
+    """The requests that the server dealt with."""
+    requests = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        values = json.loads(line)
+        values["behaviour"] = Behaviour(**values["behaviour"])
+        values["progress"] = [(at, chars) for at, chars in values["progress"]]
+        requests.append(Served(**values))
+    return [one for one in requests if one.method == "POST"]
+
+
+@dataclass
+class Evidence:
+    """Everything that the tables are compared with; spans and harms in epoch seconds."""
+
+    served: list[Served]
+    harms: list[Harm]
+    database_outages: list[Span]
+    server_outages: list[Span]
+    seen: dict[int, tuple[int, int]] = field(default_factory=dict)
+    completed: set[int] = field(default_factory=set)
+    added: int = 0
+    cancelled_by_hand: set[int] = field(default_factory=set)
+    offset: float = field(default_factory=lambda: time.time() - time.monotonic())
+
+    def __post_init__(self) -> None:
+        self.by_request = {one.request_id: one for one in self.served}
+        self.by_prompt: dict[str, list[Served]] = defaultdict(list)
+        for one in self.served:
+            self.by_prompt[one.prompt].append(one)
+
+    def asked_at(self, one: Served) -> float:
+        """When a request arrived, in epoch seconds."""
+        return one.asked_at + self.offset
+
+    def ended_at(self, one: Served) -> float:
+        """When the server was done with it, in epoch seconds."""
+        return (one.ended_at or one.asked_at) + self.offset
+
+    def request_of(self, run: RunRow, tables: Tables) -> Served | None:
+        """The request that this run made; None if it made none that can be known.
+
+        A run whose text fits no request of its prompt gets the latest one, so that the
+        comparison fails.
+        """
+        if run.request_id is not None:
+            return self.by_request.get(run.request_id)
+        prompt = tables.prompts[run.prompt_id].prompt
+        text = tables.text(run.id)
+        if text:
+            fitting = [one for one in self.by_prompt[prompt] if said_by(one).startswith(text)]
+            return (fitting or self.by_prompt[prompt] or [None])[-1]
+        until = run.finished_at or time.time()
+        timely = [
+            one
+            for one in self.by_prompt[prompt]
+            if run.started_at - SLACK_SECONDS <= self.asked_at(one) <= until + SLACK_SECONDS
+        ]
+        return timely[-1] if timely else None
+
+    def sent_by(self, one: Served, epoch: float) -> int:
+        """How many characters of the answer had been sent at that time."""
+        times = [at for at, _ in one.progress]
+        found = bisect_right(times, epoch - self.offset)
+        return one.progress[found - 1][1] if found else 0
+
+    def sent_at(self, one: Served, chars: int) -> float:
+        """When the character with that number was sent, in epoch seconds."""
+        for at, sent in one.progress:
+            if sent > chars:
+                return at + self.offset
+        return float("inf")
+
+    def harms_of(self, pid: int) -> list[Harm]:
+        """What was done to one process."""
+        return [harm for harm in self.harms if harm.pid == pid]
+
+
+def overlaps(spans: Iterable[Span], began: float, ended: float) -> bool:
+    """Whether any of the spans touches the time between."""
+    return any(start <= ended and stop >= began for start, stop in spans)
+
+
+def thoughts_of(one: Served) -> str:
+    """The reasoning that a request got, if all of it was sent."""
+    behaviour = one.behaviour
+    return "".join(words(behaviour.voice + one.prompt, behaviour.thinking, kind="thinking"))
