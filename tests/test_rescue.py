@@ -1,0 +1,196 @@
+"""Taking back what dead workers held, when that is fair, and what this one does not carry."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.fakes.clock import FakeClock
+from worker.errors import ErrorCode, StoreBusy
+from worker.records import Ending, Rescued
+from worker.rescue import SWEEP_ROWS, Rescuer
+from worker.states import PromptEvent, PromptState, RunEvent
+
+LEASE = 30.0
+
+
+class Clock(FakeClock):
+    """Its wall goes on while the machine sleeps; its monotonic clock does not."""
+
+    asleep = 0.0
+
+    def now(self):
+        return super().now() + timedelta(seconds=self.asleep)
+
+
+class Store:
+    """Hands out rescued runs, and takes endings."""
+
+    def __init__(self) -> None:
+        self.mine: dict[int, int] = {}
+        self.dead: list[Rescued] = []
+        self.calls: list[str] = []
+        self.endings: list[Ending] = []
+        self.errors: list[Exception] = []
+        self.slow = lambda: None
+
+    def rescue(self, *, max_crashes: int, limit: int = 100) -> list[Rescued]:
+        assert max_crashes == 3
+        self.calls.append("rescue")
+        rescued, self.dead = self.dead[:limit], self.dead[limit:]
+        return rescued
+
+    def owned(self, worker_id: str) -> dict[int, int]:
+        self.calls.append("owned")
+        return self.mine
+
+    def cancel_queued(self) -> int:
+        self.slow()
+        if self.errors:
+            raise self.errors.pop(0)
+        self.calls.append("cancel_queued")
+        return 0
+
+    def commit(self, worker_id, chunks, endings):
+        assert (worker_id, chunks) == ("w1", [])
+        self.endings += endings
+        return frozenset()
+
+
+class Sweeps:
+    """A rescuer in its surroundings."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.store = Store()
+        self.said: list[tuple[str, dict[str, object]]] = []
+        self.rescuer = Rescuer(
+            self.store,
+            "w1",
+            lease_seconds=LEASE,
+            max_crashes=3,
+            clock=self.clock,
+            log=lambda event, **values: self.said.append((event, values)),
+        )
+
+    def rescues(self, carried=()) -> bool:
+        self.store.calls.clear()
+        self.rescuer.sweep(carried)
+        return "rescue" in self.store.calls
+
+    def rescues_after(self, seconds: float) -> bool:
+        self.clock.move(seconds)
+        return self.rescues()
+
+
+def test_a_sweep_cancels_hands_back_and_rescues():
+    """Every worker does it, so nothing waits for a human or for a special process."""
+    it = Sweeps()
+    assert it.rescues()
+    assert it.store.calls == ["cancel_queued", "owned", "rescue"]
+    assert it.said == []
+
+
+def test_the_dead_are_reported_by_worker():
+    """One line for each worker that is gone, with its runs."""
+    it = Sweeps()
+    it.store.dead = [
+        Rescued(1, 11, "w8", PromptState.QUEUED),
+        Rescued(2, 12, "w9", PromptState.FAILED),
+        Rescued(3, 13, "w8", PromptState.QUEUED),
+    ]
+    it.rescues()
+    assert it.said == [
+        ("prompts_rescued", {"dead_worker_id": "w8", "runs": [1, 3]}),
+        ("prompts_rescued", {"dead_worker_id": "w9", "runs": [2]}),
+    ]
+
+
+def test_many_are_rescued_in_short_transactions():
+    """A thousand runs of a dead worker do not lock a thousand rows at once."""
+    it = Sweeps()
+    it.store.dead = [Rescued(n, n, "w9", PromptState.QUEUED) for n in range(2 * SWEEP_ROWS + 1)]
+    it.rescues()
+    assert it.store.calls.count("rescue") == 3
+    assert it.store.dead == []
+
+
+def test_what_is_owned_and_not_carried_is_handed_back_uncharged():
+    """The answer to a claim or to an ending was lost: nobody's fault."""
+    it = Sweeps()
+    it.store.mine = {1: 101, 2: 102, 3: 103}
+    it.rescues(carried={2})
+    assert [(end.run_id, end.prompt_id) for end in it.store.endings] == [(1, 101), (3, 103)]
+    for end in it.store.endings:
+        assert (end.run_event, end.prompt_event) == (RunEvent.INTERRUPT, PromptEvent.REQUEUE)
+        assert (end.error_code, end.charged) == (ErrorCode.ORPHANED, False)
+    assert it.said == [("prompts_orphaned", {"runs": [1, 3]})]
+
+
+def test_sweeps_in_their_rhythm_rescue_each_time():
+    """A third of a lease apart, and a little late now and then."""
+    it = Sweeps()
+    assert all(it.rescues_after(seconds) for seconds in (0, 10, 11, 10.5, 14))
+
+
+@pytest.mark.parametrize("late", [15.0, 20.0, 3600.0])
+def test_after_something_held_the_sweeps_up_the_living_get_a_whole_lease(late):
+    """Stopped, starved, or without a database: the others may have been, too."""
+    it = Sweeps()
+    assert it.rescues()
+    outcomes = [it.rescues_after(seconds) for seconds in (late, 10, 10, 9.9, 0.1, 10)]
+    assert outcomes == [False, False, False, False, True, True]
+
+
+def test_a_machine_that_slept_is_noticed_by_the_wall_clock():
+    """The monotonic clock of Linux sleeps with it; leases in the database do not."""
+    it = Sweeps()
+    assert it.rescues()
+    it.clock.asleep = 3600
+    assert not it.rescues_after(1)
+    assert [it.rescues_after(10) for _ in range(3)] == [False, False, True]
+
+
+def test_a_clock_that_was_set_back_hurts_nobody():
+    """Time servers correct clocks in both directions."""
+    it = Sweeps()
+    it.clock.asleep = -3600
+    assert it.rescues_after(10)
+
+
+def test_an_outage_in_the_middle_of_a_sweep_counts_as_well():
+    """The sweep hung in the database for longer than anybody's lease."""
+    it = Sweeps()
+    assert it.rescues()
+    it.clock.move(10)
+    it.store.slow = lambda: it.clock.move(60)
+    assert not it.rescues()
+
+
+def test_an_outage_that_a_retried_sweep_sat_out_counts_as_well():
+    """Each try fails, until one does not: what counts is the time since the last good one."""
+    it = Sweeps()
+    assert it.rescues()
+    for _ in range(8):
+        it.clock.move(5)
+        it.store.errors = [StoreBusy("away")]
+        with pytest.raises(StoreBusy):
+            it.rescues()
+    assert not it.rescues_after(0.1)
+    assert it.rescues_after(0) is False
+
+
+def test_a_worker_that_waited_for_the_database_to_begin_rescues_nobody_at_once():
+    """It was made before the outage was over; the others are still coming back."""
+    it = Sweeps()
+    assert not it.rescues_after(60)
+
+
+def test_a_worker_that_leaves_hands_back_everything_it_still_owns():
+    """Nothing of it is left for a rescue, which would count a crash."""
+    it = Sweeps()
+    it.store.mine = {1: 101}
+    it.rescuer.hand_back(())
+    assert [end.run_id for end in it.store.endings] == [1]
+    assert it.store.calls == ["owned"]
