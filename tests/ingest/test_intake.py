@@ -64,13 +64,15 @@ def test_what_is_typed_wins_over_what_the_file_says():
         (Line(prompt=" \n"), "has an empty prompt"),
         (Line(messages=[]), "has no messages"),
         (Line(messages=[{"content": "x"}]), 'without "role" (messages[0])'),
-        (Line(prompt="x", options={"stream": True}), "Spool always streams"),
+        (Line(prompt="x", options={"stream": False}), "Spool stores streams; remove it"),
+        (Line(prompt="x", options={"n": 2}), "the option n must be 1"),
+        (Line(prompt="x", options={"model": "m"}), "contradicts the prompt's own model"),
         (Line(prompt="x\x00"), "U+0000"),
         (Line(prompt="x", metadata={"k": ["\x00"]}), "U+0000"),
         (Line(prompt="x", system="\ud800"), "surrogate pair"),
         (Line(prompt="x", options={"\udfff": 1}), "surrogate pair"),
         (Line(prompt="x", endpoint="defalt"), "did you mean default? (there is: claude, default"),
-        (Line(messages=[{"role": "user"}], endpoint="old"), "speaks openai-completions"),
+        (Line(messages=[{"role": "user"}], endpoint="old"), "openai-completions takes one text"),
     ],
 )
 def test_what_no_worker_could_send_is_refused(line, words):

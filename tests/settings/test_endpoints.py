@@ -56,11 +56,11 @@ def test_an_embedded_endpoint_speaks_what_its_server_speaks():
         ({"base_url": "http://"}, "base_url", "names no host"),
         ({"base_url": "http://x:port"}, "base_url", "is not a URL"),
         ({"base_url": "http://me:hush@x"}, "base_url", "holds a user or password"),
-        ({"base_url": "http://x/?a=b"}, "base_url", "must end before any ?"),
+        ({"base_url": "http://x/#a"}, "base_url", "must end before the #"),
         ({"api_key_env": "A", "api_key_file": "b"}, "api_key_file", "both set"),
         ({"headers": {"bad name": "x"}}, "headers", "is not the name of a header"),
         ({"headers": {"x": "a\nb"}}, "headers", "no header can carry"),
-        ({"options": {"stream": False}}, "options", "Spool always streams"),
+        ({"options": {"stream": False}}, "options", "may not hold `stream`"),
     ],
 )
 def test_what_types_cannot_say_is_checked(fields, key, words):
@@ -121,7 +121,8 @@ def test_without_either_there_is_no_key():
         (OPENAI | {"base_url": "https://host/openai/v1beta/x"}, False),
         (OPENAI | {"base_url": "https://host"}, True),
         ({"base_url": "http://localhost:11434/v1"}, True),
-        ({"dialect": "anthropic-messages", "base_url": "https://h/v1", "model": "m"}, True),
+        ({"dialect": "anthropic-messages", "base_url": "https://h/v1", "model": "m"}, False),
+        ({"dialect": "llamacpp-completion", "base_url": "http://h/v1", "model": "m"}, True),
         ({"embedded": True}, False),
     ],
 )

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from worker.ingest.trial import refusal
 from worker.records import Endpoint, NewPrompt
 
 if TYPE_CHECKING:
@@ -74,7 +75,6 @@ OWN_FIELDS = (
     "options", "metadata", "priority", "max_attempts",
 )  # fmt: skip
 
-_TAKES_NO_MESSAGES = ("ollama-generate", "openai-completions", "llamacpp-completion")
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 
@@ -121,11 +121,6 @@ class Intake:
         """
         endpoint = self.endpoint or line.endpoint or DEFAULT_ENDPOINT
         reason = self._unknown(endpoint) or _shape_fault(line)
-        if not reason and line.messages and self.dialect(endpoint) in _TAKES_NO_MESSAGES:
-            reason = (
-                f"has messages, but endpoint {endpoint!r} speaks {self.dialect(endpoint)}, which"
-                " takes a prompt: use an endpoint with a chat dialect"
-            )
         if not reason and check_text:
             reason = unstorable([getattr(line, name) for name in OWN_FIELDS])
         custom_id = None if line.custom_id is None else str(line.custom_id)
@@ -136,7 +131,10 @@ class Intake:
         if custom_id is None and self.batch is not None and raw is not None:
             digest = blake2b(raw, digest_size=8, key=self.name.encode()[:64]).hexdigest()
             custom_id = f"{unit}-{number}-{digest}"
-        return self._prompt(line, endpoint, custom_id)
+        prompt = self._prompt(line, endpoint, custom_id)
+        if reason := refusal(prompt, self.endpoints[endpoint]):
+            return BadLine(number, reason, unit)
+        return prompt
 
     def _prompt(self, line: Line, endpoint: str, custom_id: str | None) -> NewPrompt:
         return NewPrompt(
@@ -202,8 +200,6 @@ def _shape_fault(line: Line) -> str:
             # OpenAI's Responses take items without a role, such as tool outputs.
             if not isinstance(message.get("role", message.get("type")), str):
                 return f'has a message without "role" (messages[{index}])'
-    if line.options and "stream" in line.options:
-        return "sets `stream` in its options: Spool always streams; remove it"
     return ""
 
 

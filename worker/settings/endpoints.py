@@ -36,6 +36,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VERSIONED = re.compile(r"/v\d")
+# What a request holds beside options; `stream` is always true.
+_NO_OPTIONS = frozenset({"stream", "model", "prompt", "messages", "input", "n"})
 _PASTED = 24  # characters from which a name with small letters is taken for a key
 _KEY_FILE_BYTES = 65536  # a key is a line; anything longer is the wrong file
 
@@ -157,8 +159,8 @@ class EndpointTable(BaseModel):
                 ),
             )
         yield from _header_problems(self.headers)
-        if "stream" in self.options:
-            yield "options", "may not hold `stream`: Spool always streams; remove it"
+        for key in sorted(_NO_OPTIONS & self.options.keys()):
+            yield "options", f"may not hold `{key}`, which is not an option: remove it"
 
     def _place_problems(self) -> Iterator[Problem]:
         """Dialect, base URL and model, which belong together."""
@@ -225,8 +227,8 @@ def _url_problems(url: str) -> Iterator[Problem]:
         yield "base_url", "names no host"
     if parts.username is not None or parts.password is not None:
         yield "base_url", "holds a user or password, which messages would show: use api_key_env"
-    if parts.query or parts.fragment:
-        yield "base_url", "must end before any ? or #: paths are added to it"
+    if parts.fragment:
+        yield "base_url", "must end before the #"
 
 
 def _header_problems(headers: Mapping[str, str]) -> Iterator[Problem]:
@@ -250,7 +252,7 @@ def hints(endpoints: Mapping[str, Endpoint]) -> list[str]:
                 f"{where} has no /v1, which most servers that speak {endpoint.dialect} want:"
                 " add it unless yours is different"
             )
-        elif not endpoint.dialect.startswith("openai") and versioned:
+        elif endpoint.dialect.startswith(("ollama", "llamacpp")) and versioned:
             found.append(
                 f"{where} has a version in its path, but {endpoint.dialect} adds its own: remove"
                 " it, or choose an OpenAI dialect"

@@ -1,0 +1,34 @@
+"""`spool migrate` makes the tables, can be repeated, and says what it did."""
+
+from __future__ import annotations
+
+
+def test_an_empty_database_gets_its_tables(spool, empty_url):
+    """On both databases; the second time there is nothing to do."""
+    (first,) = spool("--database-url", empty_url, "migrate", "--json").matches("migrate")
+    assert first["before"] is None
+    assert first["after"] is not None
+    again = spool("--database-url", empty_url, "migrate")
+    assert again.code == 0
+    assert f"is up to date (revision {first['after']})" in again.out
+    assert spool("--database-url", empty_url, "status").code == 0
+
+
+def test_it_says_what_it_did(spool):
+    """In a sentence."""
+    assert spool("migrate").out.startswith("sqlite:///spool.db has its tables now (revision ")
+
+
+def test_a_place_that_is_not_there_is_one_sentence(spool):
+    """A directory is not made."""
+    said = spool("--database-url", "sqlite:///nowhere/x.db", "migrate")
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith("spool: ")
+    assert said.err.count("\n") == 1
+
+
+def test_a_password_is_not_shown(spool):
+    """Neither in data nor in talk."""
+    said = spool("--database-url", "postgresql://me:hush@127.0.0.1:1/x", "migrate")
+    assert said.code == 1
+    assert "hush" not in said.err

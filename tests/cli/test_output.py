@@ -1,0 +1,53 @@
+"""Data on one stream, talk on the other, and words for numbers."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from worker.cli import output
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "expected"),
+    [(0, "prompt", "0 prompts"), (1, "prompt", "1 prompt"), (12345, "batch", "12,345 batches")],
+)
+def test_counts_are_words(number, noun, expected):
+    """One, or many."""
+    assert output.counted(number, noun) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.4, "0 s"), (59.9, "59 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (273600, "3 d 4 h")],
+)
+def test_durations_are_words(seconds, expected):
+    """As precise as a person needs."""
+    assert output.span(seconds) == expected
+
+
+def test_times_are_utc():
+    """Whatever zone they came in."""
+    zone = timezone(timedelta(hours=2))
+    assert output.moment(datetime(2026, 1, 1, 2, tzinfo=zone)) == "2026-01-01T00:00:00.000Z"
+    assert output.moment(None) is None
+
+
+def test_a_model_cannot_control_a_terminal(monkeypatch):
+    """Nor rename its window; files and pipes get every byte."""
+    text = "a\x1b]0;pwned\x07b\x9bc\td\ne"
+    assert output.for_terminal(text) == text
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert output.for_terminal(text) == "a]0;pwnedbc\td\ne"
+
+
+def test_talk_is_not_data(capsys):
+    """So that pipes stay clean."""
+    output.talk("hello")
+    output.data("1")
+    output.json_line({"t": datetime(2026, 1, 1, tzinfo=timezone.utc), "x": "ü"})  # noqa: UP017
+    said = capsys.readouterr()
+    assert said.err == "spool: hello\n"
+    assert said.out == '1\n{"t": "2026-01-01T00:00:00.000Z", "x": "ü"}\n'
