@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Generic
 
 from worker.errors import ErrorCode, Malformed, ServerFailed, SpoolError, Truncated, Verdict
 from worker.records import Json, Kind, Usage
+from worker.wire.alike import Plain
 from worker.wire.events import Done, Event, Fault
 from worker.wire.failure import stream_failure
 from worker.wire.finish import FinishGroup, finish_group
@@ -42,6 +43,7 @@ class Answer(Generic[F]):
 
     Attributes:
         shape: of the dialect's frames.
+        plain: those of them that hold text and nothing else, where that is worth a lane.
         done_frame: what ends a completion, in words for messages.
         frames: frames that carried progress.
         finish_reason: the last raw reason seen, storable.
@@ -49,6 +51,7 @@ class Answer(Generic[F]):
     """
 
     shape: ClassVar[Shape[Any]]
+    plain: ClassVar[Plain[Any] | None] = None
     done_frame: ClassVar[str]
 
     def __init__(self, *, accept_finish_without_done: bool = False) -> None:
@@ -86,6 +89,14 @@ class Answer(Generic[F]):
             self.take(frame, "")
             if self._terminal:
                 break
+        return True
+
+    def take_plain(self, texts: Sequence[str] | None) -> bool:
+        """Understand the texts of many plain frames; False if they were not plain after all."""
+        if texts is None:
+            return False
+        self.frames += len(texts)
+        self.output.add(Kind.TEXT, "".join(texts))
         return True
 
     def sentinel(self) -> None:

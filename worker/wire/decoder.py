@@ -4,10 +4,11 @@ It joins three parts: an ``Opening`` that looks whether the body is a stream, a
 framing with its two lanes (framing.py), and an ``Answer`` that knows what the
 frames of one dialect mean.  The decoder itself only decides what goes where:
 
-    bytes -> Opening -> Intake -> block -> msgspec ---------> Answer.take_all
+    bytes -> Opening -> Intake -> block -> alike.py --------> Answer.take_plain
+                                       |-> msgspec ---------> Answer.take_all
                                        \-> Machine -> Frame -> parse -> Answer.take
 
-A block goes down the upper lane whole or not at all.  Held are at most the
+A block goes down an upper lane whole or not at all.  Held are at most the
 rest of a read, ``SKIM_FROM_BYTES`` of an unfinished frame, and what a dialect
 wants of a longer one, up to ``max_frame_bytes``.
 """
@@ -23,6 +24,7 @@ import msgspec
 
 from worker.errors import Malformed, SpoolError
 from worker.records import Json, Usage
+from worker.wire.alike import Decode, events_alike, lines_alike
 from worker.wire.answer import Answer, Reported
 from worker.wire.events import Event
 from worker.wire.framing import (
@@ -57,13 +59,18 @@ class Framing:
     media_type: str
     boundary: bytes
     machine: Callable[[int, KeepNow], Machine]
+    alike: Callable[[bytes, Decode], list[Any] | None]
     pack: Callable[[bytes], Packed | None]
     judge: Judge
     has_events: bool
 
 
-NDJSON = Framing("application/x-ndjson", b"\n", JsonLines, pack_lines, judge_lines, False)
-EVENTS = Framing("text/event-stream", b"\n\n", EventLines, pack_events, judge_events, True)
+NDJSON = Framing(
+    "application/x-ndjson", b"\n", JsonLines, lines_alike, pack_lines, judge_lines, False
+)
+EVENTS = Framing(
+    "text/event-stream", b"\n\n", EventLines, events_alike, pack_events, judge_events, True
+)
 
 
 class StreamDecoder:
@@ -160,7 +167,9 @@ class StreamDecoder:
                 return
 
     def _take_block(self, block: bytes) -> bool:
-        """The fast lane; False if the block has to go down the careful one."""
+        """The fast lanes; False if the block has to go down the careful one."""
+        if self._take_alike(block):
+            return True
         packed = self._framing.pack(block)
         if packed is None or self._has_long_line(packed.lines):
             return False
@@ -179,6 +188,14 @@ class StreamDecoder:
         if packed.sentinel and not self._answer.is_over():
             self._answer.sentinel()
         return True
+
+    def _take_alike(self, block: bytes) -> bool:
+        """The fastest lane: text and nothing else, in frames laid out alike."""
+        plain = self._answer.plain
+        if plain is None or len(block) > min(SKIM_FROM_BYTES, self._limit):
+            return False
+        frames = self._framing.alike(block, plain.decode_lines)
+        return frames is not None and self._answer.take_plain(plain.texts(frames))
 
     def _has_long_line(self, lines: bytes) -> bool:
         most = min(SKIM_FROM_BYTES, self._limit)

@@ -14,13 +14,14 @@ for: Ollama otherwise drops the start of a long conversation without a word.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
-from worker.records import Endpoint, Json, Kind, Run
+from worker.records import Json, Kind, Run
+from worker.wire.alike import Plain, plain
 from worker.wire.answer import Answer, Reported
-from worker.wire.asking import Options, chat_messages, options_for, single_prompt
+from worker.wire.asking import Options, chat_messages, single_prompt
 from worker.wire.decoder import NDJSON
 from worker.wire.dialect import WireFormat
 from worker.wire.shape import Shape
@@ -70,6 +71,38 @@ class _ChatLine(_Line, gc=False):
     message: _Message | None = None
 
 
+class _PlainGenerateLine(msgspec.Struct, gc=False):
+    response: str
+    done: bool
+    done_reason: Literal[""] | None = None
+    thinking: Literal[""] | None = None
+    tool_calls: None = None
+    error: None = None
+
+
+class _PlainMessage(msgspec.Struct, gc=False):
+    content: str
+    thinking: Literal[""] | None = None
+    tool_calls: None = None
+
+
+class _PlainChatLine(msgspec.Struct, gc=False):
+    message: _PlainMessage
+    done: bool
+    done_reason: Literal[""] | None = None
+    error: None = None
+
+
+def _generate_texts(lines: Sequence[_PlainGenerateLine]) -> list[str] | None:
+    return None if True in [line.done for line in lines] else [line.response for line in lines]
+
+
+def _chat_texts(lines: Sequence[_PlainChatLine]) -> list[str] | None:
+    if True in [line.done for line in lines]:
+        return None
+    return [line.message.content for line in lines]
+
+
 L = TypeVar("L", bound=_Line)
 
 
@@ -111,6 +144,7 @@ class GenerateAnswer(_OllamaAnswer[_GenerateLine]):
     """Reads `/api/generate`."""
 
     shape: ClassVar[Shape[Any]] = Shape(_GenerateLine)
+    plain: ClassVar[Plain[Any] | None] = plain(_PlainGenerateLine, _generate_texts)
 
     def take(self, frame: _GenerateLine, event: str) -> None:
         """Understand one line."""
@@ -137,6 +171,7 @@ class ChatAnswer(_OllamaAnswer[_ChatLine]):
     """Reads `/api/chat`."""
 
     shape: ClassVar[Shape[Any]] = Shape(_ChatLine)
+    plain: ClassVar[Plain[Any] | None] = plain(_PlainChatLine, _chat_texts)
 
     def take(self, frame: _ChatLine, event: str) -> None:
         """Understand one line."""
@@ -165,8 +200,7 @@ class ChatAnswer(_OllamaAnswer[_ChatLine]):
         return True
 
 
-def _generate_body(endpoint: Endpoint, run: Run) -> Options:
-    options = options_for(endpoint, run, defaults=_DEFAULTS, reserved=("prompt", "messages"))
+def _generate_body(run: Run, options: Options) -> Options:
     prompt, system = single_prompt(run, dialect="ollama-generate", cure="dialect ollama-chat")
     body: Options = {"prompt": prompt}
     if system:
@@ -174,8 +208,7 @@ def _generate_body(endpoint: Endpoint, run: Run) -> Options:
     return body | _sorted_out(options)
 
 
-def _chat_body(endpoint: Endpoint, run: Run) -> Options:
-    options = options_for(endpoint, run, defaults=_DEFAULTS, reserved=("prompt", "messages"))
+def _chat_body(run: Run, options: Options) -> Options:
     return {"messages": chat_messages(run), **_sorted_out(options)}
 
 
@@ -188,6 +221,8 @@ def _sorted_out(options: Options) -> Options:
 
 
 DIALECTS = (
-    WireFormat("ollama-generate", "/api/generate", NDJSON, _generate_body, GenerateAnswer),
-    WireFormat("ollama-chat", "/api/chat", NDJSON, _chat_body, ChatAnswer),
+    WireFormat(
+        "ollama-generate", "/api/generate", NDJSON, _generate_body, GenerateAnswer, _DEFAULTS
+    ),
+    WireFormat("ollama-chat", "/api/chat", NDJSON, _chat_body, ChatAnswer, _DEFAULTS),
 )

@@ -13,14 +13,15 @@ non-empty one is read.  `content` may be a list of parts (Mistral).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
 from worker.errors import Malformed
-from worker.records import Endpoint, Json, Kind, Run
+from worker.records import Json, Kind, Run
+from worker.wire.alike import Plain, plain
 from worker.wire.answer import Answer, Reported
-from worker.wire.asking import Options, chat_messages, options_for, single_prompt
+from worker.wire.asking import Options, chat_messages, single_prompt
 from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
 from worker.wire.shape import Shape
@@ -80,6 +81,56 @@ class _TextChunk(_Chunk, gc=False):
     choices: list[_TextChoice] | None = None
 
 
+class _PlainDelta(msgspec.Struct, gc=False):
+    content: str
+    reasoning_content: Literal[""] | None = None
+    reasoning: Literal[""] | None = None
+    reasoning_details: None = None
+    refusal: Literal[""] | None = None
+    tool_calls: None = None
+    function_call: None = None
+
+
+class _PlainChoice(msgspec.Struct, gc=False):
+    index: Literal[0]
+    delta: _PlainDelta
+    finish_reason: Literal[""] | None = None
+    usage: None = None
+
+
+class _PlainChatChunk(msgspec.Struct, gc=False):
+    object: Literal["chat.completion.chunk"]
+    choices: tuple[_PlainChoice]
+    error: None = None
+    usage: None = None
+    type: None = None
+    x_groq: None = None
+
+
+class _PlainTextChoice(msgspec.Struct, gc=False):
+    text: str
+    index: Literal[0]
+    finish_reason: Literal[""] | None = None
+    usage: None = None
+
+
+class _PlainTextChunk(msgspec.Struct, gc=False):
+    object: Literal["text_completion"]
+    choices: tuple[_PlainTextChoice]
+    error: None = None
+    usage: None = None
+    type: None = None
+    x_groq: None = None
+
+
+def _chat_texts(chunks: Sequence[_PlainChatChunk]) -> list[str]:
+    return [chunk.choices[0].delta.content for chunk in chunks]
+
+
+def _texts(chunks: Sequence[_PlainTextChunk]) -> list[str]:
+    return [chunk.choices[0].text for chunk in chunks]
+
+
 C = TypeVar("C", bound=_Chunk)
 
 
@@ -107,6 +158,7 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
     """Reads `/chat/completions`."""
 
     shape: ClassVar[Shape[Any]] = Shape(_ChatChunk)
+    plain: ClassVar[Plain[Any] | None] = plain(_PlainChatChunk, _chat_texts)
 
     def __init__(self, *, accept_finish_without_done: bool = False) -> None:
         super().__init__(accept_finish_without_done=accept_finish_without_done)
@@ -226,6 +278,7 @@ class CompletionsAnswer(_OpenAIAnswer[_TextChunk]):
     """Reads `/completions`."""
 
     shape: ClassVar[Shape[Any]] = Shape(_TextChunk)
+    plain: ClassVar[Plain[Any] | None] = plain(_PlainTextChunk, _texts)
 
     def take(self, frame: _TextChunk, event: str) -> None:
         """Understand one chunk."""
@@ -248,13 +301,11 @@ class CompletionsAnswer(_OpenAIAnswer[_TextChunk]):
         return True
 
 
-def _chat_body(endpoint: Endpoint, run: Run) -> Options:
-    options = options_for(endpoint, run, defaults=_DEFAULTS, reserved=("messages", "prompt"))
+def _chat_body(run: Run, options: Options) -> Options:
     return {"messages": chat_messages(run), **options}
 
 
-def _completions_body(endpoint: Endpoint, run: Run) -> Options:
-    options = options_for(endpoint, run, defaults=_DEFAULTS, reserved=("messages", "prompt"))
+def _completions_body(run: Run, options: Options) -> Options:
     prompt, system = single_prompt(run, dialect="openai-completions", cure="dialect openai-chat")
     # There is no place for a system text here; a base model reads it like anything else.
     return {"prompt": f"{system}\n\n{prompt}" if system else prompt, **options}
@@ -262,7 +313,13 @@ def _completions_body(endpoint: Endpoint, run: Run) -> Options:
 
 DIALECTS = (
     WireFormat(
-        "openai-chat", "/chat/completions", EVENTS, _chat_body, ChatAnswer, droppable=_DROPPABLE
+        "openai-chat",
+        "/chat/completions",
+        EVENTS,
+        _chat_body,
+        ChatAnswer,
+        defaults=_DEFAULTS,
+        droppable=_DROPPABLE,
     ),
     WireFormat(
         "openai-completions",
@@ -270,6 +327,7 @@ DIALECTS = (
         EVENTS,
         _completions_body,
         CompletionsAnswer,
+        defaults=_DEFAULTS,
         droppable=_DROPPABLE,
     ),
 )
