@@ -120,12 +120,10 @@ def _chat_completion(
             }
             for call in tools
         ]
-    choice = {
-        "index": 0,
-        "message": message,
-        "logprobs": None,
-        "finish_reason": "tool_calls" if tools else _finish_reason(row),
-    }
+    reason = _finish_reason(row)
+    if tools and reason == "stop":  # Ollama's word for the end of a call, too
+        reason = "tool_calls"
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
     return _envelope(row, "chatcmpl", "chat.completion", choice)
 
 
@@ -193,7 +191,7 @@ def _response(row: ResultRow, content: Pieces, tools: list[dict[str, Any]]) -> d
         names = ("input_tokens", "output_tokens", "total_tokens")
         body["usage"] = {
             **dict(zip(names, usage, strict=True)),
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens_details": {"reasoning_tokens": 0},
         }
     return body
