@@ -150,7 +150,9 @@ def test_text_is_stored_as_it_came(store, sql):
     """Odd characters, empty-looking chunks, several kinds, each in its order."""
     run = start(store)
     kinds = itertools.cycle([Kind.TEXT, Kind.THINKING, Kind.TOOL_CALLS])
-    chunks = [words(run, seq, f"{ODD}{seq}|", kind) for seq, kind in zip(range(30), kinds)]
+    chunks = [
+        words(run, seq, f"{ODD}{seq}|", kind) for seq, kind in zip(range(30), kinds, strict=False)
+    ]
     chunks.append(words(run, 30, ""))
     store.commit("w1", chunks[20:], [])
     store.commit("w1", chunks[:20], [completed(run)])  # order is that of seq, not of arrival

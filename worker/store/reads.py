@@ -220,7 +220,7 @@ def tallies() -> Select[Any]:
     return (
         select(batches.c.name.label("batch"), grouped)
         .select_from(grouped.outerjoin(batches, batches.c.id == grouped.c.batch_id))
-        .order_by(batches.c.id, grouped.c.endpoint)
+        .order_by(batches.c.id.nulls_first(), grouped.c.endpoint)
     )
 
 

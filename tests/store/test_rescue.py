@@ -1,0 +1,187 @@
+"""What a dead worker held comes back by itself, with its text, and a killer prompt is capped."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.store.cast import completed, expire, interrupted, sign_on, start, take, words
+from worker.records import Kind, NewPrompt
+from worker.states import PromptState
+
+
+def rescue(store, **more):
+    return store.rescue(**{"max_crashes": 3, **more})
+
+
+def test_a_run_whose_worker_stopped_renewing_is_taken_back(store, sql):
+    """Interrupted, with its text and its length; the prompt is queued and not charged."""
+    run = start(store)
+    store.commit(
+        "w1",
+        [
+            words(run, 0, "hm", Kind.THINKING),
+            words(run, 1, "Grü"),
+            words(run, 2, "ße"),
+        ],
+        [],
+    )
+    expire(sql)
+    (rescued,) = rescue(store)
+    assert (rescued.run_id, rescued.prompt_id, rescued.worker_id) == (run.id, run.prompt_id, "w1")
+    assert rescued.prompt_state is PromptState.QUEUED
+    assert sql("SELECT status, error_code, chars, chunks, done_frame FROM runs") == [
+        ("interrupted", "lease_expired", 5, 3, False)
+    ]
+    assert sql.one("SELECT finished_at >= first_text_at FROM runs")
+    assert sql("SELECT status, attempts, crashes, runs, error_code, finished_at FROM prompts") == [
+        ("queued", 0, 1, 1, "lease_expired", None)
+    ]
+    assert sql("SELECT partial_output, thinking FROM results") == [("Grüße", "hm")]
+
+
+def test_it_can_be_claimed_at_once(store, sql):
+    """As a new run, with the attempt that was not charged."""
+    run = start(store)
+    expire(sql)
+    rescue(store)
+    sign_on(store, "w2")
+    (again,) = take(store, "w2")
+    assert (again.prompt_id, again.attempt, again.attempts) == (run.prompt_id, 2, 1)
+
+
+@pytest.mark.parametrize("how", ["renews", "never claimed"])
+def test_a_living_worker_keeps_its_runs(store, sql, how):
+    """However long they take; only the lease counts."""
+    run = start(store)
+    sql("UPDATE runs SET started_at = '2020-01-01 00:00:00'")
+    expire(sql)
+    if how == "renews":
+        assert store.renew("w1", 60.0)
+        assert rescue(store) == []
+        assert store.owned("w1") == {run.id: run.prompt_id}
+
+
+def test_a_worker_that_signed_off_has_no_lease(store):
+    """What it left behind need not wait for the lease to run out."""
+    run = start(store)
+    store.sign_off("w1")
+    assert [each.run_id for each in rescue(store)] == [run.id]
+
+
+def test_runs_without_a_worker_row_are_orphans(store, sql):
+    """Somebody may have tidied the table of workers."""
+    run = start(store)
+    sql("DELETE FROM workers")
+    assert [each.run_id for each in rescue(store)] == [run.id]
+
+
+def test_what_has_ended_is_left_alone(store, sql):
+    """A completed run of a dead worker stays completed."""
+    store.commit("w1", [], [completed(start(store))])
+    store.commit("w1", [], [interrupted(start(store), delay_seconds=900.0)])
+    expire(sql)
+    before = sql("SELECT * FROM prompts ORDER BY id"), sql("SELECT * FROM runs ORDER BY id")
+    assert rescue(store) == []
+    assert before == (
+        sql("SELECT * FROM prompts ORDER BY id"),
+        sql("SELECT * FROM runs ORDER BY id"),
+    )
+
+
+def test_a_prompt_that_kills_workers_is_given_up(store, sql):
+    """After `max_crashes` deaths it fails, with a reason of its own."""
+    store.add([NewPrompt(prompt="killer")])
+    for death in (1, 2, 3):
+        sign_on(store, f"w{death}")
+        take(store, f"w{death}")
+        expire(sql, f"w{death}")
+        (rescued,) = rescue(store, max_crashes=3)
+    assert rescued.prompt_state is PromptState.FAILED
+    assert sql(
+        "SELECT status, error_code, crashes, attempts, finished_at IS NULL FROM prompts"
+    ) == [("failed", "too_many_crashes", 3, 0, False)]
+    assert sql("SELECT status, count(*) FROM runs GROUP BY status") == [("interrupted", 3)]
+
+
+def test_crashes_and_attempts_are_counted_apart(store, sql):
+    """Errors of the server before the crash stay charged, the crash does not."""
+    run = start(store)
+    store.commit("w1", [], [interrupted(run)])
+    take(store)
+    expire(sql)
+    rescue(store)
+    assert sql("SELECT attempts, crashes, runs FROM prompts") == [(1, 1, 2)]
+
+
+def test_what_its_owner_gave_up_is_cancelled_instead_of_queued(store, sql):
+    """Nobody has to carry it once more to find that out."""
+    start(store)
+    store.cancel_queued()
+    sql("UPDATE prompts SET cancel_requested_at = created_at")
+    expire(sql)
+    (rescued,) = rescue(store)
+    assert rescued.prompt_state is PromptState.CANCELLED
+    assert sql("SELECT status, error_code, finished_at IS NULL FROM prompts") == [
+        ("cancelled", "cancelled", False)
+    ]
+    assert sql("SELECT status, error_code FROM runs") == [("interrupted", "lease_expired")]
+
+
+def test_a_prompt_that_was_changed_by_hand_keeps_its_change(store, sql):
+    """The orphaned run ends; the prompt is no longer its business."""
+    run = start(store)
+    sql("UPDATE prompts SET status = 'failed', finished_at = created_at, error = 'by hand'")
+    expire(sql)
+    (rescued,) = rescue(store)
+    assert (rescued.run_id, rescued.prompt_state) == (run.id, PromptState.FAILED)
+    assert sql("SELECT status, error, crashes FROM prompts") == [("failed", "by hand", 0)]
+    assert sql("SELECT status FROM runs") == [("interrupted",)]
+
+
+def test_a_rescue_takes_a_bounded_bite(store, sql):
+    """The oldest first; the rest is there for the next one."""
+    store.add([NewPrompt(prompt="x")] * 5)
+    sign_on(store)
+    runs = take(store, limit=5)
+    expire(sql)
+    bites = [[each.run_id for each in rescue(store, limit=2)] for _ in range(4)]
+    ids = [run.id for run in runs]
+    assert bites == [ids[:2], ids[2:4], ids[4:], []]
+
+
+def test_rescuers_at_once_share_the_work(open_store, sql):
+    """Every run is rescued by exactly one of them, and every crash is counted once."""
+    stores = [open_store() for _ in range(3)]
+    stores[0].add([NewPrompt(prompt="x")] * 60)
+    sign_on(stores[0])
+    runs = take(stores[0], limit=60)
+    expire(sql)
+    gate, found = threading.Barrier(3), []
+
+    def go(store):
+        gate.wait()
+        while bite := rescue(store, limit=7):
+            found.extend(bite)
+
+    threads = [threading.Thread(target=go, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(each.run_id for each in found) == [run.id for run in runs]
+    assert sql("SELECT status, crashes, count(*) FROM prompts GROUP BY status, crashes") == [
+        ("queued", 1, 60)
+    ]
+
+
+def test_a_lease_that_is_renewed_in_between_counts(store, sql):
+    """The guard is in the UPDATE too, not only in the look before it."""
+    from worker.store import commits
+
+    run = start(store)
+    with store._work_db.writing() as connection:
+        given = {"ids": [run.id], "words": "late"}
+        assert connection.execute(commits.interrupt_orphans(), given).all() == []
+    assert sql("SELECT status FROM runs") == [("streaming",)]
