@@ -1,0 +1,301 @@
+"""One endpoint as its worker knows it: slots, breaker, probes, and who is to blame."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from tests.fakes.aio import aio, turns
+from tests.fakes.clock import FakeClock
+from tests.fakes.scripted_stream import CHAT, ScriptedStream, endpoint
+from worker.breaker import FAILURES_TO_OPEN, BreakerState
+from worker.errors import Broken, Busy, Refused, ServerFailed, Unreachable
+from worker.outage import OUT_SECONDS, EndpointWatch
+from worker.pipeline import Outcome
+
+COMPLETED = Outcome(None, None, answered=True)
+
+
+class Watched:
+    """A watch on an endpoint that answers probes as told."""
+
+    def __init__(self, revive=None, **changes: object) -> None:
+        self.clock = FakeClock()
+        self.stream = ScriptedStream(self.clock)
+        self.said: list[tuple[str, dict[str, object]]] = []
+        self.woken = 0
+        self.watch = EndpointWatch(
+            endpoint(**changes),
+            CHAT,
+            self.stream,
+            clock=self.clock,
+            log=lambda event, **values: self.said.append((event, values)),
+            revive=revive,
+        )
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def fail(self, error=None, times: int = 1, *, answered: bool = False) -> None:
+        for _ in range(times):
+            self.watch.learn(Outcome(None, error or Unreachable("refused"), answered))
+
+    def open(self) -> None:
+        self.fail(times=FAILURES_TO_OPEN)
+        assert self.watch.breaker.state is BreakerState.OPEN
+
+
+# --- slots
+
+
+def test_slots_are_what_is_left_of_the_concurrency():
+    """And never less than none, should an endpoint come back smaller."""
+    it = Watched(concurrency=3)
+    assert [it.watch.slots(range(carried)) for carried in (0, 2, 3, 5)] == [3, 1, 0, 0]
+
+
+def test_an_endpoint_that_fails_gets_no_more_prompts():
+    """Opening is told, with the reason."""
+    it = Watched()
+    it.open()
+    assert it.watch.slots([]) == 0
+    assert it.said == [("breaker_opened", {"endpoint": "default", "error": "refused"})]
+
+
+def test_the_first_frame_of_a_run_closes_it():
+    """Not its end, which may be hours away."""
+    it = Watched()
+    it.open()
+    assert it.watch.answered()
+    assert not it.watch.answered()
+    assert it.said[-1] == ("breaker_closed", {"endpoint": "default"})
+    assert it.watch.slots([]) == 4
+
+
+def test_a_stream_that_breaks_after_its_first_frame_is_no_sign_of_life():
+    """It lived once; when it broke, the endpoint may have been out for long."""
+    it = Watched()
+    it.open()
+    it.fail(Broken("reset"), answered=True)
+    assert it.watch.breaker.state is BreakerState.OPEN
+
+
+def test_a_stream_that_breaks_after_its_first_frame_is_no_failure_to_begin_either():
+    """Long answers end badly now and then, also where every request is answered."""
+    it = Watched()
+    it.fail(Broken("reset"), times=50, answered=True)
+    assert it.watch.slots([]) == 4
+
+
+def test_a_completed_run_without_a_frame_is_an_answer():
+    """Zero text, but a done frame."""
+    it = Watched()
+    it.open()
+    it.watch.learn(Outcome(None, None, answered=False))
+    assert it.watch.breaker.state is BreakerState.CLOSED
+
+
+def test_a_completed_run_was_told_at_its_first_frame():
+    """A server that finishes old streams and takes no new ones is not back."""
+    it = Watched()
+    it.open()
+    it.watch.learn(COMPLETED)
+    assert it.watch.breaker.state is BreakerState.OPEN
+
+
+def test_retry_after_in_the_middle_of_an_answer_is_obeyed_too():
+    """ "Overloaded, wait 30 seconds" is a wish for all requests."""
+    it = Watched()
+    it.fail(Busy("overloaded", retry_after_seconds=30), answered=True)
+    assert it.watch.slots([]) == 0
+    it.clock.move(30)
+    assert it.watch.slots([]) == 4
+
+
+def test_a_refused_prompt_says_nothing_against_the_endpoint():
+    """Somebody answered."""
+    it = Watched()
+    it.fail(Refused("bad request"), times=50)
+    assert it.watch.slots([]) == 4
+
+
+# --- probes
+
+
+@aio
+async def test_a_probe_that_is_answered_wakes_the_claims():
+    """One prompt goes out then."""
+    it = Watched()
+    it.open()
+    assert not it.watch.probe_due()
+    it.clock.move(1)
+    assert it.watch.probe_due()
+    await it.watch.probe(it.wake)
+    assert (it.woken, it.stream.probes) == (1, 1)
+    assert it.watch.slots([]) == 1
+    assert not it.watch.probe_due()
+
+
+@aio
+async def test_a_probe_that_fails_wakes_nobody_and_is_told():
+    """The next one comes later."""
+    it = Watched()
+    it.open()
+    it.clock.move(1)
+    it.stream.alive = ServerFailed("502")
+    await it.watch.probe(it.wake)
+    assert it.woken == 0
+    assert it.said[-1] == ("breaker_probe_failed", {"endpoint": "default", "error": "502"})
+    assert not it.watch.probe_due()
+    it.clock.move(2)
+    assert it.watch.probe_due()
+
+
+@aio
+async def test_one_probe_at_a_time():
+    """An endpoint in trouble is not crowded by those who ask how it is."""
+    it = Watched()
+    it.open()
+    it.clock.move(1)
+    it.stream.probing = asyncio.Event()
+    probe = asyncio.create_task(it.watch.probe(it.wake))
+    await turns()
+    it.clock.move(100)
+    assert not it.watch.probe_due()
+    it.stream.probing.set()
+    await probe
+    assert it.stream.probes == 1
+
+
+@aio
+async def test_a_surprise_in_a_probe_is_a_probe_that_failed():
+    """An exception that nobody foresaw must not leave the breaker open for ever."""
+    it = Watched()
+    it.open()
+    it.clock.move(1)
+    it.stream.alive = RuntimeError("a bug")
+    await it.watch.probe(it.wake)
+    it.clock.move(2)
+    assert it.watch.probe_due()
+    it.stream.alive = None
+    await it.watch.probe(it.wake)
+    assert it.woken == 1
+
+
+# --- blame
+
+
+@aio
+async def test_a_hundred_runs_that_fail_together_ask_once():
+    """When a server dies all of its streams break; one question serves them all."""
+    it = Watched()
+    it.stream.alive = Unreachable("refused")
+    it.stream.probing = asyncio.Event()
+    asking = [asyncio.create_task(it.watch.alive()) for _ in range(100)]
+    await turns()
+    it.stream.probing.set()
+    assert await asyncio.gather(*asking) == [False] * 100
+    assert it.stream.probes == 1
+
+
+@aio
+async def test_nobody_answers_is_believed_for_a_moment():
+    """Late stragglers of the same outage need no probe of their own."""
+    it = Watched()
+    it.stream.alive = Unreachable("refused")
+    assert not await it.watch.alive()
+    it.stream.alive = None
+    it.clock.move(OUT_SECONDS - 0.1)
+    assert not await it.watch.alive()
+    assert it.stream.probes == 1
+    it.clock.move(0.1)
+    assert await it.watch.alive()
+
+
+@aio
+async def test_a_sign_of_life_is_past_at_once():
+    """The server may have died right after it: the next failure asks again."""
+    it = Watched()
+    assert await it.watch.alive()
+    it.stream.alive = Unreachable("refused")
+    assert not await it.watch.alive()
+
+
+@aio
+async def test_who_stops_waiting_does_not_take_the_answer_from_the_others():
+    """A run that is cancelled while it asks leaves the question standing."""
+    it = Watched()
+    it.stream.probing = asyncio.Event()
+    one, other = (asyncio.create_task(it.watch.alive()) for _ in range(2))
+    await turns()
+    one.cancel()
+    await turns()
+    it.stream.probing.set()
+    assert await other
+
+
+@aio
+async def test_closing_ends_a_question_that_is_under_way():
+    """A worker that ends leaves no task behind; asking again would begin anew."""
+    it = Watched()
+    await it.watch.close()
+    it.stream.probing = asyncio.Event()
+    asking = asyncio.create_task(it.watch.alive())
+    await turns()
+    await it.watch.close()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert asking.cancelled()
+    it.stream.probing.set()
+    assert await it.watch.alive()
+
+
+# --- an endpoint of our own
+
+
+@aio
+async def test_an_embedded_endpoint_is_brought_back_before_it_is_asked():
+    """It may come back at another address; later runs go there."""
+
+    async def revive(place):
+        return replace(place, base_url="http://127.0.0.1:9/v1")
+
+    it = Watched(revive, embedded=True)
+    assert await it.watch.alive()
+    assert it.watch.endpoint.base_url == "http://127.0.0.1:9/v1"
+
+
+@aio
+async def test_an_endpoint_of_somebody_else_is_not_revived():
+    """Only what this worker runs itself."""
+
+    async def revive(place):
+        raise AssertionError("not ours")
+
+    it = Watched(revive)
+    assert await it.watch.alive()
+
+
+# --- how it stands
+
+
+def test_it_says_how_it_stands():
+    """`status` puts it in words: open since when, why, and until when it waits."""
+    it = Watched()
+    assert it.watch.standing() == {"state": "closed"}
+    it.open()
+    it.clock.move(5)
+    assert it.watch.standing() == {
+        "state": "open",
+        "since": "2026-01-01T00:00:00+00:00",
+        "error": "refused",
+    }
+    it.watch.answered()
+    it.fail(Busy("wait", retry_after_seconds=60))
+    assert it.watch.standing() == {
+        "state": "closed",
+        "paused_until": "2026-01-01T00:01:05+00:00",
+    }
+    it.clock.move(59)
+    assert it.watch.standing()["paused_until"] == "2026-01-01T00:01:05+00:00"
+    it.clock.move(1)
+    assert it.watch.standing() == {"state": "closed"}
