@@ -28,7 +28,7 @@ ROOMS = {
     "rich": ("worker/cli/",),
     "pydantic": ("worker/settings/",),
     "pydantic_settings": ("worker/settings/",),
-    "prometheus_client": ("worker/cli/",),
+    "prometheus_client": ("worker/metrics.py",),
     "pyarrow": ("worker/ingest/", "worker/export/"),
 }
 
