@@ -29,10 +29,11 @@ def is_constant(expression):
 def expected_test(path):
     """`worker/wire/framing.py` is tested by `tests/wire/test_framing.py`.
 
-    A package's own `__init__.py` is tested by a file of the package's name, inside its folder.
+    A package's own `__init__.py` is tested by a file of the package's name, inside its folder;
+    that of `worker` itself is what programs import, and is tested by `tests/test_api.py`.
     """
     inner = path.relative_to(PACKAGE)
-    stem = inner.parent.name if path.name == "__init__.py" else inner.stem
+    stem = (inner.parent.name or "api") if path.name == "__init__.py" else inner.stem
     return TESTS / inner.parent / f"test_{stem}.py"
 
 
