@@ -1,6 +1,7 @@
 # Everything that has to be known to work on Spool; `make` lists it.
 #
-# PYTHON=/path/to/python3.12 chooses the interpreter, ARGS="-k breaker" adds to a pytest call.
+# PYTHON=/path/to/python3.12 chooses the interpreter; ARGS="-k breaker" is handed on by test,
+# crash and bench.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,8 +34,8 @@ fix: $(STAMP) ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-crash: $(STAMP) ## kill workers at every step, and read the tables afterwards
-	@$(PYTEST) tests/crash $(ARGS)
+crash: $(STAMP) ## kill workers and databases at random, then read the tables
+	@$(BIN)/python -m benchmarks.crash $(ARGS)
 
 bench: $(STAMP) ## measure, side by side with peers
 	@$(BIN)/python -m benchmarks $(ARGS)
