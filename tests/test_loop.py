@@ -1,0 +1,743 @@
+"""The life of a worker: it claims, sweeps, looks, drains, and leaves nothing behind.
+
+The store is in memory here and the clock stands still unless a test moves it: this
+is about what happens when.  `test_loop_on_sqlite.py` does the same on a database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.fakes.aio import aio, turns
+from tests.fakes.clock import FakeClock
+from tests.fakes.scripted_store import ScriptedStore
+from tests.fakes.scripted_stream import (
+    CHAT,
+    DONE,
+    HOLD,
+    ScriptedReader,
+    ScriptedStream,
+    endpoint,
+    say,
+)
+from worker import retry
+from worker.breaker import FAILURES_TO_OPEN, BreakerState
+from worker.buffer import Limits
+from worker.errors import (
+    Busy,
+    ErrorCode,
+    SettingsError,
+    StoreBroken,
+    StoreBusy,
+    Unreachable,
+)
+from worker.loop import Worker
+from worker.records import WorkerInfo
+from worker.states import PromptEvent, PromptState
+from worker.terms import Options
+
+
+@pytest.fixture(autouse=True)
+def _no_waits(monkeypatch):
+    monkeypatch.setattr(retry, "DATABASE_WAIT_MAX_SECONDS", 0)
+
+
+class House:
+    """A worker in its surroundings, and hands to move its clock."""
+
+    def __init__(self, **options: object) -> None:
+        places = options.pop("endpoints", None) or [endpoint()]
+        self.drain = options.pop("drain", False)
+        self.clock = FakeClock()
+        self.store = ScriptedStore()
+        self.stream = ScriptedStream(self.clock)
+        self.stream.usual = lambda: [say("hello"), HOLD]
+        self.said: list[tuple[str, dict[str, object]]] = []
+        self.worker = Worker(
+            info=WorkerInfo("w1", "host", 1, "0"),
+            store=self.store,
+            stream=self.stream,
+            endpoints={place.name: place for place in places},
+            dialects={"openai-chat": CHAT},
+            options=Options(**{"lease_seconds": 30, "poll_seconds": 1, **options}),
+            clock=self.clock,
+            log=self.log,
+        )
+        self.task: asyncio.Task[object] | None = None
+
+    def log(self, event: str, **values: object) -> None:
+        self.said.append((event, values))
+        self.store.bell.ring()
+
+    @property
+    def words(self) -> list[str]:
+        return [event for event, _ in self.said]
+
+    def begin(self) -> asyncio.Task[object]:
+        self.task = asyncio.create_task(self.worker.run(drain=self.drain))
+        return self.task
+
+    async def settle(self) -> None:
+        """Until the loop has nothing to do but to wait for its clock, or has ended."""
+        assert self.task is not None
+        await turns()
+        while not self.task.done() and not (self.clock.sleeping and not self.worker._wake.is_set()):
+            await turns(1)
+        await turns()
+
+    async def pass_(self, seconds: float) -> None:
+        """Let time pass, second by second, as the loop would see it."""
+        whole, rest = divmod(seconds, 1)
+        for step in [*[1.0] * int(whole), rest]:
+            if step:
+                await self.clock.advance(step)
+                await self.settle()
+
+    async def told(self, word: str) -> None:
+        await self.store.bell.until(lambda: word in self.words)
+
+    async def streaming(self, count: int) -> list[ScriptedReader]:
+        """The readers, when so many streams are open and wait for the test."""
+        while len([reader for reader in self.stream.readers if reader.holding.is_set()]) < count:
+            await turns(1)
+        return self.stream.readers
+
+    async def stored(self, state: str, count: int = 1) -> None:
+        await self.store.bell.until(lambda: self.store.states()[state] >= count)
+        await self.settle()
+
+
+@asynccontextmanager
+async def house(**options: object):
+    """A worker that has begun; it is hurried to its end when the test has ended."""
+    it = House(**options)
+    yield it
+    it.store.away = False
+    for gate in it.store.gates.values():
+        gate.set()
+    it.worker.stop()
+    it.worker.stop()
+    if it.task is not None:
+        it.clock._autojump = 0.0
+        await asyncio.gather(it.task, return_exceptions=True)
+
+
+# --- claims
+
+
+@aio
+async def test_it_registers_claims_what_has_room_and_carries_it():
+    """As many prompts as the endpoint has free slots, not one more."""
+    async with house(endpoints=[endpoint(concurrency=3)]) as it:
+        it.store.queue(5)
+        it.begin()
+        await it.streaming(3)
+        await it.settle()
+        assert it.store.claims == [("default", 3)]
+        assert it.store.states() == {"running": 3, "queued": 2}
+        assert it.worker.carried == 3
+
+
+@aio
+async def test_a_slot_that_becomes_free_is_filled_at_once():
+    """The end of a run wakes the claims; nobody waits for the poll."""
+    async with house(endpoints=[endpoint(concurrency=2)]) as it:
+        it.store.queue(4)
+        it.begin()
+        readers = await it.streaming(2)
+        readers[0].push(DONE)
+        await it.streaming(3)
+        await it.settle()
+        assert it.store.states() == {"completed": 1, "running": 2, "queued": 1}
+        assert it.clock.monotonic() == 1000
+
+
+@aio
+async def test_each_endpoint_has_slots_of_its_own():
+    """A crowded endpoint takes nothing from the others."""
+    places = [endpoint(name="a", concurrency=1), endpoint(name="b", concurrency=2)]
+    async with house(endpoints=places) as it:
+        it.store.queue(3, endpoint="a")
+        it.store.queue(3, endpoint="b")
+        it.begin()
+        await it.streaming(3)
+        await it.settle()
+        running = [p.endpoint for p in it.store.prompts.values() if p.status == "running"]
+        assert running == ["a", "b", "b"]
+
+
+@aio
+async def test_new_prompts_are_found_by_the_poll_and_by_a_wake():
+    """The notification is a hint; the poll stands behind it."""
+    async with house(poll_seconds=5) as it:
+        it.begin()
+        await it.settle()
+        it.store.queue()
+        await it.pass_(4)
+        assert it.store.states() == {"queued": 1}
+        await it.pass_(1)
+        assert it.store.states() == {"running": 1}
+        it.store.queue()
+        it.worker.wake()
+        await it.settle()
+        assert it.store.states() == {"running": 2}
+
+
+@aio
+async def test_a_wake_in_the_middle_of_a_claim_is_not_lost():
+    """The claim may just have missed what the wake was about."""
+    async with house(poll_seconds=3600, lease_seconds=3600) as it:
+        it.store.gates["claim"] = threading.Event()
+        it.begin()
+        await it.store.bell.until(lambda: it.store.calls["claim"])
+        it.worker.wake()
+        it.store.gates.pop("claim").set()
+        await it.store.bell.until(lambda: it.store.calls["claim"] == 2)
+
+
+@aio
+async def test_a_full_worker_does_not_ask_for_more():
+    """No transaction for nothing, however often it is woken."""
+    async with house(endpoints=[endpoint(concurrency=1)]) as it:
+        it.store.queue(2)
+        it.begin()
+        await it.streaming(1)
+        await it.settle()
+        it.worker.wake()
+        await it.pass_(3)
+        assert it.store.calls["claim"] == 1
+
+
+# --- outages of an endpoint
+
+
+@aio
+async def test_an_endpoint_that_is_out_gets_no_prompts_and_charges_none():
+    """The breaker opens, probes go out, nobody's attempt is used up."""
+    async with house(endpoints=[endpoint(concurrency=1)]) as it:
+        it.stream.usual = lambda: Unreachable("refused", charged=False)
+        it.stream.alive = Unreachable("refused")
+        it.store.queue(FAILURES_TO_OPEN + 3)
+        it.begin()
+        watch = it.worker.watches["default"]
+        while watch.breaker.state is BreakerState.CLOSED:
+            await it.pass_(0.5)
+        claims = it.store.calls["claim"]
+        await it.pass_(20)
+        assert it.store.calls["claim"] == claims
+        assert 3 <= it.stream.probes <= 6
+        assert {prompt.attempts for prompt in it.store.prompts.values()} == {0}
+        assert it.store.reports[-1]["default"]["state"] == "open"
+
+
+@aio
+async def test_an_endpoint_that_comes_back_is_tried_with_one_prompt_then_with_all():
+    """The first frame of that one opens the doors."""
+    async with house() as it:
+        it.stream.usual = lambda: Unreachable("refused", charged=False)
+        it.stream.alive = Unreachable("refused")
+        it.store.queue(20)
+        it.begin()
+        watch = it.worker.watches["default"]
+        while watch.breaker.state is BreakerState.CLOSED:
+            await it.pass_(0.5)
+        while it.worker.carried:
+            await it.pass_(0.5)
+        it.stream.alive = None
+        it.stream.usual = lambda: [HOLD]
+        while not it.stream.readers:
+            await it.pass_(1)
+        (trial,) = await it.streaming(1)
+        await it.pass_(5)
+        assert it.worker.carried == 1
+        trial.push(say("hello"), HOLD)
+        await it.streaming(4)
+        assert watch.breaker.state is BreakerState.CLOSED
+
+
+@aio
+async def test_retry_after_stops_claims_for_that_long_and_no_longer():
+    """Not until the next poll after it."""
+    async with house(endpoints=[endpoint(concurrency=1)], poll_seconds=60) as it:
+        it.stream.responses.append(
+            Busy("wait", charged=False, retry_after_seconds=2.5, http_status=429)
+        )
+        it.store.queue(2)
+        it.begin()
+        await it.told("run_interrupted")
+        await it.settle()
+        await it.pass_(2)
+        assert it.store.calls["claim"] == 1
+        await it.pass_(0.5)
+        assert it.store.calls["claim"] == 2
+        assert it.store.states() == {"running": 1, "queued": 1}
+
+
+# --- what is looked for
+
+
+@aio
+async def test_a_cancelled_prompt_is_closed_within_a_flush_interval():
+    """Also where new prompts are looked for only once in an hour."""
+    async with house(poll_seconds=3600) as it:
+        prompt, other = it.store.queue(2)
+        it.begin()
+        await it.streaming(2)
+        await it.settle()
+        prompt.cancel_requested = True
+        await it.pass_(1)
+        await it.stored("cancelled")
+        assert it.store.text(prompt.run_id) == "hello"
+        assert other.status is PromptState.RUNNING
+
+
+@aio
+async def test_a_worker_without_runs_asks_for_no_cancellations():
+    """An idle worker is quiet."""
+    async with house(poll_seconds=3600, lease_seconds=3600) as it:
+        it.begin()
+        await it.settle()
+        await it.pass_(10)
+        assert it.store.calls["cancel_requests"] == 0
+        assert it.store.calls["claim"] == 1
+
+
+@aio
+async def test_it_sweeps_three_times_a_lease_however_seldom_it_polls():
+    """Orphans wait for a worker, not for its taste in polling."""
+    async with house(poll_seconds=3600) as it:
+        it.begin()
+        await it.settle()
+        await it.pass_(60)
+        assert it.store.calls["rescue"] == 7
+
+
+@aio
+async def test_a_claim_whose_answer_was_lost_is_handed_back():
+    """The rows are ours and nobody carries them: the next sweep says so."""
+    async with house(endpoints=[endpoint(concurrency=1)]) as it:
+        it.store.lost_answers["claim"].append(StoreBusy("connection reset"))
+        it.store.queue(2)
+        it.begin()
+        await it.streaming(1)
+        await it.settle()
+        assert it.store.states() == {"running": 2}
+        await it.pass_(10)
+        assert it.store.states() == {"running": 1, "queued": 1}
+        (orphan,) = it.store.endings
+        assert (orphan.error_code, orphan.charged) == (ErrorCode.ORPHANED, False)
+        assert "prompts_orphaned" in it.words
+
+
+# --- the database
+
+
+@aio
+async def test_the_database_goes_away_and_comes_back():
+    """The process stays, streams go on as far as their buffers, and nothing is charged."""
+    async with house(limits=Limits(flush_bytes=1)) as it:
+        it.store.queue()
+        it.begin()
+        (reader,) = await it.streaming(1)
+        await it.settle()
+        it.store.away = True
+        reader.push(say(" world"), DONE)
+        await it.told("database_unavailable")
+        it.clock.move(3)
+        it.clock._wake()
+        calls = it.store.calls.total()
+        await it.store.bell.until(lambda: it.store.calls.total() > calls + 20)
+        assert it.worker.health().database_away
+        it.store.away = False
+        await it.store.bell.until(lambda: it.store.states()["completed"])
+        await it.told("run_completed")
+        assert it.store.text(1) == "hello world"
+        assert "database_back" in it.words
+
+
+@aio
+async def test_a_worker_that_never_reached_its_database_ends_when_told():
+    """In good order: there is nothing to hand back."""
+    async with house() as it:
+        it.store.away = True
+        task = it.begin()
+        await it.store.bell.until(lambda: it.store.calls["register"] > 3)
+        it.worker.stop()
+        await task
+        assert it.words == ["database_unavailable", "worker_stopped_without_database"]
+        assert not it.worker.health().lease_valid
+        assert it.worker.health().renewed_seconds_ago is None
+
+
+@aio
+async def test_a_worker_that_waited_long_for_its_database_begins_with_a_whole_lease():
+    """The lease counts from the registration that succeeded."""
+    async with house() as it:
+        it.store.away = True
+        it.begin()
+        await it.told("database_unavailable")
+        it.clock.move(3600)
+        it.store.away = False
+        await it.told("worker_started")
+        await it.settle()
+        assert it.worker.health().ready
+        assert "lease_lapsed" not in it.words
+        assert it.store.calls["rescue"] == 0
+
+
+@aio
+async def test_a_broken_database_ends_the_worker_with_its_reason():
+    """A schema that is too old is for a person to cure; what is held is handed back first."""
+    async with house() as it:
+        it.store.queue()
+        task = it.begin()
+        await it.streaming(1)
+        await it.settle()
+        it.store.failures["claim"].append(StoreBroken("no such table: prompts"))
+        it.worker.wake()
+        with pytest.raises(StoreBroken, match="no such table"):
+            await task
+        assert it.store.states() == {"queued": 1}
+        assert it.store.prompts[1].attempts == 0
+        assert it.store.signed_off == ["w1"]
+
+
+@aio
+async def test_a_database_that_takes_no_chunks_ends_the_worker_too():
+    """Claims work, flushes do not: to go on would buy tokens for nobody."""
+    async with house(limits=Limits(flush_bytes=1)) as it:
+        it.store.failures["commit"].append(StoreBroken("permission denied for table chunks"))
+        it.store.queue()
+        with pytest.raises(StoreBroken, match="permission denied"):
+            await it.begin()
+        assert it.store.states() == {"queued": 1}
+        assert it.store.prompts[1].attempts == 0
+
+
+@aio
+async def test_settings_that_no_request_can_work_with_end_the_worker_and_charge_nobody():
+    """A key with a line break is not cured by the next prompt."""
+    async with house() as it:
+        it.stream.usual = lambda: SettingsError("correct the key")
+        it.store.queue(9)
+        with pytest.raises(SettingsError, match="correct the key"):
+            await it.begin()
+        assert it.store.states() == {"queued": 9}
+        assert {prompt.attempts for prompt in it.store.prompts.values()} == {0}
+
+
+# --- the lease
+
+
+@aio
+async def test_a_lapsed_lease_aborts_the_streams_and_stops_the_claims_until_it_is_renewed():
+    """Others may own the prompts; when the database is back, what is still ours goes back."""
+    async with house(lease_seconds=3) as it:
+        it.store.queue()
+        it.begin()
+        (reader,) = await it.streaming(1)
+        await it.settle()
+        it.store.away = True
+        it.clock.move(4)
+        await it.told("lease_lapsed")
+        while reader is it.stream.readers[-1] and it.stream.closed == 0:
+            await turns(1)
+        assert not it.worker.health().ready
+        it.store.away = False
+        await it.store.bell.until(lambda: it.store.endings)
+        (ending,) = it.store.endings
+        assert (ending.error_code, ending.charged) == (ErrorCode.LEASE_LOST, False)
+        assert ending.prompt_event is PromptEvent.REQUEUE
+        assert it.store.text(1) == "hello"
+        await it.told("lease_renewed_again")
+
+
+@aio
+async def test_without_a_valid_lease_nothing_is_claimed():
+    """Not even if the database would let us."""
+    async with house(poll_seconds=3600, lease_seconds=36_000) as it:
+        it.begin()
+        await it.settle()
+        it.worker._lease.lapsed(at=1e9)
+        it.store.queue()
+        it.worker.wake()
+        await it.settle()
+        assert it.store.calls["claim"] == 1
+        it.worker._lease.renewed(sent_at=it.clock.monotonic())
+        it.worker.wake()
+        await it.settle()
+        assert it.store.states() == {"running": 1}
+
+
+# --- the end
+
+
+@aio
+async def test_told_to_stop_it_claims_no_more_and_lets_streams_end():
+    """The grace is for them; then it signs off."""
+    async with house() as it:
+        it.store.queue(5)
+        task = it.begin()
+        readers = await it.streaming(4)
+        await it.settle()
+        it.worker.stop()
+        await it.told("worker_draining")
+        for reader in readers:
+            reader.push(DONE)
+        summary = await task
+        assert it.store.states() == {"completed": 4, "queued": 1}
+        assert summary.completed == 4
+        assert it.store.signed_off == ["w1"]
+        assert it.words[-1] == "worker_stopped"
+
+
+@aio
+async def test_after_the_grace_streams_are_handed_back_with_their_text():
+    """At once, and charged to nobody."""
+    async with house(shutdown_grace_seconds=30) as it:
+        it.store.queue(2)
+        task = it.begin()
+        await it.streaming(2)
+        await it.settle()
+        it.worker.stop()
+        await it.told("worker_draining")
+        await it.clock.until_sleeping()
+        await it.clock.advance(29)
+        assert it.worker.carried == 2
+        await it.clock.advance(1)
+        summary = await task
+        assert it.store.states() == {"queued": 2}
+        assert [it.store.text(run_id) for run_id in (1, 2)] == ["hello", "hello"]
+        assert {end.error_code for end in it.store.endings} == {ErrorCode.SHUTDOWN}
+        assert {prompt.attempts for prompt in it.store.prompts.values()} == {0}
+        assert summary.requeued == 2
+
+
+@aio
+async def test_told_twice_it_does_not_wait_for_the_grace():
+    """Flush, hand back, go."""
+    async with house(shutdown_grace_seconds=3600) as it:
+        it.store.queue()
+        task = it.begin()
+        await it.streaming(1)
+        await it.settle()
+        it.worker.stop()
+        it.worker.stop()
+        await task
+        assert it.clock.monotonic() < 1010
+        assert it.store.states() == {"queued": 1}
+        assert it.store.text(1) == "hello"
+
+
+@aio
+async def test_told_to_stop_before_it_began_it_claims_nothing():
+    """It registers and signs off."""
+    async with house() as it:
+        it.store.queue()
+        it.worker.stop()
+        await it.begin()
+        assert it.store.states() == {"queued": 1}
+        assert it.store.signed_off == ["w1"]
+
+
+@aio
+async def test_what_a_claim_brings_after_the_stop_is_handed_back_and_never_asked():
+    """The database answered late; no request is begun that would only be broken off."""
+    async with house(shutdown_grace_seconds=3600) as it:
+        it.store.gates["claim"] = threading.Event()
+        it.store.queue(3)
+        task = it.begin()
+        await it.store.bell.until(lambda: it.store.calls["claim"])
+        it.worker.stop()
+        it.store.gates.pop("claim").set()
+        await task
+        assert it.stream.requests == []
+        assert it.store.states() == {"queued": 3}
+        assert {prompt.attempts for prompt in it.store.prompts.values()} == {0}
+
+
+@aio
+async def test_a_claim_whose_answer_is_lost_at_the_end_is_handed_back_before_signing_off():
+    """A rescue by others would count it as a crash of ours."""
+    async with house() as it:
+        it.begin()
+        await it.settle()
+        it.store.gates["claim"] = threading.Event()
+        it.store.lost_answers["claim"].append(StoreBusy("connection reset"))
+        it.store.queue(2)
+        calls = it.store.calls["claim"]
+        it.worker.wake()
+        await it.store.bell.until(lambda: it.store.calls["claim"] > calls)
+        it.worker.stop()
+        it.store.gates.pop("claim").set()
+        await it.task
+        assert it.store.states() == {"queued": 2}
+        assert {end.error_code for end in it.store.endings} == {ErrorCode.ORPHANED}
+        assert it.store.signed_off == ["w1"]
+
+
+@aio
+async def test_an_end_without_a_database_ends_in_time_and_says_what_it_could_not_store():
+    """Patience is bounded; the lease runs out by itself."""
+    async with house(shutdown_grace_seconds=5) as it:
+        it.store.queue()
+        task = it.begin()
+        await it.streaming(1)
+        await it.settle()
+        it.store.away = True
+        it.worker.stop()
+        it.clock._autojump = 0.0
+        summary = await task
+        assert summary.unstored == 1
+        assert "run_unstored" in it.words
+        assert it.words[-2:] == ["sign_off_failed", "worker_stopped"]
+        assert it.store.signed_off == []
+        assert it.clock.monotonic() <= 1000 + 5 + 30
+
+
+@aio
+async def test_a_stop_while_the_database_is_away_does_not_wait_for_it_to_claim():
+    """The claim is given up; streams still have their grace."""
+    async with house(shutdown_grace_seconds=3600) as it:
+        it.store.queue()
+        task = it.begin()
+        (reader,) = await it.streaming(1)
+        await it.settle()
+        it.store.failures["claim"].extend([StoreBusy("away")] * 10_000)
+        it.worker.wake()
+        await it.told("database_unavailable")
+        it.worker.stop()
+        await it.told("worker_draining")
+        it.store.failures["claim"].clear()
+        reader.push(DONE)
+        await task
+        assert it.store.states() == {"completed": 1}
+
+
+@aio
+async def test_a_probe_that_is_under_way_does_not_outlive_the_worker():
+    """No task is left behind."""
+    before = asyncio.all_tasks()
+    async with house(endpoints=[endpoint(concurrency=8)]) as it:
+        it.stream.usual = lambda: Unreachable("refused", charged=False)
+        it.stream.alive = Unreachable("refused")
+        it.store.queue(8)
+        it.begin()
+        watch = it.worker.watches["default"]
+        while watch.breaker.state is BreakerState.CLOSED:
+            await it.pass_(0.5)
+        it.stream.probing = asyncio.Event()
+        probes = it.stream.probes
+        while it.stream.probes == probes:
+            await it.pass_(1)
+        it.worker.stop()
+        await it.task
+    assert asyncio.all_tasks() == before
+
+
+@aio
+async def test_a_worker_that_is_cancelled_hands_back_without_the_grace():
+    """Whoever cancels it cannot wait."""
+    async with house(shutdown_grace_seconds=3600) as it:
+        it.store.queue()
+        task = it.begin()
+        await it.streaming(1)
+        await it.settle()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert it.store.states() == {"queued": 1}
+        assert it.store.signed_off == ["w1"]
+
+
+# --- drain
+
+
+@aio
+async def test_drain_ends_when_nothing_is_left_to_do():
+    """Completed and failed are both ends."""
+    async with house(drain=True, endpoints=[endpoint(concurrency=2)]) as it:
+        it.stream.usual = lambda: [say("hello"), DONE]
+        it.store.queue(7)
+        summary = await it.begin()
+        assert it.store.states() == {"completed": 7}
+        assert summary.completed == 7
+
+
+@aio
+async def test_drain_of_an_empty_queue_ends_at_once():
+    """Without a single second."""
+    async with house(drain=True) as it:
+        await it.begin()
+        assert it.clock.monotonic() == 1000
+
+
+@pytest.mark.parametrize("why", ["delayed", "elsewhere"])
+@aio
+async def test_drain_does_not_end_while_something_may_still_come(why):
+    """A prompt that waits for its moment, or that another worker carries, may come back."""
+    async with house(drain=True) as it:
+        it.stream.usual = lambda: [say("hello"), DONE]
+        (prompt,) = it.store.queue()
+        if why == "delayed":
+            prompt.delayed = True
+        else:
+            prompt.status = PromptState.RUNNING
+        task = it.begin()
+        await it.settle()
+        await it.pass_(5)
+        assert not task.done()
+        prompt.delayed, prompt.status = False, PromptState.QUEUED
+        await it.pass_(1)
+        await task
+        assert it.store.states() == {"completed": 1}
+
+
+@aio
+async def test_drain_does_not_wait_for_endpoints_that_this_worker_does_not_have():
+    """Their prompts are for other workers."""
+    async with house(drain=True) as it:
+        it.store.queue(endpoint="elsewhere")
+        await it.begin()
+        assert it.store.states() == {"queued": 1}
+
+
+@aio
+async def test_drain_waits_for_a_run_that_could_not_be_stored_and_carries_it_again():
+    """It was handed back as an orphan; nothing is forgotten."""
+    async with house(drain=True) as it:
+        it.store.lost_answers["claim"].append(StoreBusy("connection reset"))
+        it.stream.usual = lambda: [say("hello"), DONE]
+        it.store.queue()
+        task = it.begin()
+        await it.settle()
+        assert it.store.states() == {"running": 1}
+        await it.pass_(11)
+        await task
+        assert it.store.states() == {"completed": 1}
+
+
+# --- hearing
+
+
+@aio
+async def test_with_listening_on_a_change_of_the_database_wakes_the_claims():
+    """The waker is a thread; what it hears reaches the loop."""
+    async with house(listen=True, poll_seconds=3600, lease_seconds=3600) as it:
+        versions = iter(range(10**9))
+        heard = threading.Event()
+
+        def data_version() -> int:
+            return next(versions) if heard.is_set() else -1
+
+        it.store.data_version = data_version
+        it.begin()
+        await it.settle()
+        it.store.queue()
+        heard.set()
+        await it.streaming(1)
+        assert it.store.states() == {"running": 1}
