@@ -111,7 +111,7 @@ SPEECHES = (
 
 _UNITS = st.one_of(
     st.characters(max_codepoint=0xFFFF, exclude_categories=()),
-    st.sampled_from("\ud83d\ude00\x00\u2028\u2029\u0085\x0b\x1e\r\n\"\\{}[]:, data\ufeff"),
+    st.sampled_from('\ud83d\ude00\x00\u2028\u2029\u0085\x0b\x1e\r\n"\\{}[]:, data\ufeff'),
 )
 _TEXTS = st.one_of(
     st.text(_UNITS, max_size=12),
@@ -119,7 +119,9 @@ _TEXTS = st.one_of(
         ['"done":true', "[DONE]", "\n\ndata: [DONE]\n\n", '{"error":"no"}', "\ud83d", "\ude00", ""]
     ),
 )
-_COMMENTS = st.sampled_from([b":\n\n", b": keep-alive\n\n", b": a\n: b\n\n", b"\n", b"retry: 1\n\n"])
+_COMMENTS = st.sampled_from(
+    [b":\n\n", b": keep-alive\n\n", b": a\n: b\n\n", b"\n", b"retry: 1\n\n"]
+)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,9 @@ def streams(draw: st.DrawFn, speech: Speech) -> Stream:
     write = _line if speech.is_lines else draw(_event_writers(speech))
     parts = [part for frame in frames for part in (_aside(draw, speech), write(draw, frame))]
     parts += [write(draw, frame) for frame in speech.done]
-    newline = draw(st.sampled_from([b"\n", b"\r\n"] if speech.is_lines else [b"\n", b"\r\n", b"\r"]))
+    newline = draw(
+        st.sampled_from([b"\n", b"\r\n"] if speech.is_lines else [b"\n", b"\r\n", b"\r"])
+    )
     body = b"".join(parts).replace(b"\n", newline)
     return Stream(speech, body, {kind: storable(text) for kind, text in said.items()})
 

@@ -18,7 +18,7 @@ from worker.wire import framing
 
 BY_NAME = {speech.dialect: speech for speech in SPEECHES}
 EXAMPLES = int(os.environ.get("SPOOL_TEST_EXAMPLES", "50"))  # a night's worth: 20000
-quick = settings(max_examples=EXAMPLES, deadline=None, database=None)
+quick = settings(max_examples=EXAMPLES)
 
 places = st.lists(st.integers(0, 2000), max_size=12)
 
@@ -97,9 +97,29 @@ def damaged(draw, dialect):
                 st.binary(max_size=4),
                 st.just(bytes(body[start:end]) * 2),
                 st.sampled_from(
-                    [b"\n", b"\r", b"\r\n", b"\n\n", b"data: ", b"}", b"{", b'"', b"\\", b"null"]
-                    + [b"error: ", b"event: error\n", b'"error":1,', b"NaN", b"\\ud83d", b"\xff"]
-                    + [b"1" * 5000, b"[" * 50, b"data: [DONE]\n\n", b"\xef\xbb\xbf", b'""']
+                    [
+                        *(
+                            b"\n",
+                            b"\r",
+                            b"\r\n",
+                            b"\n\n",
+                            b"data: ",
+                            b"}",
+                            b"{",
+                            b'"',
+                            b"\\",
+                            b"null",
+                        ),
+                        *(
+                            b"error: ",
+                            b"event: error\n",
+                            b'"error":1,',
+                            b"NaN",
+                            b"\\ud83d",
+                            b"\xff",
+                        ),
+                        *(b"1" * 5000, b"[" * 50, b"data: [DONE]\n\n", b"\xef\xbb\xbf", b'""'),
+                    ]
                 ),
             )
         )

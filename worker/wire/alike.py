@@ -9,7 +9,7 @@ mark, for the search may skip as many bytes as it is long.
 A block is accepted only if that proves that every frame is one JSON object, no
 more and no less: a seam has ``}`` before its line break and ``{"`` after it,
 which inside an object no valid JSON can have.  Everything else is refused, at
-little cost, and goes down the lanes of framing.py, which give the same.
+little cost, and goes down the other lanes, which give the same.
 """
 
 from __future__ import annotations

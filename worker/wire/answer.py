@@ -139,8 +139,12 @@ class Answer(Generic[F]):
         elif value is not None:
             raise Malformed(f"text was expected, but the server sent {clip(repr(value), 100)}")
 
-    def finish(self) -> None:
-        """The done frame arrived; with a reason such as `abort` it is no completion (P10)."""
+    def finish(self, *, done_frame: bool = True) -> None:
+        """The done frame arrived; with a reason such as `abort` it is no completion (P10).
+
+        Args:
+            done_frame: False if the finish reason is taken for it.
+        """
         if self._terminal:
             return
         self.note_finish(None)  # the refusal may have come after the reason
@@ -152,7 +156,7 @@ class Answer(Generic[F]):
                 )
             )
         else:
-            self._terminal = Done(self.finish_reason, self.usage)
+            self._terminal = Done(self.finish_reason, self.usage, done_frame)
 
     def fail(self, error: SpoolError) -> None:
         """The stream is over with an error."""
@@ -176,7 +180,7 @@ class Answer(Generic[F]):
     def end_of_body(self) -> None:
         """The body ended without a terminal frame (field policy P3)."""
         if self._accepts_finish and self.finish_reason:
-            self.finish()
+            self.finish(done_frame=False)
         what = f"{self.frames} frames came" if self.frames else "no frame came"
         self.fail(Truncated(f"the response ended without {self.done_frame}; {what}"))
 
@@ -185,7 +189,7 @@ class Answer(Generic[F]):
         if not self.take_whole(said):
             self.fail(Malformed(f"not a stream but one JSON object: {clip(str(said), 200)}"))
         elif self._accepts_finish and self.finish_reason:
-            self.finish()
+            self.finish(done_frame=False)
         else:
             self.fail(
                 Malformed(

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from worker.records import Endpoint, Json, Kind, Run
+from worker.records import Json, Kind, Run
 from worker.wire.answer import Answer, Reported
-from worker.wire.asking import Options, chat_messages, leading_system, options_for
+from worker.wire.asking import Options, chat_messages, leading_system
 from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
 from worker.wire.framing import PINGS
@@ -168,8 +168,7 @@ def _key(api_key: str) -> dict[str, str]:
     return {"x-api-key": api_key}
 
 
-def _body(endpoint: Endpoint, run: Run) -> Options:
-    options = options_for(endpoint, run, defaults=_DEFAULTS, reserved=("messages", "prompt"))
+def _body(run: Run, options: Options) -> Options:
     systems, messages = leading_system(chat_messages(run))
     if systems:  # the prompt's own wins over the endpoint's
         options["system"] = "\n\n".join(systems)
@@ -183,6 +182,7 @@ DIALECTS = (
         EVENTS,
         _body,
         MessagesAnswer,
+        defaults=_DEFAULTS,
         authorize=_key,
         headers=_VERSION,
     ),

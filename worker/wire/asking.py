@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -60,6 +61,19 @@ def options_for(
     if options.get("n", 1) != 1:
         raise Refused("the option n must be 1: a run stores one answer; add the prompt n times")
     return options
+
+
+def with_default_system(run: Run, options: Options) -> Run:
+    """The run with the option `system` as its system text, unless it brings its own.
+
+    The option is taken out of the options if it is a text; Anthropic's blocks stay in.
+    """
+    default = options.get("system")
+    if not isinstance(default, str):
+        return run
+    del options["system"]
+    brings_its_own = bool(run.system) or bool(leading_system(run.messages or ())[0])
+    return run if brings_its_own else replace(run, system=default)
 
 
 def chat_messages(run: Run) -> list[Json]:

@@ -1,7 +1,7 @@
 r"""The decoder that all dialects share: bytes in, events out.
 
 It joins three parts: an ``Opening`` that looks whether the body is a stream, a
-framing with its two lanes (framing.py), and an ``Answer`` that knows what the
+framing with its lanes (fast.py, careful.py), and an ``Answer`` that knows what the
 frames of one dialect mean.  The decoder itself only decides what goes where:
 
     bytes -> Opening -> Intake -> block -> alike.py --------> Answer.take_plain
@@ -26,23 +26,18 @@ from worker.errors import Malformed, SpoolError
 from worker.records import Json, Usage
 from worker.wire.alike import Decode, events_alike, lines_alike
 from worker.wire.answer import Answer, Reported
+from worker.wire.careful import EventLines, JsonLines
 from worker.wire.events import Event
+from worker.wire.fast import Intake, Packed, is_plain, pack_events, pack_lines
 from worker.wire.framing import (
     PINGS,
     SENTINEL,
-    SKIM_FROM_BYTES,
-    EventLines,
     Frame,
     FrameBody,
-    Intake,
-    JsonLines,
     KeepNow,
     Machine,
     Nature,
-    Packed,
-    is_plain,
-    pack_events,
-    pack_lines,
+    most_raw_bytes,
 )
 from worker.wire.jsontext import parse
 from worker.wire.opening import Judge, Opening, Sort, judge_events, judge_lines
@@ -192,13 +187,13 @@ class StreamDecoder:
     def _take_alike(self, block: bytes) -> bool:
         """The fastest lane: text and nothing else, in frames laid out alike."""
         plain = self._answer.plain
-        if plain is None or len(block) > min(SKIM_FROM_BYTES, self._limit):
+        if plain is None or len(block) > most_raw_bytes(self._limit):
             return False
         frames = self._framing.alike(block, plain.decode_lines)
         return frames is not None and self._answer.take_plain(plain.texts(frames))
 
     def _has_long_line(self, lines: bytes) -> bool:
-        most = min(SKIM_FROM_BYTES, self._limit)
+        most = most_raw_bytes(self._limit)
         return len(lines) > most and max(map(len, lines.split(b"\n"))) > most
 
     def _take_frames(self, frames: Iterator[Frame]) -> None:

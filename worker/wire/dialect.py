@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from worker.errors import SpoolError
 from worker.records import Endpoint, Json, Request, Run
 from worker.wire.answer import Answer
-from worker.wire.asking import body_bytes, url_for
+from worker.wire.asking import Options, body_bytes, options_for, url_for, with_default_system
 from worker.wire.decoder import Framing, StreamDecoder
 
 _REJECTED = frozenset({400, 422})
@@ -39,15 +39,19 @@ class WireFormat:
 
     Attributes:
         path: of the request, below the endpoint's base URL.
-        body: the request body; model and stream are added to it.
+        body: the request body for a prompt and its options; model and stream are added to it.
+        defaults: options unless the endpoint or the prompt says otherwise.
+        reserved: options that would contradict the prompt.
         droppable: body keys that a server may reject and an answer can do without.
     """
 
     name: str
     path: str
     framing: Framing
-    body: Callable[[Endpoint, Run], Mapping[str, Json]]
+    body: Callable[[Run, Options], Mapping[str, Json]]
     answer: AnswerMaker
+    defaults: Mapping[str, Json] = field(default_factory=dict)
+    reserved: tuple[str, ...] = ("messages", "prompt")
     authorize: Callable[[str], dict[str, str]] = bearer
     headers: Mapping[str, str] = field(default_factory=dict)
     droppable: tuple[str, ...] = ()
@@ -58,8 +62,10 @@ class WireFormat:
         Raises:
             Refused: the prompt or its options cannot be expressed in this dialect.
         """
+        options = options_for(endpoint, run, defaults=self.defaults, reserved=self.reserved)
+        run = with_default_system(run, options)
         model = run.model or endpoint.model
-        body = {**({"model": model} if model else {}), **self.body(endpoint, run), "stream": True}
+        body = {**({"model": model} if model else {}), **self.body(run, options), "stream": True}
         headers = {
             "content-type": "application/json",
             "accept": self.framing.media_type,

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from worker.errors import Refused
-from worker.records import Endpoint, Json, Kind, Run
+from worker.records import Json, Kind, Run
 from worker.wire.answer import Answer, Reported
-from worker.wire.asking import Options, options_for, single_prompt
+from worker.wire.asking import Options, single_prompt
 from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
 from worker.wire.shape import Shape
@@ -85,8 +85,7 @@ def _reason(frame: _Frame) -> str | None:
     return next((reason for reason, is_set in flags.items() if is_set), None)
 
 
-def _body(endpoint: Endpoint, run: Run) -> Options:
-    options = options_for(endpoint, run, reserved=("prompt", "messages"))
+def _body(run: Run, options: Options) -> Options:
     if "response_fields" in options:
         raise Refused(
             "the option response_fields can filter the end mark out of the stream; remove it"

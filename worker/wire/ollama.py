@@ -134,9 +134,9 @@ class _OllamaAnswer(Answer[L]):
                 self._tools += 1
 
     def _end(self, line: _Line) -> None:
-        self.count(line.prompt_eval_count, line.eval_count)
-        self.note_finish(line.done_reason)
         if line.done:
+            self.count(line.prompt_eval_count, line.eval_count)
+            self.note_finish(line.done_reason)
             self.finish()
 
 
@@ -156,7 +156,7 @@ class GenerateAnswer(_OllamaAnswer[_GenerateLine]):
     def take_all(self, frames: Sequence[_GenerateLine]) -> bool:
         """Understand many lines; those that hold only text are joined at once."""
         for line in frames:
-            if line.done or line.thinking or line.error or line.tool_calls or line.done_reason:
+            if line.done or line.thinking or line.error or line.tool_calls:
                 return super().take_all(frames)
         try:
             text = "".join([line.response for line in frames])
@@ -186,7 +186,7 @@ class ChatAnswer(_OllamaAnswer[_ChatLine]):
         parts = []
         for line in frames:
             message = line.message
-            if message is None or line.done or line.error or line.done_reason:
+            if message is None or line.done or line.error:
                 return super().take_all(frames)
             if message.thinking or message.tool_calls:
                 return super().take_all(frames)

@@ -77,5 +77,8 @@ class Output:
         self._append(self._kind, text)
 
     def _append(self, kind: Kind, text: str) -> None:
-        if text:
-            self._deltas.append(Delta(kind, text))
+        if not text:
+            return
+        if self._deltas and self._deltas[-1].kind is kind:  # what was between them held nothing
+            text = self._deltas.pop().text + text
+        self._deltas.append(Delta(kind, text))

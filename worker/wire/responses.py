@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from worker.records import Endpoint, Json, Kind, Run
+from worker.records import Json, Kind, Run
 from worker.wire.answer import Answer, Reported
-from worker.wire.asking import Options, chat_messages, options_for
+from worker.wire.asking import Options, chat_messages
 from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
 from worker.wire.framing import PINGS
@@ -200,8 +200,7 @@ class ResponsesAnswer(Answer[_Event]):
         self.output.add_tool(index, arguments=delta)
 
 
-def _body(endpoint: Endpoint, run: Run) -> Options:
-    options = options_for(endpoint, run, reserved=("input", "messages", "prompt"))
+def _body(run: Run, options: Options) -> Options:
     messages = chat_messages(run)
     if run.system:
         del messages[0]
@@ -209,4 +208,13 @@ def _body(endpoint: Endpoint, run: Run) -> Options:
     return {"input": run.prompt if not run.messages else messages, **options}
 
 
-DIALECTS = (WireFormat("openai-responses", "/responses", EVENTS, _body, ResponsesAnswer),)
+DIALECTS = (
+    WireFormat(
+        "openai-responses",
+        "/responses",
+        EVENTS,
+        _body,
+        ResponsesAnswer,
+        reserved=("input", "messages"),
+    ),
+)

@@ -32,7 +32,7 @@ Keep: TypeAlias = Union[Mapping[str, "Keep"], None]  # noqa: UP007  (a recursive
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _SCALAR = re.compile(rb'[^ \t\r\n,:"\[\]{}]*')
-_STRING_STOP = re.compile(rb'["\\]')
+_STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _SPAN_STOP = re.compile(rb'["\[\]{}]')
 _SCALAR_START = frozenset(b"-0123456789tfnNI")
 _CLOSER = dict(zip(b"{[", b"}]", strict=True))
@@ -246,13 +246,11 @@ class Skimmer:
         if self._escaped:
             self._escaped = False
             index += 1
-        while found := _STRING_STOP.search(data, index):
-            if data[found.start()] == _QUOTE:
-                return found.end(), True
-            if found.end() == len(data):
-                self._escaped = True
-                break
-            index = found.end() + 1
+        found = _STRING_REST.match(data, index)
+        end = found.end() if found else index
+        if end < len(data) and data[end] == _QUOTE:
+            return end + 1, True
+        self._escaped = end < len(data)  # it stopped at a backslash, the last byte
         return len(data), False
 
     def _comma_unless(self, opener: int) -> None:

@@ -1,0 +1,120 @@
+"""The first terminal frame wins, counts are the last sensible ones, and broken finishes are no end."""
+
+import pytest
+
+from worker.errors import ErrorCode, Malformed, ServerFailed, Truncated
+from worker.records import Kind, Usage
+from worker.wire.answer import Answer
+from worker.wire.events import Delta, Done, Fault
+
+
+class Plain(Answer):
+    done_frame = "the end"
+
+
+def end(answer):
+    (*_, last) = answer.events()
+    return last
+
+
+def test_the_first_terminal_wins():
+    answer = Plain()
+    answer.fail(Malformed("first"))
+    answer.finish()
+    answer.fail(Malformed("second"))
+    answer.end_of_body()
+    assert str(end(answer).error) == "first"
+    answer = Plain()
+    answer.finish()
+    answer.fail(Malformed("late"))
+    assert end(answer) == Done(None, Usage())
+
+
+def test_the_end_is_told_once_and_after_the_text():
+    answer = Plain()
+    answer.add_text("a\ud83d")
+    assert answer.events() == [Delta(Kind.TEXT, "a")]
+    answer.finish()
+    assert answer.is_over()
+    assert answer.events() == [Delta(Kind.TEXT, "\ufffd"), Done(None, Usage())]
+    assert answer.events() == []
+
+
+@pytest.mark.parametrize("reason", ["abort", "error", "insufficient_system_resource"])
+def test_a_done_frame_after_a_broken_finish_is_an_error(reason):
+    answer = Plain()
+    answer.note_finish(reason)
+    answer.finish()
+    error = end(answer).error
+    assert (type(error), error.code) == (ServerFailed, ErrorCode.GENERATION_ABORTED)
+    assert reason in str(error)
+    assert answer.finish_reason == reason
+
+
+@pytest.mark.parametrize("refusal_first", [True, False])
+@pytest.mark.parametrize(
+    ("reason", "stored"), [("stop", "refusal"), ("length", "length"), (None, None)]
+)
+def test_a_plain_stop_of_a_refusal_is_a_refusal(refusal_first, reason, stored):
+    answer = Plain()
+    answer.refused = refusal_first
+    answer.note_finish(reason)
+    answer.refused = True
+    answer.finish()
+    assert end(answer).finish_reason == answer.finish_reason == stored
+
+
+def test_counts_are_the_last_that_make_sense():
+    answer = Plain()
+    answer.count(0, 0)
+    answer.count(7, None)
+    answer.count(None, 3)
+    answer.count(-1, 2**31)
+    answer.count(None, None)
+    assert answer.usage == Usage(7, 3)
+
+
+def test_reasons_are_raw_but_storable_and_silence_says_nothing():
+    answer = Plain()
+    answer.note_finish("Odd_Reason")
+    answer.note_finish("")
+    answer.note_finish(None)
+    assert answer.finish_reason == "Odd_Reason"
+    answer.note_finish("\ud83d\x00" + "x" * 500)
+    assert answer.finish_reason.startswith("\ufffd\ufffdx")
+    assert len(answer.finish_reason) == 200
+
+
+@pytest.mark.parametrize("value", [1, True, {}, [], 0.5])
+def test_output_of_an_unknown_type_is_an_error_not_a_gap(value):
+    answer = Plain()
+    answer.add_text(None)
+    with pytest.raises(Malformed, match="text was expected"):
+        answer.add_text(value)
+
+
+def test_the_end_of_the_body_names_what_was_missing():
+    answer = Plain()
+    answer.frames = 12
+    answer.note_finish("stop")
+    answer.end_of_body()
+    error = end(answer).error
+    assert isinstance(error, Truncated)
+    assert "without the end" in str(error)
+    assert "12 frames" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"), [("stop", Done), ("length", Done), ("abort", Fault), (None, Fault)]
+)
+def test_a_finish_without_done_counts_only_where_it_is_accepted(reason, kind):
+    answer = Plain(accept_finish_without_done=True)
+    answer.note_finish(reason)
+    answer.end_of_body()
+    last = end(answer)
+    assert isinstance(last, kind)
+    assert not (isinstance(last, Done) and last.done_frame)
+    strict = Plain()
+    strict.note_finish(reason)
+    strict.end_of_body()
+    assert isinstance(end(strict), Fault)

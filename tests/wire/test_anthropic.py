@@ -1,0 +1,173 @@
+"""Anthropic messages: `message_stop` is the end, and counts add up as the vendor means them."""
+
+import json
+
+import pytest
+
+from tests.wire.reading import body, bytewise
+from tests.wire.test_dialect import ask
+from worker.errors import Busy, Malformed, Refused, ServerFailed, Truncated
+from worker.records import Kind, Usage
+from worker.wire.tools import assemble_tool_calls
+
+STOP = {"type": "message_stop"}
+
+
+def start(**usage):
+    return {"type": "message_start", "message": {"content": [], "usage": usage}}
+
+
+def delta(kind, index=0, **more):
+    return {"type": "content_block_delta", "index": index, "delta": {"type": kind, **more}}
+
+
+def block(kind, index=0, **more):
+    content = {"type": kind, **more}
+    return {"type": "content_block_start", "index": index, "content_block": content}
+
+
+def outcome(reason, **usage):
+    return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}
+
+
+def written(*events):
+    return b"".join(
+        b"event: %b\ndata: %b\n\n" % (each["type"].encode(), json.dumps(each).encode())
+        for each in events
+    )
+
+
+def said(*events):
+    return body("anthropic-messages", written(*events))
+
+
+def test_request():
+    request, sent = ask("anthropic-messages", base_url="http://h", system="s", options={"top_k": 1})
+    assert request.url == "http://h/v1/messages"
+    assert request.headers["anthropic-version"] == "2023-06-01"
+    assert sent == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "p"}],
+        "system": "s",
+        "max_tokens": 4096,
+        "top_k": 1,
+        "stream": True,
+    }
+    assert ask("anthropic-messages", options={"max_tokens": 5})[1]["max_tokens"] == 5
+
+
+def test_system_messages_go_where_the_protocol_wants_them():
+    talk = [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}]
+    sent = ask("anthropic-messages", prompt=None, messages=talk, system="t")[1]
+    assert (sent["system"], sent["messages"]) == ("t\n\ns", talk[1:])
+    blocks = [{"type": "text", "text": "cached", "cache_control": {"type": "ephemeral"}}]
+    where = {"options": {"system": blocks}}
+    assert ask("anthropic-messages", where=where)[1]["system"] == blocks
+    assert ask("anthropic-messages", where=where, system="own")[1]["system"] == "own"
+
+
+def test_text_thinking_and_what_is_neither():
+    reading = said(
+        start(input_tokens=1),
+        block("thinking", thinking=""),
+        delta("thinking_delta", thinking="t"),
+        delta("signature_delta", signature="NO"),
+        block("redacted_thinking", data="NO"),
+        block("text", 1, text="He"),
+        {"type": "ping"},
+        delta("text_delta", 1, text="y"),
+        delta("citations_delta", 1, citation={"cited_text": "NO"}),
+        delta("future_delta", 1, text="NO"),
+        block("compaction", 2, content="NO"),
+        {"type": "content_block_stop", "index": 1},
+        outcome("end_turn", output_tokens=5),
+        STOP,
+    )
+    assert reading.runs == ((Kind.THINKING, "t"), (Kind.TEXT, "Hey"))
+    assert (reading.is_done, reading.finish_reason) == (True, "end_turn")
+    assert reading.frames == 13
+
+
+def test_prompt_tokens_are_a_sum_and_the_placeholder_is_not_believed():
+    first = start(
+        input_tokens=3,
+        cache_creation_input_tokens=100,
+        cache_read_input_tokens=1000,
+        output_tokens=1,
+    )
+    assert said(first).usage == Usage(1103, None)
+    assert said(first, outcome("end_turn", output_tokens=5)).usage == Usage(1103, 5)
+    later = outcome("end_turn", output_tokens=6, input_tokens=4, cache_read_input_tokens=2000)
+    assert said(first, outcome(None, output_tokens=5), later).usage == Usage(2104, 6)
+    assert said(start(input_tokens=None)).usage == Usage(None, None)
+    assert said({"type": "message_start", "message": {}}, STOP).usage == Usage(None, None)
+
+
+def test_what_is_not_the_end():
+    data = written(delta("text_delta", text="a"), outcome("end_turn", output_tokens=1))
+    for more in (
+        b"data: [DONE]\n\n",
+        b"event: message_stop\n\n",
+        b'event: message_stop\ndata: {"type":"mess',
+    ):
+        reading = body("anthropic-messages", data + more)
+        assert isinstance(reading.error, Truncated)
+        assert reading.finish_reason == "end_turn"
+    assert body("anthropic-messages", data, accept_finish_without_done=True).is_done
+
+
+def test_the_event_name_stands_in_for_a_missing_type():
+    data = b'event: content_block_delta\ndata: {"delta":{"type":"text_delta","text":"a"}}\n\n'
+    data += b"event: message_stop\ndata: {}\n\n"
+    for pieces in ([data], bytewise(data)):
+        reading = body("anthropic-messages", *pieces)
+        assert (reading.text, reading.is_done) == ("a", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("overloaded_error", Busy),
+        ("rate_limit_error", Busy),
+        ("api_error", ServerFailed),
+        ("timeout_error", ServerFailed),
+        ("invalid_request_error", Refused),
+        ("authentication_error", Refused),
+        ("billing_error", Refused),
+    ],
+)
+def test_errors_by_their_names(name, kind):
+    event = {"type": "error", "error": {"type": name, "message": "boom"}, "request_id": "req_1"}
+    error = said(start(input_tokens=1), event, STOP).error
+    assert (type(error), error.request_id) == (kind, "req_1")
+    assert "boom" in str(error)
+    without_name = body("anthropic-messages", b"data: " + json.dumps(event).encode() + b"\n\n")
+    assert type(without_name.error) is kind
+
+
+def test_tool_use():
+    reading = said(
+        block("tool_use", 1, id="a", name="f", input={}),
+        delta("input_json_delta", 1, partial_json=""),
+        delta("input_json_delta", 1, partial_json='{"x":'),
+        delta("input_json_delta", 1, partial_json="1}"),
+        block("server_tool_use", 2, id="b", name="web_search", input={}),
+        delta("input_json_delta", 2, partial_json='{"NO":1}'),
+        block("tool_use", 3, id="c", name="g", input={"whole": True}),
+        outcome("tool_use", output_tokens=9),
+        STOP,
+    )
+    assert assemble_tool_calls(reading.tool_calls) == [
+        {"index": 1, "id": "a", "name": "f", "arguments": '{"x":1}'},
+        {"index": 3, "id": "c", "name": "g", "arguments": '{"whole":true}'},
+    ]
+
+
+def test_text_of_another_type_is_not_skipped():
+    assert isinstance(said(delta("text_delta", text=5), STOP).error, Malformed)
+    assert isinstance(said(block("text", text=[]), STOP).error, Malformed)
+
+
+def test_refusals_keep_their_name():
+    reading = said(delta("text_delta", text="I"), outcome("refusal", output_tokens=3), STOP)
+    assert (reading.is_done, reading.finish_reason, reading.text) == (True, "refusal", "I")

@@ -1,0 +1,384 @@
+"""One decoder for all dialects: what is no stream is named, long frames stay out of memory."""
+
+import json
+
+import pytest
+
+from tests.wire.reading import body, bytewise, cut, decoder, read
+from worker.errors import (
+    Busy,
+    ErrorCode,
+    FrameTooLarge,
+    Malformed,
+    Refused,
+    ServerFailed,
+    Truncated,
+    Verdict,
+)
+from worker.records import Kind
+from worker.wire import DIALECTS
+from worker.wire.events import Delta, Done
+from worker.wire.framing import SKIM_FROM_BYTES
+
+EVENT_DIALECTS = [name for name in DIALECTS if not name.startswith("ollama")]
+READ = 64 * 1024
+CHUNK = b'{"choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}'
+
+
+def sse(*frames):
+    return b"".join(b"data: " + frame + b"\n\n" for frame in frames)
+
+
+def test_nothing_in_nothing_out():
+    for name in DIALECTS:
+        source = decoder(name)
+        assert list(source.feed(b"")) == []
+        assert source.held_bytes == 0
+        (end,) = source.close()
+        assert isinstance(end.error, Truncated)
+        assert "no frame came" in str(end.error)
+
+
+def test_one_delta_per_kind_and_read():
+    source = decoder("openai-chat")
+    events = source.feed(sse(CHUNK % b"a", CHUNK % b"b", CHUNK % b"c"))
+    assert list(events) == [Delta(Kind.TEXT, "abc")]
+    assert source.frames == 3
+
+
+def test_the_order_of_kinds_within_a_read_is_kept():
+    lines = [
+        {"response": "", "thinking": "a"},
+        {"response": "b"},
+        {"response": "c", "thinking": "d"},
+        {"response": "e", "done": True},
+    ]
+    reading = body("ollama-generate", b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    assert reading.runs == (
+        (Kind.THINKING, "a"),
+        (Kind.TEXT, "b"),
+        (Kind.THINKING, "d"),
+        (Kind.TEXT, "ce"),
+    )
+
+
+# --- bodies that are no streams
+
+
+def test_a_page_is_named_by_its_title():
+    page = b"<!doctype html>\n<html><head><title>Sign in</title></head><body>x</body></html>"
+    for name in DIALECTS:
+        for pieces in ([page], bytewise(page)):
+            error = read(decoder(name, content_type="text/html"), pieces).error
+            assert isinstance(error, Malformed)
+            assert "Sign in" in str(error)
+            assert error.verdict is Verdict.RETRY_LATER
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("name", EVENT_DIALECTS)
+def test_a_json_error_with_status_200_is_that_error(name, indent):
+    said = {"error": {"message": "No such model.", "code": 404}}
+    for text in (json.dumps(said, indent=indent), "\n" + json.dumps([said], indent=indent) + "\n"):
+        error = body(name, text.encode()).error
+        assert (type(error), error.code) == (Refused, ErrorCode.NOT_FOUND)
+        assert "No such model." in str(error)
+
+
+def test_a_pretty_printed_error_on_json_lines():
+    said = json.dumps({"error": "boom", "StatusCode": 503}, indent=4).encode()
+    for pieces in ([said], bytewise(said)):
+        assert isinstance(read(decoder("ollama-chat"), pieces).error, Busy)
+
+
+def test_a_pretty_printed_done_object_on_json_lines_is_done():
+    said = json.dumps({"response": "hi", "done": True, "done_reason": "stop"}, indent=4).encode()
+    reading = body("ollama-generate", said)
+    assert (reading.text, reading.is_done) == ("hi", True)
+
+
+WHOLE = {
+    "openai-chat": {
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    },
+    "openai-completions": {
+        "choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    },
+    "openai-responses": {
+        "object": "response",
+        "status": "completed",
+        "error": None,
+        "output": [{"type": "message", "content": [{"type": "output_text", "text": "hi"}]}],
+        "usage": {"input_tokens": 3, "output_tokens": 1},
+    },
+    "anthropic-messages": {
+        "type": "message",
+        "content": [{"type": "text", "text": "hi"}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 3, "output_tokens": 1},
+    },
+    "llamacpp-completion": {
+        "content": "hi",
+        "stop": True,
+        "stop_type": "eos",
+        "tokens_evaluated": 3,
+        "tokens_predicted": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("name", EVENT_DIALECTS)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_answer_in_one_piece_is_taken_only_where_that_is_accepted(name, indent):
+    whole = json.dumps(WHOLE[name], indent=indent).encode()
+    accepted = body(name, whole, accept_finish_without_done=True)
+    assert (accepted.text, accepted.is_done) == ("hi", True)
+    assert (accepted.usage.prompt_tokens, accepted.usage.completion_tokens) == (3, 1)
+    assert accepted.finish_reason in {"stop", "completed", "end_turn", "eos"}
+    strict = body(name, whole)
+    assert (type(strict.error), strict.error.verdict) == (Malformed, Verdict.FAIL)
+    assert "ignored `stream: true`" in str(strict.error)
+    assert "accept_finish_without_done" in str(strict.error)
+    assert strict.text == "hi", "it is shown, though not as an answer"
+
+
+@pytest.mark.parametrize("name", EVENT_DIALECTS)
+def test_some_other_object_is_malformed(name):
+    for text in (b'{"foo": 1}', b"[]", b"[1]", b'{"choices": [], "content": 5, "type": "message"}'):
+        error = body(name, text, accept_finish_without_done=True).error
+        assert isinstance(error, Malformed), text
+    assert isinstance(body(name, b'{"foo": ').error, Truncated)
+    assert isinstance(body(name, b'{"foo": }').error, Malformed)
+
+
+def test_an_answer_in_one_piece_that_did_not_finish_is_none():
+    whole = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": None}]})
+    assert not body("openai-chat", whole.encode(), accept_finish_without_done=True).is_done
+
+
+@pytest.mark.parametrize("name", EVENT_DIALECTS)
+def test_an_error_line_before_the_events_of_a_stream(name):
+    for rest in (b"", b"\n\ndata: [DONE]\n\n"):
+        error = body(name, b'{"error":{"message":"upstream","code":504}}' + rest).error
+        assert isinstance(error, ServerFailed)
+        assert "upstream" in str(error)
+
+
+def test_json_lines_where_events_were_expected_are_named():
+    error = body("openai-chat", b'{"response":"a","done":false}\n{"done":true}\n').error
+    assert isinstance(error, Malformed)
+    assert "response" in str(error)
+
+
+def test_events_where_json_lines_were_expected_are_named():
+    error = body("ollama-chat", sse(CHUNK % b"a")).error
+    assert isinstance(error, Malformed)
+    assert "dialect" in str(error)
+
+
+def test_html_behind_an_event_stream_without_frames():
+    error = body("openai-chat", b"Please log in\n", content_type="text/html; charset=utf-8").error
+    assert isinstance(error, Malformed)
+    assert isinstance(body("openai-chat", b"Please log in\n").error, Truncated)
+
+
+# --- errors in the stream
+
+
+@pytest.mark.parametrize("name", EVENT_DIALECTS)
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'error: {"code":500,"message":"boom"}\n\n',
+        b"error: boom\n\n",
+        b'{"error":{"message":"boom"}}\n',
+        b'event: error\ndata: {"code":500,"message":"boom","type":"server_error"}\n\n',
+        b"event: error\ndata: boom\n\n",
+        b'data: {"error":{"message":"boom"}}\n\n',
+        b'data: {"error":"boom"}\n\n',
+    ],
+)
+def test_every_way_to_report_an_error_beats_the_sentinel(name, frame):
+    data = b": hi\n\n" + frame + b"data: [DONE]\n\n"
+    for pieces in ([data], bytewise(data)):
+        error = read(decoder(name), pieces).error
+        assert isinstance(error, ServerFailed)
+        assert "boom" in str(error)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_whole_frame_that_is_no_object_is_an_error(name):
+    for text in (b"nope", b"5", b"[1]", b"null", b'"x"', b'{"a":', b"{}{}"):
+        frame = text + b"\n" if name.startswith("ollama") else sse(text)
+        assert isinstance(body(name, frame + frame).error, Malformed), text
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_tail_that_is_no_object_is_dropped(name):
+    for text in (b"nope", b"5", b'{"a":', b"[DON"):
+        frame = text if name.startswith("ollama") else b"data: " + text
+        assert isinstance(body(name, frame).error, Truncated), text
+
+
+@pytest.mark.parametrize("name", EVENT_DIALECTS)
+def test_a_tail_that_is_half_an_error_is_dropped(name):
+    """It might have said anything; a whole one counts, with or without its blank line."""
+    for text in (b"error: boo", b'error: {"mess', b'{"error":"bo', b'event: error\ndata: {"mess'):
+        assert isinstance(body(name, b": hi\n\n" + text).error, Truncated), text
+    for text in (b'error: {"message":"boom"}', b'event: error\ndata: {"message":"boom"}\n'):
+        assert isinstance(body(name, b": hi\n\n" + text).error, ServerFailed), text
+
+
+def test_pings_are_no_progress():
+    source = decoder("openai-chat")
+    pings = (
+        b": ping\n\n:\n\nevent: ping\ndata: 12:00\n\nevent: keepalive\ndata: {}\n\nid: 1\n\n\n\n"
+    )
+    assert list(source.feed(pings)) == []
+    assert source.frames == 0
+
+
+# --- limits
+
+
+def feed_all(source, pieces):
+    """Events of all pieces, and the most that was held in between."""
+    events, most = [], 0
+    for piece in pieces:
+        events += source.feed(piece)
+        most = max(most, source.held_bytes)
+    return [*events, *source.close()], most
+
+
+def long(start, part, times, end):
+    yield start
+    for _ in range(times):
+        yield part
+    yield end
+
+
+LONG_FRAMES = {
+    "ollama-generate": (
+        b'{"response":"hi","done":false}\n{"response":"!","context":[1',
+        b",128006",
+        b'],"done":true,"done_reason":"stop"}\n',
+        "hi!",
+    ),
+    "openai-responses": (
+        sse(b'{"type":"response.output_text.delta","delta":"hi!"}')
+        + b'event: response.completed\ndata: {"type":"response.completed","response":{"output":'
+        b'[{"type":"message","content":[{"type":"output_text","text":"',
+        b'hi!\\n\\"\xc3\xa9',
+        b'"}]}],"status":"completed"}}\n\n',
+        "hi!",
+    ),
+    "llamacpp-completion": (
+        sse(b'{"content":"hi","stop":false}') + b'data: {"content":"!","prompt":"',
+        b'{\\"stop\\":true}',
+        b'","stop":true,"stop_type":"eos"}\n\n',
+        "hi!",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LONG_FRAMES)
+def test_terminal_frames_that_are_legally_long_need_no_memory(name):
+    """Four times `max_frame_bytes`, and no more is held than of any unfinished frame."""
+    start, part, end, text = LONG_FRAMES[name]
+    block = part * (READ // len(part))
+    source = decoder(name, max_frame_bytes=1024 * 1024)
+    events, most = feed_all(source, long(start, block, 64, end))
+    assert "".join(event.text for event in events[:-1]) == text
+    assert isinstance(events[-1], Done)
+    assert most <= SKIM_FROM_BYTES + READ
+
+
+@pytest.mark.parametrize(
+    "kind", ["response.output_text.done", "response.content_part.done", "response.output_item.done"]
+)
+def test_responses_events_that_repeat_the_text_need_no_memory(kind):
+    start = sse(b'{"type":"response.output_text.delta","delta":"x"}')
+    start += b'data: {"type":"%b","text":"' % kind.encode()
+    middle = b'","part":{"text":"y"},"item":{"type":"message","content":[{"text":"y"}]}}\n\n'
+    done = sse(b'{"type":"response.completed","response":{"status":"completed"}}')
+    source = decoder("openai-responses", max_frame_bytes=1024 * 1024)
+    events, most = feed_all(source, long(start, b"y" * READ, 100, middle + done))
+    assert events[0] == Delta(Kind.TEXT, "x")
+    assert isinstance(events[-1], Done)
+    assert most <= SKIM_FROM_BYTES + READ
+
+
+def test_a_long_terminal_frame_is_still_the_only_source_of_text():
+    start, part, end, _ = LONG_FRAMES["openai-responses"]
+    start = start[start.index(b"event:") :]
+    body_bytes = start + part * 60_000 + end
+    reading = body("openai-responses", *cut(body_bytes, range(READ, len(body_bytes), READ)))
+    assert reading.text == 'hi!\n"é' * 60_000
+    assert reading.is_done
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_frame_that_has_to_be_held_is_limited(name):
+    """One line, one string that is wanted, no end: an error that names both sizes."""
+    starts = {
+        "ollama-generate": b'{"response":"',
+        "ollama-chat": b'{"message":{"content":"',
+        "openai-completions": b'data: {"choices":[{"text":"',
+        "openai-responses": b'data: {"type":"response.output_text.delta","delta":"',
+        "anthropic-messages": b'data: {"delta":{"text":"',
+        "llamacpp-completion": b'data: {"content":"',
+        "openai-chat": b'data: {"choices":[{"delta":{"content":"',
+    }
+    source = decoder(name, max_frame_bytes=300_000)
+    events, most = feed_all(source, long(starts[name], b"x" * 10_000, 40, b""))
+    (fault,) = events
+    assert isinstance(fault.error, FrameTooLarge)
+    assert "300000" in str(fault.error)
+    assert "max_frame_bytes" in str(fault.error)
+    assert most <= 310_000
+
+
+def test_text_before_a_frame_that_is_too_large_is_kept():
+    reading = body("openai-chat", sse(CHUNK % b"kept", CHUNK % (b"x" * 500)), max_frame_bytes=300)
+    assert reading.text == "kept"
+    assert isinstance(reading.error, FrameTooLarge)
+
+
+@pytest.mark.parametrize("name", EVENT_DIALECTS)
+def test_lines_that_are_nobodys_are_not_held(name):
+    source = decoder(name, max_frame_bytes=1000)
+    for start in (b": ", b"id: ", b"nonsense", b"event: "):
+        source.feed(start)
+        for _ in range(20):
+            source.feed(b"x" * READ)
+        source.feed(b"\n\n")
+        assert source.held_bytes <= 1000
+    assert isinstance(source.close()[-1].error, Truncated)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_document_is_limited_too(name):
+    source = decoder(name, max_frame_bytes=1000)
+    source.feed(b"<html>")
+    (fault,) = source.feed(b"x" * 1000)
+    assert isinstance(fault.error, FrameTooLarge)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_deep_nesting_is_an_error_of_the_frame(name):
+    """Neither a crash of the parser nor of the recursion that reads the value."""
+    for inner in (b"[" * 200_000, b'{"a":' * 100_000, b"[" * 900 + b"]" * 900):
+        line = b'{"tool_calls":%b}' % inner
+        frame = line + b"\n" if name.startswith("ollama") else sse(line)
+        assert not body(name, frame).is_done
+
+
+def test_after_the_end_nothing_is_held():
+    source = decoder("openai-chat")
+    source.feed(sse(CHUNK % b"a", b"[DONE]") + b"data: {" + b"x" * 1000)
+    assert source.held_bytes == 0
+    assert source.feed(b"x" * 1000) == ()
+    assert source.close() == ()

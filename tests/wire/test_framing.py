@@ -1,0 +1,48 @@
+"""One frame is held raw while it is short, and only as far as it is wanted when it is long."""
+
+import pytest
+
+from tests.wire.reading import bytewise
+from worker.errors import FrameTooLarge, Malformed
+from worker.wire import framing
+from worker.wire.framing import FrameBody, most_raw_bytes
+
+
+def keep():
+    return {"a": None}
+
+
+def test_a_short_frame_is_what_was_sent():
+    body = FrameBody(100, keep)
+    body.add(b'{"b":')
+    body.add(b"1}")
+    assert body.finish() == b'{"b":1}'
+
+
+def test_a_long_frame_is_what_was_wanted(monkeypatch):
+    monkeypatch.setattr(framing, "SKIM_FROM_BYTES", 10)
+    body = FrameBody(100, keep)
+    for piece in bytewise(b'{"b":[' + b"1," * 500 + b'1],"a":"x"}'):
+        body.add(piece)
+        assert body.held_bytes <= 20
+    assert body.finish() == b'{"a":"x"}'
+
+
+def test_a_frame_that_has_to_be_held_and_is_too_long_names_both_sizes():
+    body = FrameBody(50, keep)
+    with pytest.raises(FrameTooLarge, match=r"at least 106 bytes.* 106 of .*max_frame_bytes = 50"):
+        body.add(b'{"a":"' + b"x" * 100)
+    with pytest.raises(FrameTooLarge, match=r"at least 51 bytes"):
+        FrameBody(50, None).add(b"x" * 51)
+
+
+def test_a_long_frame_that_is_not_json_is_malformed():
+    body = FrameBody(50, keep)
+    body.add(b"x" * 100)
+    with pytest.raises(Malformed, match="100 bytes"):
+        body.finish()
+
+
+def test_how_much_is_held_raw():
+    assert most_raw_bytes(1000) == 1000
+    assert most_raw_bytes(10**9) == framing.SKIM_FROM_BYTES

@@ -1,0 +1,247 @@
+"""Responses: the terminal event is the end, and what it repeats is not said twice."""
+
+import json
+
+import pytest
+
+from tests.wire.reading import body, bytewise
+from tests.wire.test_dialect import ask
+from worker.errors import Busy, ErrorCode, Malformed, Refused, ServerFailed, Truncated
+from worker.records import Kind, Usage
+from worker.wire import framing
+from worker.wire.tools import assemble_tool_calls
+
+TEXT = "response.output_text.delta"
+
+
+def event(kind, **more):
+    return {"type": kind, "sequence_number": 1, **more}
+
+
+def completed(*output, kind="completed", **more):
+    response = {"status": kind, "error": None, "output": list(output), **more}
+    return event(f"response.{kind}", response=response)
+
+
+def message(*parts):
+    return {"type": "message", "content": [{"type": "output_text", "text": text} for text in parts]}
+
+
+def written(*events, named=True):
+    return b"".join(
+        (b"event: %b\n" % each["type"].encode() if named else b"")
+        + b"data: "
+        + json.dumps(each).encode()
+        + b"\n\n"
+        for each in events
+    )
+
+
+def said(*events, named=True):
+    return body("openai-responses", written(*events, named=named))
+
+
+def test_request():
+    request, sent = ask("openai-responses", system="s", options={"max_output_tokens": 9})
+    assert request.url == "http://h/v1/responses"
+    assert sent == {
+        "model": "m",
+        "input": "p",
+        "instructions": "s",
+        "max_output_tokens": 9,
+        "stream": True,
+    }
+    talk = [{"role": "user", "content": "a"}]
+    sent = ask("openai-responses", prompt=None, messages=talk, system="s")[1]
+    assert (sent["input"], sent["instructions"]) == (talk, "s")
+    with pytest.raises(Refused, match="input"):
+        ask("openai-responses", options={"input": "x"})
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_terminal_event_repeats_the_text_and_it_is_not_appended(named):
+    reading = said(
+        event(TEXT, delta="Hi"),
+        event("response.output_text.done", text="Hi"),
+        event("response.content_part.done", part={"type": "output_text", "text": "Hi"}),
+        event("response.output_item.done", output_index=0, item=message("Hi")),
+        completed(message("Hi"), usage={"input_tokens": 3, "output_tokens": 1}),
+        named=named,
+    )
+    assert (reading.text, reading.finish_reason, reading.usage) == ("Hi", "completed", Usage(3, 1))
+    assert reading.is_done
+
+
+def test_without_deltas_the_terminal_event_is_the_text():
+    output = (
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "t"}]},
+        message("a", "b"),
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        message("c"),
+        {"type": "other", "content": [{"type": "output_text", "text": "NO"}]},
+    )
+    for data in ([written(completed(*output))], bytewise(written(completed(*output)))):
+        reading = body("openai-responses", *data)
+        assert (reading.thinking, reading.text) == ("t", "abc")
+        assert assemble_tool_calls(reading.tool_calls) == [
+            {"index": 2, "id": "c", "name": "f", "arguments": "{}"}
+        ]
+
+
+@pytest.mark.parametrize("deltas", [True, False])
+def test_a_long_terminal_event_says_the_same(monkeypatch, deltas):
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    events = [event(TEXT, delta="ab")] if deltas else []
+    data = written(*events, completed(message("a", "b"), call, instructions="x" * 200))
+    expected = body("openai-responses", data)
+    monkeypatch.setattr(framing, "SKIM_FROM_BYTES", 50)
+    assert body("openai-responses", data).sameness() == expected.sameness()
+    assert body("openai-responses", *bytewise(data)).sameness() == expected.sameness()
+    assert expected.text == "ab"
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        (
+            completed(kind="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+            "max_output_tokens",
+        ),
+        (
+            completed(kind="incomplete", incomplete_details={"reason": "content_filter"}),
+            "content_filter",
+        ),
+        (completed(kind="incomplete", incomplete_details=None), "incomplete"),
+        (completed(), "completed"),
+        (event("response.completed"), "completed"),
+        (event("response.completed", response=None), "completed"),
+    ],
+)
+def test_finish_reasons(last, reason):
+    reading = said(event(TEXT, delta="a"), last)
+    assert (reading.is_done, reading.finish_reason) == (True, reason)
+
+
+def test_a_refusal_is_the_visible_output():
+    reading = said(event("response.refusal.delta", delta="No."), completed())
+    assert (reading.text, reading.finish_reason) == ("No.", "refusal")
+    part = {"type": "message", "content": [{"type": "refusal", "refusal": "No."}]}
+    whole = said(completed(part))
+    assert (whole.text, whole.finish_reason) == ("No.", "refusal")
+
+
+def test_what_is_not_the_end():
+    data = written(
+        event(TEXT, delta="a"),
+        event("response.output_text.done", text="a"),
+        event("response.output_item.done", item=message("a")),
+    )
+    assert isinstance(body("openai-responses", data + b"data: [DONE]\n\n").error, Truncated)
+    assert isinstance(
+        body("openai-responses", data + b"event: response.completed\n\n").error, Truncated
+    )
+
+
+def test_the_event_name_stands_in_for_a_missing_type():
+    data = b'event: response.output_text.delta\ndata: {"delta":"a"}\n\n'
+    data += b'event: response.completed\ndata: {"response":{}}\n\n'
+    for pieces in ([data], bytewise(data)):
+        reading = body("openai-responses", *pieces)
+        assert (reading.text, reading.is_done) == ("a", True)
+
+
+def test_thinking_in_both_forms():
+    reading = said(
+        event("response.reasoning_summary_text.delta", delta="a"),
+        event("response.reasoning_text.delta", delta="b"),
+        event(TEXT, delta="c"),
+        completed({"type": "reasoning", "summary": [{"text": "ab"}]}, message("c")),
+    )
+    assert reading.runs == ((Kind.THINKING, "ab"), (Kind.TEXT, "c"))
+
+
+def test_tool_calls_in_pieces_and_whole():
+    call = {"type": "function_call", "id": "fc", "call_id": "c", "name": "f", "arguments": ""}
+    custom = {"type": "custom_tool_call", "call_id": "d", "name": "g", "input": ""}
+    late = {"type": "function_call", "call_id": "e", "name": "h", "arguments": ""}
+    reading = said(
+        event("response.output_item.added", output_index=0, item=call),
+        event("response.function_call_arguments.delta", output_index=0, delta='{"x"'),
+        event("response.function_call_arguments.delta", output_index=0, delta=":1}"),
+        event("response.function_call_arguments.done", output_index=0, arguments='{"x":1}'),
+        event("response.output_item.done", output_index=0, item={**call, "arguments": '{"x":1}'}),
+        event("response.output_item.added", output_index=1, item=custom),
+        event("response.custom_tool_call_input.delta", output_index=1, delta="text"),
+        event("response.output_item.added", output_index=2, item=late),
+        event("response.output_item.done", output_index=2, item={**late, "arguments": "{}"}),
+        completed(
+            {**call, "arguments": '{"x":1}'},
+            {**custom, "input": "text"},
+            {**late, "arguments": "{}"},
+        ),
+    )
+    assert assemble_tool_calls(reading.tool_calls) == [
+        {"index": 0, "id": "c", "name": "f", "arguments": '{"x":1}'},
+        {"index": 1, "id": "d", "name": "g", "arguments": "text"},
+        {"index": 2, "id": "e", "name": "h", "arguments": "{}"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("last", "kind", "code"),
+    [
+        (event("error", code="server_error", message="boom"), ServerFailed, ErrorCode.SERVER_ERROR),
+        (
+            event("error", error={"code": "server_is_overloaded", "message": "boom"}),
+            Busy,
+            ErrorCode.OVERLOADED,
+        ),
+        (
+            event(
+                "response.failed",
+                response={"error": {"code": "rate_limit_exceeded", "message": "boom"}},
+            ),
+            Busy,
+            ErrorCode.RATE_LIMITED,
+        ),
+        (
+            event(
+                "response.failed", response={"error": {"code": "invalid_prompt", "message": "boom"}}
+            ),
+            Refused,
+            ErrorCode.BAD_REQUEST,
+        ),
+        (
+            event("response.failed", response={"error": {"code": "bio_policy", "message": "boom"}}),
+            Refused,
+            ErrorCode.BAD_REQUEST,
+        ),
+        (
+            {"error": {"code": 500, "message": "boom"}, "type": ""},
+            ServerFailed,
+            ErrorCode.SERVER_ERROR,
+        ),
+    ],
+)
+def test_errors(last, kind, code):
+    error = said(last, completed()).error
+    assert (type(error), error.code) == (kind, code)
+    assert "boom" in str(error)
+    late = said(event(TEXT, delta="a"), last).error
+    assert type(late) is (ServerFailed if kind is Refused else kind)
+
+
+def test_keepalives_are_no_progress_and_unknown_events_are_ignored():
+    reading = said(event("keepalive"), event("response.new", delta="NO"), completed())
+    assert (reading.text, reading.frames) == ("", 2)
+
+
+def test_text_of_another_type_is_not_skipped():
+    assert isinstance(said(event(TEXT, delta={"a": 1}), completed()).error, Malformed)
+
+
+def test_a_whole_answer_that_failed_is_none():
+    whole = json.dumps({"object": "response", "status": "cancelled", "output": []}).encode()
+    assert isinstance(
+        body("openai-responses", whole, accept_finish_without_done=True).error, Malformed
+    )
