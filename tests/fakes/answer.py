@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tests.fakes.frames import Count, Speech, prompt_of
 from tests.fakes.plan import Behaviour
-from tests.fakes.words import words
+from tests.fakes.words import spoken, words
 
 REASONS = {200: "OK", 307: "Temporary Redirect", 429: "Too Many Requests", 503: "Unavailable"}
 
@@ -222,13 +222,12 @@ def frames(asked: Asked, speech: Speech, behaviour: Behaviour) -> Iterator[Step]
     for thought in words(prompt, behaviour.thinking, kind="thinking"):
         yield from pause
         yield Bytes(speech.thinking(thought))
-    text = words(prompt, count.text)
-    for number, token in enumerate(text):
+    for number, token in enumerate(spoken(prompt, count.text)):
         if number == behaviour.after and (yield from fault(speech, behaviour, count)):
             return
         yield from pause
         yield Bytes(speech.token(token), tokens=1, chars=len(token))
-    over = behaviour.after >= len(text) and (yield from fault(speech, behaviour, count))
+    over = behaviour.after >= count.text and (yield from fault(speech, behaviour, count))
     if over or behaviour.fault == "no-done":
         return
     if closing := speech.closing(reason, count):

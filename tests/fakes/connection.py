@@ -84,19 +84,20 @@ class Pacer:
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._armed: asyncio.TimerHandle | None = None
+        self._armed: asyncio.Handle | None = None
+        self._rings_at = 0.0  # uvloop's handles do not say
 
     def at(self, when: float, call: Callable[[], None]) -> None:
         heapq.heappush(self._due, (when, next(self._order), call))
-        if self._armed is None or when < self._armed.when():
+        if self._armed is None or when < self._rings_at:
             self._arm()
 
     def _arm(self) -> None:
         if self._armed is not None:
             self._armed.cancel()
         loop = asyncio.get_running_loop()
-        when = max(self._due[0][0], loop.time() + 0.002)
-        self._armed = loop.call_at(when, self._ring)
+        self._rings_at = max(self._due[0][0], loop.time() + 0.002)
+        self._armed = loop.call_at(self._rings_at, self._ring)
 
     def _ring(self) -> None:
         self._armed = None

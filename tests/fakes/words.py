@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterator
 
 # Everything that was ever lost on its way: separators, escapes, several bytes, several units.
 _VOCABULARY = (
@@ -19,6 +20,12 @@ _ENDINGS = (" ", " ", " ", " ", " ", ", ", ". ", "\n", "\r\n", "\t", "\u2028", "
 
 def words(prompt: str, count: int, *, kind: str = "text") -> list[str]:
     """The first `count` tokens of the answer; a longer answer begins with a shorter one."""
+    return list(spoken(prompt, count, kind=kind))
+
+
+def spoken(prompt: str, count: int, *, kind: str = "text") -> Iterator[str]:
+    """The same, word by word: an answer may be longer than anybody will listen to."""
     seed = hashlib.sha256(f"{kind}:{prompt}".encode("utf-8", "surrogatepass")).digest()
     source = random.Random(seed)
-    return [source.choice(_WORDS) + source.choice(_ENDINGS) for _ in range(count)]
+    for _ in range(count):
+        yield source.choice(_WORDS) + source.choice(_ENDINGS)
