@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from worker.committer import Log
-from worker.errors import SpoolError
 
 LISTEN_SECONDS = 1.0
 RECONNECT_SECONDS = 2.0
@@ -70,10 +69,10 @@ class Waker:
                     self._look()
                 else:
                     self._listen(listener)
-            except SpoolError as error:
+            except Exception as error:  # noqa: BLE001 - deaf for good, nobody would notice
                 if not self._lost:
                     self._lost = True
-                    self._log("listener_lost", error=error.message)
+                    self._log("listener_lost", error=str(error))
                 self._stopping.wait(RECONNECT_SECONDS)
 
     def _listen(self, listener: Listener) -> None:
