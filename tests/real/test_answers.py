@@ -14,7 +14,7 @@ import pytest
 
 from worker.cli.service import worker_of
 from worker.log import make
-from worker.records import NewPrompt, Run
+from worker.records import NewPrompt, Run, WorkerInfo
 from worker.settings import load
 from worker.store import Store
 from worker.store.schema import upgrade
@@ -59,7 +59,8 @@ def ask_whole(endpoint, question):
 
 async def carry_everything(settings, store):
     """Run a worker until nothing is left, and ask the same server again while it is there."""
-    async with worker_of(settings, store, make(level="error")) as worker:
+    info = WorkerInfo("real", "here", 1, "test")
+    async with worker_of(settings, store, make(level="error"), info) as worker:
         summary = await worker.run(drain=True)
         endpoints = {name: watch.endpoint for name, watch in worker.watches.items()}
         asked = {}

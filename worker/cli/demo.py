@@ -73,6 +73,7 @@ def _settings(settings: Settings) -> Settings:
             "endpoints": {NAME: endpoint},
             "flush_seconds": FLUSH_SECONDS,
             "shutdown_grace_seconds": 0.0,
+            "metrics_port": 0,  # which a worker of theirs may be using
         }
     )
 
