@@ -28,7 +28,7 @@ LIMITS = {
     "llamacpp-completion": "n_predict",
 }
 QUESTIONS = ("The sky is blue because", "Schreibe einen Satz über Bären und 🐻-Spuren im Schnee.")
-TOKENS = 40
+TOKENS = 24
 
 
 def whole_text(dialect, answer):
