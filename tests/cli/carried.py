@@ -11,7 +11,8 @@ ANSWER = ("Hello ", "wörld.\n\n")
 
 def claim(store, limit=1, *, worker=WORKER, lease_seconds=30.0, endpoint="default"):
     """Claim prompts, as a worker."""
-    store.register(worker, lease_seconds)
+    if not store.renew(worker.id, lease_seconds):
+        store.register(worker, lease_seconds)
     return store.claim(
         worker.id, endpoint, limit, dialect="ollama-chat", model="llama3.2", max_attempts=5
     )

@@ -26,7 +26,7 @@ def check(value, name):
     faults = list(
         _faults(value, json.loads((SCHEMAS / f"{name}.schema.json").read_text("utf-8")), "$")
     )
-    assert faults == []
+    assert faults == [], faults
 
 
 def _faults(value, schema, place):

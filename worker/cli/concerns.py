@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker.breaker import BreakerState
 from worker.cli.output import counted, span
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from worker.store.rows import QueueStatus, WorkerStatus
 
 _NAMED = 5  # ids in one sentence
+_CLOSED = "closed"  # what a worker says of an endpoint that answers
 _LATE = 0.5  # of the idle timeout: from here on a silent run is worth a word
 
 _CURES: Mapping[str, str] = {
@@ -39,7 +40,8 @@ def concerns(
         yield f"no worker is running, and {counted(queued, 'prompt')} queued: start `spool run`"
     yield from _leases(status, living, lease_seconds)
     yield from _outages(living)
-    yield from _unserved(status, endpoints)
+    yield from _down(living)
+    yield from _unserved(status, living, endpoints)
     if status.later:
         soon = status.next_in_seconds
         when = "" if soon is None else f", the first in {span(soon)}"
@@ -95,16 +97,49 @@ def _outages(living: list[WorkerStatus]) -> Iterator[str]:
                 yield f"{where}: the server asked for patience until {said['paused_until']}"
 
 
-def _unserved(status: QueueStatus, endpoints: Mapping[str, Endpoint]) -> Iterator[str]:
+def _down(living: list[WorkerStatus]) -> Iterator[str]:
+    """Endpoints that workers wait for, a sentence each, as the first worker to tell has it."""
+    told: dict[str, Mapping[str, Any]] = {}
+    for worker in living:
+        for name, said in (worker.endpoints or {}).items():
+            if isinstance(said, Mapping) and (_is_open(said) or "paused_until" in said):
+                told.setdefault(name, said)
+    for name, said in told.items():
+        why = f": {said['error']}" if "error" in said else ""
+        if _is_open(said):
+            since = f" since {said['since']}" if "since" in said else ""
+            yield f"the endpoint {name!r} is down{since}, and no prompt is charged for it{why}"
+        else:
+            until = said["paused_until"]
+            yield f"the endpoint {name!r} asked for patience until {until}{why}"
+
+
+def _is_open(said: Mapping[str, Any]) -> bool:
+    return said.get("state", _CLOSED) != _CLOSED
+
+
+def _unserved(
+    status: QueueStatus, living: list[WorkerStatus], endpoints: Mapping[str, Endpoint]
+) -> Iterator[str]:
     waiting: Counter[str] = Counter()
     for tally in status.tallies:
         waiting[tally.endpoint] += tally.counts.get(PromptState.QUEUED, 0)
+    # A worker that has not told yet what it serves may serve anything.
+    served = set().union(*(each.endpoints or () for each in living))
+    all_told = bool(living) and all(each.endpoints is not None for each in living)
     for name, number in waiting.items():
-        if number and name not in endpoints:
+        if not number:
+            continue
+        if name not in endpoints:
             yield (
                 f"queued for the endpoint {name!r}, which is not configured here:"
                 f" {counted(number, 'prompt')}; add [endpoints.{name}], or `spool cancel` them and"
                 " `spool retry --endpoint` another"
+            )
+        elif all_told and name not in served:
+            yield (
+                f"queued for the endpoint {name!r}, which no running worker serves:"
+                f" {counted(number, 'prompt')}; start `spool run --endpoint {name}`"
             )
 
 

@@ -1,0 +1,266 @@
+"""`spool add` takes what is good, tells what is bad, and adds nothing twice."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+
+from tests.cli.carried import claim
+
+LINES = '{"prompt": "a"}\n{"prompt": "b", "custom_id": "x"}\n'
+BAD = '{"prompt": "a"}\n{"promt": "b"}\n{"prompt": "c"}\n'
+
+
+@pytest.fixture
+def rows(here):
+    """What is in the database of the working directory."""
+
+    def read(columns="prompt"):
+        if not (here / "spool.db").exists():
+            return []
+        connection = sqlite3.connect(here / "spool.db")
+        found = connection.execute(f"SELECT {columns} FROM prompts ORDER BY id").fetchall()
+        connection.close()
+        return [row[0] if len(row) == 1 else row for row in found]
+
+    return read
+
+
+def test_the_first_minute(spool, here, rows):
+    """An SQLite database is made when the first prompt comes."""
+    said = spool("add", "-p", "hello")
+    assert (said.code, said.out) == (0, "added 1 prompt\n")
+    assert said.err == "spool: created spool.db\n"
+    assert rows("prompt, custom_id, batch_id") == [("hello", None, None)]
+
+
+def test_text_is_added_each_time_it_is_typed(spool, rows):
+    """Asking again is a use; a custom_id in a batch makes it the same."""
+    spool("add", "-p", "a", "-p", "b")
+    spool("add", "-p", "a")
+    assert rows() == ["a", "b", "a"]
+    for _ in range(2):
+        said = spool("add", "-p", "c", "--custom-id", "7", "--batch", "t")
+    assert "nothing new: 1 prompt of -p are already in batch t" in said.out
+    assert rows() == ["a", "b", "a", "c"]
+
+
+def test_adding_the_same_file_twice_adds_nothing_twice(on, here, sql):
+    """On both databases; the batch is called like the file."""
+    (here / "p.jsonl").write_text(LINES)
+    assert on("add", "p.jsonl").out == "added 2 prompts to batch p.jsonl\n"
+    (here / "p.jsonl").write_text(LINES + '{"prompt": "new"}')
+    assert on("add", "p.jsonl").out == "added 1 prompt to batch p.jsonl; 2 were there already\n"
+    assert "nothing new" in on("add", str(here / "p.jsonl")).out
+    assert sql.one("SELECT count(*) FROM prompts") == 3
+    assert sql("SELECT name, source FROM batches") == [("p.jsonl", "p.jsonl")]
+
+
+def test_another_batch_takes_the_same_file_again(spool, here, rows):
+    """The second night's run of the same prompts."""
+    (here / "p.jsonl").write_text(LINES)
+    spool("add", "p.jsonl")
+    assert spool("add", "p.jsonl", "--batch", "second").out == "added 2 prompts to batch second\n"
+    assert len(rows()) == 4
+
+
+def test_bad_lines_are_told_and_good_ones_are_taken(spool, here, rows):
+    """With exit code 1, the file, the line and the cure."""
+    (here / "p.jsonl").write_text(BAD)
+    said = spool("add", "p.jsonl")
+    assert said.code == 1
+    assert said.out == "added 2 prompts to batch p.jsonl; 1 line left out\n"
+    assert 'p.jsonl: line 2 has the unknown key "promt"; did you mean prompt?\n' in said.err
+    assert rows() == ["a", "c"]
+
+
+def test_only_the_first_bad_lines_are_told_one_by_one(spool, here):
+    """A million identical sentences help nobody."""
+    (here / "p.jsonl").write_text("oops\n" * 25)
+    said = spool("add", "p.jsonl")
+    assert said.err.count("is not a JSON object") == 10
+    assert "p.jsonl: 15 more lines are bad" in said.err
+
+
+@pytest.mark.parametrize("how", ["file", "stdin"])
+def test_strict_is_all_or_nothing(spool, here, rows, how):
+    """Nothing is written if anything is bad, also where the input cannot be rewound."""
+    (here / "p.jsonl").write_text(BAD)
+    (here / "q.jsonl").write_text(LINES)
+    given = {"file": (["p.jsonl"], None), "stdin": (["-"], BAD)}
+    arguments, stdin = given[how]
+    said = spool("add", "--strict", *arguments, stdin=stdin)
+    assert said.code == 1
+    assert "nothing was added, because --strict allows no bad line" in said.out
+    assert "line 2 has the unknown key" in said.err
+    assert rows() == []
+    arguments, stdin = {"file": (["q.jsonl"], None), "stdin": (["-"], LINES)}[how]
+    assert spool("add", "--strict", *arguments, stdin=stdin).code == 0
+    assert rows() == ["a", "b"]
+
+
+def test_a_dry_run_shows_requests_and_writes_nothing(spool, here):
+    """Not even a database."""
+    (here / "p.jsonl").write_text(BAD + '{"prompt": "d"}\n{"prompt": "e"}\n')
+    said = spool("add", "--dry-run", "p.jsonl")
+    shown = said.matches("preview")
+    assert [each["body"]["messages"][0]["content"] for each in shown] == ["a", "c", "d"]
+    assert said.code == 1
+    assert "4 prompts would be added; nothing was" in said.err
+    assert not (here / "spool.db").exists()
+
+
+def test_standard_input_has_no_batch_unless_it_is_named(spool, rows):
+    """Then adding it twice adds nothing twice."""
+    assert spool("add", "-", stdin="a\nb\n").out == "added 2 prompts\n"
+    for _ in range(2):
+        said = spool("add", "-", "--batch", "s", stdin=LINES)
+    assert "nothing new" in said.out
+    assert rows() == ["a", "b", "a", "b"]
+
+
+def test_several_files_are_several_batches(spool, here, rows):
+    """And one that is bad does not stop the others."""
+    (here / "p.jsonl").write_text(BAD)
+    (here / "q.txt").write_text("x\ny\n")
+    said = spool("add", "p.jsonl", "q.txt")
+    assert said.code == 1
+    assert said.out.splitlines() == [
+        "added 2 prompts to batch p.jsonl; 1 line left out",
+        "added 2 prompts to batch q.txt",
+    ]
+    assert rows() == ["a", "c", "x", "y"]
+
+
+def test_options_reach_the_prompts(spool, rows):
+    """All of them, and a worker claims what was meant."""
+    spool(
+        "add", "-p", "x", "--model", "m", "--system", "s", "--priority", "5", "--max-attempts", "2",
+        "--option", "temperature=0.5", "--option", 'stop=["a"]', "--metadata", "k=v",
+    )  # fmt: skip
+    ((model, system, priority, attempts, options, metadata),) = rows(
+        "model, system, priority, max_attempts, options, metadata"
+    )
+    assert (model, system, priority, attempts) == ("m", "s", 5, 2)
+    assert json.loads(options) == {"temperature": 0.5, "stop": ["a"]}
+    assert json.loads(metadata) == {"k": "v"}
+
+
+def test_a_template_makes_prompts_of_a_table(spool, here, rows):
+    """From the command line, or from a file."""
+    (here / "t.csv").write_text("text,key\nalpha,1\nbeta,2\n")
+    (here / "t.j2").write_text("Sum: {{ text }}")
+    spool("add", "t.csv", "--template", "Say {{ text }}", "--id-column", "key")
+    spool("add", "t.csv", "--template", "@t.j2", "--batch", "second")
+    assert rows("prompt, custom_id")[:2] == [("Say alpha", "1"), ("Say beta", "2")]
+    assert rows()[2:] == ["Sum: alpha", "Sum: beta"]
+
+
+def test_an_openai_batch_file_is_taken_whole(spool, here, rows):
+    """By an endpoint that speaks its dialect."""
+    (here / "spool.toml").write_text(
+        '[endpoints.gpt]\ndialect = "openai-chat"\nbase_url = "http://h/v1"\nmodel = "m"\n'
+    )
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
+    line = {"custom_id": "r1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    (here / "b.jsonl").write_text(json.dumps(line))
+    assert spool("add", "b.jsonl", "--endpoint", "gpt").code == 0
+    assert rows("custom_id, endpoint, model") == [("r1", "gpt", "gpt-4o-mini")]
+
+
+def test_json_says_everything(spool, here):
+    """One object a source."""
+    (here / "p.jsonl").write_text(BAD)
+    (here / "broken.json").write_text('[{"prompt": "z"}, oops')
+    said = spool("add", "--json", "-p", "x", "p.jsonl", "broken.json")
+    text, file, broken = said.matches("add")
+    assert (text["source"], text["batch"], text["added"]) == ("-p", None, 1)
+    assert (file["batch"], file["added"], file["bad"]) == ("p.jsonl", 2, 1)
+    assert file["errors"][0]["number"] == 2
+    assert broken["added"] == 1
+    assert broken["error"].startswith("is not valid JSON in request 2")
+    assert said.code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "code"),
+    [
+        ([], "give a FILE, - for standard input, or -p TEXT", 2),
+        (["-", "-"], "can be read only once", 2),
+        (["-p", "a", "-p", "b", "--custom-id", "x"], "--custom-id goes with a single -p", 2),
+        (["p.jsonl", "--custom-id", "x"], "--custom-id goes with a single -p", 2),
+        (["-p", "a", "--batch", ""], "a batch needs a printable name", 2),
+        (["-p", "a", "--batch", "x\n"], "a batch needs a printable name", 2),
+        (["-p", "a", "--endpoint", "defalt"], "did you mean default?", 2),
+        (["-p", "a", "--option", "x"], "is not KEY=VALUE", 2),
+        (["-p", "a", "--priority", "x"], "is not a valid integer", 2),
+        (["-p", "a", "--format", "xml"], "'xml' is not one of", 2),
+        (["none.jsonl"], "there is no file none.jsonl: check its name", 1),
+        (["."], ". is a directory: name the files in it", 1),
+        (["p.jsonl", "--template", "{{ x"], "the template is not valid Jinja2", 1),
+        (["p.jsonl", "--template", "@none"], "the template none cannot be read", 1),
+    ],
+)
+def test_each_wrong_call_is_one_sentence_and_changes_nothing(
+    spool, here, rows, arguments, words, code
+):
+    """2 for wrong usage, 1 for what is wrong with a file."""
+    (here / "p.jsonl").write_text(LINES)
+    spool("add", *arguments).fails(words, code=code)
+    assert rows() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("p.jsonl.gz", b"\x1f\x8b\x08", "p.jsonl.gz is compressed: zcat p.jsonl.gz | spool add -"),
+        ("p.csv", b"text\na\n", "p.csv has no column called prompt"),
+        ("p.json", b'{\n"a": 1}', 'p.json is one JSON object without "requests"'),
+        ("p.parquet", b"nonsense", "p.parquet is not readable as Parquet"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_sentence(spool, here, rows, name, data, words):
+    """With its name and the cure; nothing of it is added."""
+    (here / name).write_bytes(data)
+    said = spool("add", name)
+    assert said.code == 1
+    assert f"spool: {words}" in said.err
+    assert rows() == []
+
+
+def test_an_empty_file_is_no_failure(spool, here):
+    """But it is worth a word."""
+    (here / "p.jsonl").write_text("\n")
+    said = spool("add", "p.jsonl")
+    assert (said.code, said.out) == (0, "p.jsonl holds no prompts; nothing was added\n")
+
+
+def test_good_prompts_before_a_fault_that_ends_the_file_are_kept(spool, here, rows):
+    """Nobody can say where the next one begins, but those are whole."""
+    (here / "p.json").write_text('[{"prompt": "a"}, {"prompt": "b"}, oops]')
+    said = spool("add", "p.json")
+    assert said.code == 1
+    assert "p.json is not valid JSON in request 3" in said.err
+    assert rows() == ["a", "b"]
+
+
+def test_what_was_added_can_be_claimed(on, store):
+    """By any worker, in the order of the file."""
+    on("add", "-p", "one", "-p", "two", "--priority", "1")
+    on("add", "-p", "first", "--priority", "9")
+    assert [run.prompt for run in claim(store, 5)] == ["first", "one", "two"]
+
+
+def test_an_interrupt_says_how_to_go_on(spool, here, monkeypatch):
+    """The pages before it are there, and are not added twice."""
+    (here / "p.jsonl").write_text(LINES)
+
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.store.Store.add", interrupted)
+    said = spool("add", "p.jsonl")
+    assert said.code == 130
+    assert "interrupted; add p.jsonl again to go on: nothing is added twice" in said.err

@@ -1,0 +1,146 @@
+"""Each thing that is stuck has a sentence that says why, and what to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from worker.cli.concerns import concerns
+from worker.errors import ErrorCode
+from worker.records import Endpoint
+from worker.states import PromptState
+from worker.store.rows import LiveRun, QueueStatus, Tally, WorkerStatus
+
+THEN = datetime(2026, 11, 22, tzinfo=UTC)
+ENDPOINTS = {"default": Endpoint("default", "ollama-chat", "http://x", "m")}
+
+
+def said(**status):
+    return list(concerns(QueueStatus(**status), ENDPOINTS, lease_seconds=30))
+
+
+def worker(lease_seconds_left=25.0, runs=1, stopped_at=None, endpoints=None):
+    return WorkerStatus("w", "host", 12, "0", THEN, stopped_at, lease_seconds_left, runs, endpoints)
+
+
+def run(silent_seconds, chunks=1, endpoint="default"):
+    return LiveRun(1, 7, None, None, endpoint, "m", "w", 1, THEN, 999.0, silent_seconds, chunks)
+
+
+def test_nothing_wrong_is_nothing_said():
+    """A quiet screen means something."""
+    assert said(workers=(worker(),), ready=3, live=(run(1.0),)) == []
+
+
+@pytest.mark.parametrize("workers", [(), (worker(stopped_at=THEN, runs=0),), (worker(-5.0, 0),)])
+def test_prompts_without_a_worker(workers):
+    """The first thing that a new user meets."""
+    assert said(ready=2, later=1, next_in_seconds=5.0, workers=workers)[0] == (
+        "no worker is running, and 3 prompts queued: start `spool run`"
+    )
+
+
+def test_prompts_that_wait_for_their_moment():
+    """And for how long."""
+    assert said(workers=(worker(),), later=1, next_in_seconds=90.0) == [
+        "waiting for a later try: 1 prompt, the first in 1 min 30 s"
+    ]
+
+
+def test_a_lease_that_is_about_to_run_out():
+    """It is renewed after a third; with less than half left, something is wrong."""
+    (sentence,) = said(workers=(worker(9.0),))
+    assert sentence.startswith("the lease of worker host:12 runs out in 9 s: it is blocked, or")
+
+
+def test_a_lease_that_ran_out():
+    """And who takes the runs over."""
+    assert said(workers=(worker(-70.0, 2),))[0] == (
+        "worker host:12 has been silent for 1 min 10 s past its lease; the next worker to start"
+        " takes its 2 runs over"
+    )
+    assert "a living worker takes its 2 runs over" in said(workers=(worker(-70.0, 2), worker()))[0]
+
+
+def test_an_endpoint_that_is_not_configured():
+    """Its prompts would wait for ever."""
+    tally = Tally("b", "far", {PromptState.QUEUED: 4})
+    (sentence,) = said(workers=(worker(),), tallies=(tally, tally))
+    assert sentence.startswith(
+        "queued for the endpoint 'far', which is not configured here: 8 prompts; add [endpoints.far]"
+    )
+    assert said(tallies=(Tally("b", "far", {PromptState.FAILED: 4}),)) == []
+
+
+def test_an_endpoint_that_no_running_worker_serves():
+    """Configured, but nobody was started for it."""
+    tallies = (Tally("b", "default", {PromptState.QUEUED: 4}),)
+    told, silent = worker(endpoints={"far": {"state": "closed"}}), worker()
+    (sentence,) = said(workers=(told,), tallies=tallies)
+    assert sentence == (
+        "queued for the endpoint 'default', which no running worker serves: 4 prompts;"
+        " start `spool run --endpoint default`"
+    )
+    assert said(workers=(told, silent), tallies=tallies) == []
+    assert said(workers=(worker(endpoints={"default": {}}),), tallies=tallies) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (
+            {"state": "open", "since": "2026-11-22T10:00:00+00:00", "error": "refused"},
+            "is down since 2026-11-22T10:00:00+00:00, and no prompt is charged for it: refused",
+        ),
+        ({"state": "half open"}, "is down, and no prompt is charged for it"),
+        (
+            {"state": "closed", "paused_until": "noon", "error": "429"},
+            "asked for patience until noon: 429",
+        ),
+    ],
+)
+def test_an_endpoint_that_is_waited_for(told, words):
+    """Once, however many workers wait for it."""
+    each = worker(endpoints={"default": told})
+    assert said(workers=(each, each)) == [f"the endpoint 'default' {words}"]
+    assert said(workers=(worker(-99.0, 0, endpoints={"default": told}),)) == []
+
+
+@pytest.mark.parametrize(
+    ("live", "words"),
+    [
+        (run(70.0), "prompt 7 has stored no text for 1 min 10 s; after 2 min 0 s of silence"),
+        (run(400.0, chunks=0), "after 10 min 0 s of silence its run is ended and tried again"),
+    ],
+)
+def test_a_run_that_is_silent_for_long(live, words):
+    """Before its first text it may be silent for longer."""
+    (sentence,) = said(live=(live,))
+    assert words in sentence
+
+
+def test_a_run_that_is_silent_within_reason():
+    """Loading a model takes its time; and of unknown endpoints nobody knows the limit."""
+    assert said(live=(run(70.0, chunks=0), run(999.0, endpoint="far"))) == []
+
+
+def test_prompts_that_killed_their_workers():
+    """The newest few, by id, and where to look."""
+    (sentence,) = said(crash_capped=(9, 8))
+    assert sentence.startswith("given up because workers died while carrying them: prompts 9, 8 (")
+    assert "`spool show 9 --attempts`" in sentence
+    assert "5, 4, 3, 2, 1, ... (" in said(crash_capped=(5, 4, 3, 2, 1, 0))[0]
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_every_code_of_failure_has_a_cure(code):
+    """The most frequent first."""
+    (sentence,) = said(failures={str(code): 2})
+    assert sentence.startswith(f"failed with {code}: 2 prompts; ")
+    assert len(sentence.partition("; ")[2]) > 15
+
+
+def test_the_most_frequent_failure_comes_first():
+    """It is the one to cure."""
+    assert "rate_limited" in said(failures={"bad_request": 1, "rate_limited": 9})[0]

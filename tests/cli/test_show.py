@@ -1,0 +1,123 @@
+"""`spool show` prints the answer, and never lets a part pass for the whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.carried import claim, complete, every_state, flush
+from worker.cli.show import without_last_newlines
+from worker.records import Kind, NewPrompt
+
+
+@pytest.fixture
+def runs(store):
+    return every_state(store)
+
+
+def test_an_answer_is_data_and_nothing_else(on, runs):
+    """Without the line ends at its end, and with one."""
+    said = on("show", "1")
+    assert (said.code, said.out, said.err) == (0, "Hello wörld.\n", "")
+
+
+def test_raw_is_exact(on, runs):
+    """To the last byte."""
+    assert on("show", "1", "--raw").out == "Hello wörld.\n\n"
+
+
+def test_thinking_is_apart(on, runs):
+    """Instead of the answer."""
+    assert on("show", "1", "--thinking").out == "hm\n"
+
+
+@pytest.mark.parametrize(
+    ("prompt_id", "words"),
+    [
+        (2, "prompt 2 failed (bad_request: HTTP 400: no); this is what its latest run left"),
+        (3, "prompt 3 is queued again after 1 attempt (connection_lost: cut); this is what"),
+        (4, "prompt 4 is still streaming; this is what its latest run left"),
+        (5, "prompt 5 is queued and was not started yet; there is no text"),
+    ],
+)
+def test_a_part_is_called_a_part(on, runs, prompt_id, words):
+    """On standard error; the text itself is data."""
+    said = on("show", prompt_id)
+    assert said.code == 0
+    assert f"spool: {words}" in said.err
+    assert said.out == ("" if prompt_id == 5 else "Hello wörld.\n")
+
+
+def test_a_cancelled_prompt_says_so(on, runs):
+    """It has no error."""
+    on("cancel", "5")
+    assert "prompt 5 was cancelled; there is no text" in on("show", "5").err
+
+
+def test_a_prompt_is_found_by_its_custom_id(on, store, runs):
+    """In any batch, unless several have it."""
+    assert on("show", "--custom-id", "c1").out == "Hello wörld.\n"
+    store.add([NewPrompt(prompt="x", custom_id="c1")], batch="other")
+    on("show", "--custom-id", "c1").fails("2 prompts have the custom_id 'c1': add --batch")
+    assert on("show", "--custom-id", "c1", "--batch", "b").out == "Hello wörld.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "code"),
+    [
+        (["99"], "there is no prompt 99", 1),
+        (["--custom-id", "zz"], "no prompt has the custom_id 'zz': `spool export` lists them", 1),
+        (["--custom-id", "c1", "--batch", "zz"], "no prompt has the custom_id 'c1' in batch", 1),
+        ([], "name one prompt: by ID, or by --custom-id", 2),
+        (["1", "--custom-id", "c1"], "name one prompt", 2),
+        (["1", "--batch", "b"], "--batch goes with --custom-id", 2),
+    ],
+)
+def test_what_cannot_be_shown_is_one_sentence(on, runs, arguments, words, code):
+    """With the next step."""
+    on("show", *arguments).fails(words, code=code)
+
+
+@pytest.mark.parametrize("prompt_id", range(1, 6))
+def test_json_has_everything(on, runs, prompt_id):
+    """In one shape, whatever the state."""
+    (shown,) = on("show", prompt_id, "--json").matches("show")
+    text = "Hello wörld.\n\n"
+    expected = {1: (text, None), 5: (None, None)}.get(prompt_id, (None, text))
+    assert (shown["output"], shown["partial_output"]) == expected
+    assert len(shown["history"]) == (prompt_id < 5)
+
+
+def test_attempts_tell_the_story(on, runs):
+    """A line each."""
+    line = on("show", "3", "--attempts").out
+    assert line.startswith("attempt 1: interrupted, ")
+    assert "connection_lost: cut (run " in line
+    assert "it was not started yet" in on("show", "5", "--attempts").err
+
+
+def test_an_answer_without_text_is_told(on, store):
+    """Completed and empty is odd, and not nothing."""
+    store.add([NewPrompt(prompt="x")])
+    (run,) = claim(store)
+    flush(store, run, "hm", kind=Kind.THINKING)
+    complete(store, run)
+    said = on("show", run.prompt_id)
+    assert (said.out, said.err) == (
+        "",
+        f"spool: prompt {run.prompt_id} is completed, but has no text\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (["a\n", "\n", "b\n\n"], "a\n\nb"),
+        (["\n\n"], ""),
+        ([], ""),
+        (["a\r\n"], "a"),
+        (["\n", "a"], "\na"),
+    ],
+)
+def test_only_line_ends_at_the_end_are_left_off(parts, expected):
+    """However the text was cut into chunks."""
+    assert "".join(without_last_newlines(parts)) == expected

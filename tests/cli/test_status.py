@@ -1,0 +1,105 @@
+"""`spool status` shows the queue in one shape for people and in one for programs."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+
+import pytest
+
+from tests.cli.carried import every_state
+from worker.cli import status
+from worker.settings import Settings
+from worker.store.rows import QueueStatus
+
+
+def test_people_get_a_table_and_sentences(on, store):
+    """Queue, workers, what streams, and what to know."""
+    every_state(store)
+    said = on("status")
+    assert said.code == 0
+    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert lines[0].endswith(": 5 prompts, 1 completed in the last hour")
+    assert "batch endpoint queued running completed failed cancelled" in lines
+    assert "b default 2 1 1 1 0" in lines
+    assert any(line.startswith("host:12 0.1.0 1 ") for line in lines)
+    assert any(line.startswith("prompt 4 c4 default 1 ") for line in lines)
+    assert any(
+        line.startswith("- waiting for a later try: 1 prompt, the first in") for line in lines
+    )
+
+
+def test_programs_get_one_object(on, store):
+    """Stable keys; the sentences too."""
+    every_state(store)
+    (shown,) = on("status", "--json").matches("status")
+    assert (shown["ready"], shown["later"], shown["failures"]) == (1, 1, {"bad_request": 1})
+    assert shown["queue"][0]["queued"] == 2
+    assert [run["prompt_id"] for run in shown["live"]] == [4]
+    assert len(shown["concerns"]) == 2
+
+
+def test_an_empty_queue_is_one_line(on):
+    """There is nothing to say."""
+    said = on("status")
+    assert said.out.count("\n") == 1
+    assert said.out.endswith(": 0 prompts\n")
+
+
+def test_many_runs_are_counted_not_listed(store):
+    """A screen has so many lines."""
+    every_state(store)
+    (run,) = store.status().live
+    lines = list(status.lines(QueueStatus(live=(run,) * 25), Settings(), "url"))
+    assert "... and 5 more" in lines
+    assert sum(line.startswith("prompt 4") for line in lines) == 20
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """Ends a watch after three looks; returns how long it waited between them."""
+    waited = []
+
+    class Clock:
+        async def sleep(self, seconds):
+            waited.append(seconds)
+            if len(waited) == 3:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(status, "SystemClock", Clock)
+    return waited
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_watching_looks_again_and_again(on, store, looks, as_json):
+    """Where nobody watches a terminal, each look is printed."""
+    every_state(store)
+    said = on("status", "--watch", "--interval", "0.5", *(["--json"] if as_json else []))
+    assert looks == [0.5, 0.5, 0.5]
+    assert said.code == 130
+    assert len(said.matches("status")) == 3 if as_json else said.out.count("last hour") == 3
+
+
+def test_on_a_terminal_it_is_a_screen(store, looks, monkeypatch):
+    """It takes the whole window and gives it back."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    every_state(store)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(status._watch(store, Settings(), 0.5, as_json=False))
+    shown = sys.stdout.getvalue()
+    assert "\x1b[?1049h" in shown
+    assert shown.count("completed in the last hour") >= 3
+    assert "\x1b[?1049l" in shown
+
+
+def test_an_interval_of_nothing_is_wrong_usage(spool):
+    """It would load the database for no reason."""
+    spool("status", "--watch", "--interval", "0").fails("is not in the range x>=0.2", code=2)
