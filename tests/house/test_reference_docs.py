@@ -24,7 +24,7 @@ def rows(page: str, columns: int) -> list[tuple[str, ...]]:
 
 def test_every_event_is_documented() -> None:
     """The list of events is the program's own, with level and meaning."""
-    documented = [row for row in rows(OPERATIONS, 3)]
+    documented = rows(OPERATIONS, 3)
     assert documented == [(str(each), each.level, each.meaning) for each in Event]
 
 
