@@ -90,20 +90,18 @@ def test_an_endpoint_that_no_running_worker_serves():
     ("told", "words"),
     [
         (
-            {"state": "open", "since": "2026-11-22T10:00:00+00:00", "error": "refused"},
-            "is down since 2026-11-22T10:00:00+00:00, and no prompt is charged for it: refused",
+            {"state": "open", "since": "noon", "error": "refused"},
+            "breaker open since noon, so nothing is claimed for it and nobody is charged: refused",
         ),
-        ({"state": "half open"}, "is down, and no prompt is charged for it"),
-        (
-            {"state": "closed", "paused_until": "noon", "error": "429"},
-            "asked for patience until noon: 429",
-        ),
+        ({"state": "half open"}, "it answers again; one prompt at a time finds out if it works"),
+        ({"paused_until": "noon"}, "the server asked for patience until noon"),
     ],
 )
-def test_an_endpoint_that_is_waited_for(told, words):
-    """Once, however many workers wait for it."""
-    each = worker(endpoints={"default": told})
-    assert said(workers=(each, each)) == [f"the endpoint 'default' {words}"]
+def test_an_endpoint_that_a_worker_waits_for(told, words):
+    """As long as that worker lives; what a dead one thought is of no interest."""
+    assert said(workers=(worker(endpoints={"default": told}),)) == [
+        f"worker host:12, endpoint 'default': {words}"
+    ]
     assert said(workers=(worker(-99.0, 0, endpoints={"default": told}),)) == []
 
 

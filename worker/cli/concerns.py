@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from worker.breaker import BreakerState
 from worker.cli.output import counted, span
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from worker.store.rows import QueueStatus, WorkerStatus
 
 _NAMED = 5  # ids in one sentence
-_CLOSED = "closed"  # what a worker says of an endpoint that answers
 _LATE = 0.5  # of the idle timeout: from here on a silent run is worth a word
 
 _CURES: Mapping[str, str] = {
@@ -40,7 +39,6 @@ def concerns(
         yield f"no worker is running, and {counted(queued, 'prompt')} queued: start `spool run`"
     yield from _leases(status, living, lease_seconds)
     yield from _outages(living)
-    yield from _down(living)
     yield from _unserved(status, living, endpoints)
     if status.later:
         soon = status.next_in_seconds
@@ -95,27 +93,6 @@ def _outages(living: list[WorkerStatus]) -> Iterator[str]:
                 yield f"{where}: it answers again; one prompt at a time finds out if it works"
             if "paused_until" in said:
                 yield f"{where}: the server asked for patience until {said['paused_until']}"
-
-
-def _down(living: list[WorkerStatus]) -> Iterator[str]:
-    """Endpoints that workers wait for, a sentence each, as the first worker to tell has it."""
-    told: dict[str, Mapping[str, Any]] = {}
-    for worker in living:
-        for name, said in (worker.endpoints or {}).items():
-            if isinstance(said, Mapping) and (_is_open(said) or "paused_until" in said):
-                told.setdefault(name, said)
-    for name, said in told.items():
-        why = f": {said['error']}" if "error" in said else ""
-        if _is_open(said):
-            since = f" since {said['since']}" if "since" in said else ""
-            yield f"the endpoint {name!r} is down{since}, and no prompt is charged for it{why}"
-        else:
-            until = said["paused_until"]
-            yield f"the endpoint {name!r} asked for patience until {until}{why}"
-
-
-def _is_open(said: Mapping[str, Any]) -> bool:
-    return said.get("state", _CLOSED) != _CLOSED
 
 
 def _unserved(
