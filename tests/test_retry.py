@@ -172,9 +172,18 @@ def test_retry_after_wins_over_our_own_back_off(asked, granted):
 @given(attempt=st.integers(1, 10_000), seed=st.integers(0, 1000))
 def test_the_back_off_is_exponential_with_full_jitter_and_a_cap(attempt, seed):
     """1, 2, 4, ... at most 300 seconds, times a number between 0 and 1."""
-    delay = retry.later_delay(run(attempt=attempt), Stalled("idle"), FakeClock(seed=seed))
+    tried = run(attempt=attempt, attempts=attempt)
+    delay = retry.later_delay(tried, Stalled("idle"), FakeClock(seed=seed))
     most = min(2.0 ** min(attempt - 1, 20), retry.LATER_WAIT_MAX_SECONDS)
     assert delay == most * FakeClock(seed=seed).random()
+
+
+def test_runs_that_were_not_charged_do_not_lengthen_the_back_off():
+    """A prompt whose workers were killed seven times has failed once: it waits a second at most."""
+    often_killed = run(attempt=8, attempts=1)
+    assert retry.later_delay(often_killed, Stalled("idle"), FakeClock()) <= 1.0
+    asked_to_wait = retry.later_delay(often_killed, Busy("wait", charged=False), FakeClock())
+    assert asked_to_wait > 1.0  # where nothing is charged, only the runs can be counted
 
 
 # --- endings

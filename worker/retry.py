@@ -116,7 +116,8 @@ def later_delay(run: Run, error: SpoolError, clock: Clock) -> float:
     if error.retry_after_seconds is not None:
         return min(error.retry_after_seconds, RETRY_AFTER_MAX_SECONDS)
     state = RetryCallState(Retrying(), None, (), {})
-    state.attempt_number = run.attempt
+    # Runs that a crash or a shutdown of ours ended are no reason to trust the server less.
+    state.attempt_number = run.attempts if error.charged else run.attempt
     return _LATER(state) * clock.random()
 
 
