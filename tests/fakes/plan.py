@@ -90,6 +90,8 @@ class Behaviour:
         for directive in _DIRECTIVE.findall(prompt):
             asked.update(item.split("=", 1) for item in directive.split())
         types = get_type_hints(Behaviour)
+        if unknown := set(asked) - set(types):
+            raise ValueError(f"no such directive: {unknown}; there are {', '.join(types)}")
         values: dict[str, Any] = {
             name: _convert(types[name], value) for name, value in asked.items()
         }

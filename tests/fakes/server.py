@@ -81,6 +81,7 @@ class FakeServer:
                 lambda: ServerConnection(self), "127.0.0.1", self.port, ssl=self._tls, backlog=4096
             )
             self.port = self._listener.sockets[0].getsockname()[1]
+            self.changed()
 
     async def down(self, *, for_seconds: float | None = None) -> None:
         """Refuse connections and reset those that are open."""
