@@ -269,7 +269,7 @@ def orphans() -> Select[int]:
     return (
         select(runs.c.id)
         .where(standing(runs.c.status, STREAMING), ~leased(runs.c.worker_id))
-        .order_by(runs.c.id)
+        .order_by(runs.c.worker_id, runs.c.id)  # the order of the index that holds only these
         .limit(bindparam("limit", type_=Integer()))
         .with_for_update(of=runs, key_share=True, skip_locked=True)
     )

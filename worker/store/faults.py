@@ -130,7 +130,9 @@ def _of_libpq(error: psycopg.Error, words: str) -> StoreError:
             return StoreBroken(f"{cure} ({words})")
     if isinstance(error, psycopg.DataError):
         return unstorable(f"PostgreSQL cannot store a value: {words}")
-    return StoreBusy(f"the database cannot be reached, or the connection was lost: {words}")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return StoreBusy(f"the database cannot be reached, or the connection was lost: {words}")
+    return _unexpected(words)
 
 
 def _of_sqlite(error: sqlite3.Error) -> StoreError:

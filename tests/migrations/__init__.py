@@ -1,0 +1,1 @@
+"""Tests of the migrations, on real databases of both kinds."""

@@ -1,0 +1,163 @@
+"""What workers ask all day long finds its rows through an index, however full the tables are.
+
+50,000 prompts, most of them finished, each with a run; a few are queued, running, or to be
+cancelled.  If a plan here reads a whole table, a queue that is a month old stops a worker.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.store import claims, commits, decisions, reads
+
+FINISHED = 49_000
+QUEUED = 900
+RUNNING = 100
+GIVEN = {
+    "worker": "w1",
+    "for_endpoint": "default",
+    "in_dialect": "d",
+    "default_model": "m",
+    "default_max_attempts": 5,
+    "limit": 10,
+    "ids": [FINISHED + 1],
+    "started": [FINISHED + 1],
+    "prompt_ids": [FINISHED + 1],
+    "max_crashes": 3,
+    "words": "w",
+    "endpoints": ["default"],
+    "endings": [],
+    "lease": 30.0,
+}
+NUMBERS = {
+    True: "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {to})"
+    " SELECT i FROM n) s",
+    False: "generate_series(1, {to}) AS s(i)",
+}
+TIME = "'2026-01-01 00:00:00'"
+
+
+def fill(sql):
+    numbers = NUMBERS[sql.is_sqlite].format(to=FINISHED + RUNNING + QUEUED)
+    moment = TIME if sql.is_sqlite else f"CAST({TIME} AS timestamptz)"
+    state = (
+        f"CASE WHEN i <= {FINISHED} THEN 'completed'"
+        f" WHEN i <= {FINISHED + RUNNING} THEN 'running' ELSE 'queued' END"
+    )
+    sql(
+        "INSERT INTO prompts (prompt, endpoint, status, finished_at, run_id, cancel_requested_at)"
+        f" SELECT 'p', CASE WHEN i % 2 = 0 THEN 'default' ELSE 'gpu' END, {state},"
+        f" CASE WHEN i <= {FINISHED} THEN {moment} END,"
+        f" CASE WHEN i <= {FINISHED + RUNNING} THEN i END,"
+        f" CASE WHEN i > {FINISHED} AND i % 20 = 0 THEN {moment} END FROM {numbers}"
+    )
+    sql(
+        "INSERT INTO runs (prompt_id, attempt, worker_id, endpoint, dialect, status, finished_at,"
+        " done_frame) SELECT id, 1, CASE WHEN id % 2 = 0 THEN 'w1' ELSE 'w2' END, endpoint, 'd',"
+        f" CASE WHEN id <= {FINISHED} THEN 'completed' ELSE 'streaming' END, finished_at, '1'"
+        f" FROM prompts WHERE id <= {FINISHED + RUNNING}"
+    )
+    sql(
+        "INSERT INTO workers (id, host, pid, version, lease_until)"
+        " VALUES ('w1', 'h', 1, 'v', '2999-01-01 00:00:00')"
+    )
+
+
+@pytest.fixture
+def explain(store, sql):
+    """The plan of a statement; on PostgreSQL also what it touched, by running it."""
+    fill(sql)
+
+    def run(statement):
+        database = store._work_db
+        prepared = database.prepared(statement)
+        how = "EXPLAIN QUERY PLAN " if store.is_sqlite else "EXPLAIN (ANALYZE, COSTS OFF) "
+        with database.writing() as connection:
+            driver = connection.connection.driver_connection
+            rows = driver.execute(how + prepared._sql, prepared._arguments(GIVEN)).fetchall()
+            connection.rollback()
+        return "\n".join(str(row[-1]) for row in rows)
+
+    return run
+
+
+def scans(plan):
+    """Whole tables, or whole indexes, that a plan reads; what it makes up itself does not count."""
+    return [
+        line.strip()
+        for line in plan.splitlines()
+        if ("SCAN " in line or "Seq Scan" in line)
+        and not any(
+            free in line
+            for free in (
+                "json_each",
+                "CONSTANT ROW",
+                "s VIRTUAL",
+                "on given",
+                "on held",
+                "runs_str",
+            )
+        )
+    ]
+
+
+HOT = {
+    "claim": [claims.anything_ready, claims.start_runs, claims.claim_postgresql],
+    "take": [claims.take_prompts_sqlite],
+    "hold": [commits.hold_flushing, commits.hold_ending],
+    "end": [commits.end_postgresql],
+    "refused": [commits.refused],
+    "rescue": [commits.orphans, commits.interrupt_orphans, commits.requeue_orphans],
+    "owned": [commits.owned],
+    "cancel requests": [commits.cancel_requests, decisions.cancel_queued],
+    "backlog": [reads.waiting_for, reads.running_for],
+    "lease": [claims.renew],
+}
+OF_ONE = {
+    claims.claim_postgresql: False,
+    commits.end_postgresql: False,
+    claims.take_prompts_sqlite: True,
+}
+
+
+def test_no_hot_statement_reads_a_whole_table(explain, store):
+    """With statistics that nobody has gathered yet, and after they were."""
+    for gathered in (False, True):
+        if gathered:
+            with store._db.writing() as connection:
+                connection.exec_driver_sql("ANALYZE")
+        for name, statements in HOT.items():
+            for build in statements:
+                if OF_ONE.get(build, store.is_sqlite) is store.is_sqlite:
+                    plan = explain(build())
+                    assert scans(plan) == [], f"{name}, {build.__name__}:\n{plan}"
+
+
+@pytest.mark.parametrize(
+    ("build", "index"),
+    [
+        (claims.start_runs, "prompts_claim"),
+        (commits.orphans, "runs_streaming"),
+        (commits.owned, "runs_streaming"),
+        (commits.cancel_requests, "prompts_cancel"),
+        (decisions.cancel_queued, "prompts_cancel"),
+        (reads.waiting_for, "prompts_claim"),
+    ],
+)
+def test_each_question_has_its_partial_index(explain, build, index):
+    """The index that was made for it, which holds no finished row."""
+    assert index in explain(build())
+
+
+def test_a_claim_sorts_nothing(explain, store):
+    """The index is in the order of the queue, so a claim stops when it has enough."""
+    plan = explain(claims.start_runs() if store.is_sqlite else claims.claim_postgresql())
+    assert "TEMP B-TREE" not in plan
+    assert "Sort" not in plan
+
+
+def test_the_results_of_one_prompt_are_found_by_its_id(explain, sql):
+    """The view is looked into, not read."""
+    how = "EXPLAIN QUERY PLAN" if sql.is_sqlite else "EXPLAIN"
+    plan = "\n".join(str(row[-1]) for row in sql(f"{how} SELECT * FROM results WHERE id = 77"))
+    assert [line for line in scans(plan) if " c" in line or " p" in line or " r" in line] == []

@@ -1,0 +1,55 @@
+"""The revision that the program needs is the newest one, and is found wherever it is installed."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from worker.errors import StoreBroken
+from worker.store import schema
+
+
+def newest():
+    return max(path.stem[:4] for path in (schema.migrations() / "versions").glob("0*.py"))
+
+
+def test_the_program_needs_the_newest_migration():
+    """Who adds one and forgets the number finds out here."""
+    assert newest() == schema.REVISION
+
+
+def test_an_upgrade_says_what_it_found_and_what_it_left(empty_url):
+    """Twice is once."""
+    assert schema.upgrade(empty_url) == schema.Revisions(None, schema.REVISION)
+    assert schema.upgrade(empty_url) == schema.Revisions(schema.REVISION, schema.REVISION)
+
+
+def test_migrations_are_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch):
+    """Inside the package when installed, beside it otherwise; missing is an error that says so."""
+    package = tmp_path / "worker" / "store" / "schema.py"
+    monkeypatch.setattr(schema, "__file__", str(package))
+    with pytest.raises(StoreBroken, match="missing from this installation"):
+        schema.migrations()
+    for place in (tmp_path / "migrations", tmp_path / "worker" / "migrations"):
+        place.mkdir(parents=True)
+        (place / "env.py").touch()
+        assert schema.migrations() == place
+
+
+def test_a_directory_that_is_missing_is_said_to_be(tmp_path):
+    """Creating a database is no reason to create directories on a typing error."""
+    with pytest.raises(StoreBroken, match="does not exist: create it"):
+        schema.upgrade(f"sqlite:///{tmp_path / 'no' / 'spool.db'}")
+
+
+def test_asking_for_the_revision_does_not_load_the_migration_tool(store):
+    """It is the heaviest import of all, and a worker asks at every start."""
+    import subprocess
+
+    program = (
+        "import sys\nfrom worker.store import Store\n"
+        "Store.open(sys.argv[1]).check_schema()\nassert 'alembic' not in sys.modules\n"
+    )
+    url = store._db.url.render_as_string(hide_password=False)
+    assert subprocess.run([sys.executable, "-c", program, url], check=False).returncode == 0
