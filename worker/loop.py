@@ -292,7 +292,7 @@ class Worker:
             await self._in_store(self._leave)
         except StoreError as error:
             self._log("sign_off_failed", error=error.message)
-        self._store_thread.shutdown(wait=False)
+        await asyncio.to_thread(self._store_thread.shutdown)
         self._log("worker_stopped", completed=self.summary.completed, failed=self.summary.failed)
 
     async def _stop_asking(self) -> None:
