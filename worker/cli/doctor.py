@@ -99,6 +99,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     if not os.access(folder, os.W_OK | os.X_OK):
         cure = "SQLite writes files beside the database; let this user write there"
         yield broken("disk", f"{folder} cannot be written", cure)
+        return
     free = shutil.disk_usage(folder).free
     said = f"{free // _MEBIBYTE:,} MiB free in {folder}"
     if free < _NO_BYTES:
