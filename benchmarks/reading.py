@@ -89,4 +89,6 @@ def _table(
 
 
 def _read(name: str, url: str, dialect: str, seconds: float) -> Sample:
-    return harness.child("benchmarks.readers", name, url, dialect, seconds, env=TRUST)
+    return harness.child(
+        "benchmarks.readers", name, url, dialect, seconds, env=TRUST, preferred=True
+    )

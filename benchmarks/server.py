@@ -52,7 +52,11 @@ def serving(
         tail.write_bytes(frames.TAILS[dialect])
         arguments = [program, body, tail, count, group, rate, *(tls or ())]
         process = subprocess.Popen(
-            list(map(str, arguments)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            list(map(str, arguments)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=harness.prefer,
         )
         os.sched_setaffinity(process.pid, {harness.SERVER_CORE})
         server = Server(process, "https" if tls else "http")

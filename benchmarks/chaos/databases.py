@@ -17,12 +17,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-import psycopg
-
+from benchmarks.chaos.tables import connection
 from tests.fakes import postgres
 
 DISK_BYTES = 384 * 1024 * 1024
@@ -65,7 +64,7 @@ class Postgres:
         self.outages.append((began, time.time()))
 
     def connect(self) -> Any:
-        return psycopg.connect(self.url, autocommit=True, connect_timeout=5)
+        return connection(self.url)
 
 
 class Sqlite:
@@ -106,9 +105,9 @@ class Sqlite:
 
     def _shrink_log(self) -> None:
         # Otherwise the log would be written from its beginning again, into blocks it has.
-        with suppress(sqlite3.Error), self.connect() as connection:
-            connection.execute("PRAGMA busy_timeout = 200")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(sqlite3.Error), closing(self.connect()) as client:
+            client.execute("PRAGMA busy_timeout = 200")
+            client.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _limit(self, seconds: float) -> None:
         import resource
@@ -125,7 +124,7 @@ class Sqlite:
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
 
     def connect(self) -> Any:
-        return sqlite3.connect(self.path, isolation_level=None, timeout=10)
+        return connection(self.url)
 
 
 @contextmanager

@@ -77,9 +77,13 @@ class Evidence:
         if run.request_id is not None:
             return self.by_request.get(run.request_id)
         prompt = tables.prompts[run.prompt_id].prompt
-        text = tables.text(run.id)
-        if text:
-            fitting = [one for one in self.by_prompt[prompt] if said_by(one).startswith(text)]
+        text, thoughts = tables.text(run.id), tables.text(run.id, "thinking")
+        if text or thoughts:
+            fitting = [
+                one
+                for one in self.by_prompt[prompt]
+                if said_by(one).startswith(text) and thoughts_of(one).startswith(thoughts)
+            ]
             return (fitting or self.by_prompt[prompt] or [None])[-1]
         until = run.finished_at or time.time()
         timely = [

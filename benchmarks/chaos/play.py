@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -156,16 +156,16 @@ class Play:
         if how is What.CANCEL_HAND:
             self.cancelled_by_hand.add(prompt_id)  # first: nobody knows whether it will work
             change = f"status = 'cancelled', finished_at = {now}"
-        with suppress(psycopg.Error, sqlite3.Error), self.database.connect() as connection:
-            changed = connection.execute(
+        with suppress(psycopg.Error, sqlite3.Error), closing(self.database.connect()) as client:
+            changed = client.execute(
                 f"UPDATE prompts SET {change} WHERE id = {prompt_id} AND status = 'running'"
             )
             return bool(changed.rowcount)
         return False
 
     def _rows(self, question: str) -> list[Any]:
-        with suppress(psycopg.Error, sqlite3.Error), self.database.connect() as connection:
-            return connection.execute(question).fetchall()
+        with suppress(psycopg.Error, sqlite3.Error), closing(self.database.connect()) as client:
+            return client.execute(question).fetchall()
         return []
 
     def _left(self) -> int | None:

@@ -92,6 +92,14 @@ class Tables:
         )
 
 
+def connection(url: str) -> Any:
+    """A plain connection of the driver, in autocommit mode."""
+    if url.startswith("sqlite"):
+        path = url.removeprefix("sqlite:///")
+        return sqlite3.connect(path, isolation_level=None, timeout=10)
+    return psycopg.connect(url, autocommit=True, connect_timeout=5)
+
+
 def _epoch(value: Any) -> Any:
     if isinstance(value, str):
         value = datetime.fromisoformat(value).replace(tzinfo=UTC)

@@ -8,6 +8,7 @@ only in what they show meanwhile.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -40,8 +41,18 @@ TURN_SECONDS = 2.0  # an event loop that does not turn for so long is not alive
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+# Allocations that start a garbage collection, and how many of those start an older one.
+COLLECT_EVERY = (20_000, 20, 50)
+
+
 def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine on uvloop where it exists, on asyncio elsewhere."""
+    """Run a coroutine on uvloop where it exists, on asyncio elsewhere.
+
+    Streams make no cycles to speak of.  With the usual thresholds the collector took a fifth
+    of the processor time of 2,000 streams, and stopped them all for a third of a second.
+    """
+    gc.freeze()  # the modules, which stay
+    gc.set_threshold(*COLLECT_EVERY)
     try:
         import uvloop
     except ImportError:  # Windows
