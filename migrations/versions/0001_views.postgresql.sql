@@ -15,7 +15,8 @@ CREATE VIEW results AS SELECT p.id, b.name AS batch, p.custom_id, p.endpoint, co
         coalesce(r.finished_at, statement_timestamp()) - r.started_at) AS numeric), 3) AS double precision) AS seconds,
     p.error_code, p.error, p.metadata, p.created_at, p.finished_at,
     (SELECT string_agg(c.text, '' ORDER BY c.seq)
-        FROM chunks c WHERE c.run_id = p.run_id AND c.kind = 'tool_calls') AS tool_calls
+        FROM chunks c WHERE c.run_id = p.run_id AND c.kind = 'tool_calls') AS tool_calls,
+    p.run_id
 FROM prompts p
 LEFT JOIN batches b ON b.id = p.batch_id
 LEFT JOIN runs r ON r.id = p.run_id;

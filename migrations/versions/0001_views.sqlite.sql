@@ -15,7 +15,8 @@ CREATE VIEW results AS SELECT p.id, b.name AS batch, p.custom_id, p.endpoint, co
         - julianday(r.started_at)) * 86400.0, 3) AS seconds,
     p.error_code, p.error, p.metadata, p.created_at, p.finished_at,
     (SELECT group_concat(t.text, '') FROM (SELECT c.text
-        FROM chunks c WHERE c.run_id = p.run_id AND c.kind = 'tool_calls' ORDER BY c.seq) t) AS tool_calls
+        FROM chunks c WHERE c.run_id = p.run_id AND c.kind = 'tool_calls' ORDER BY c.seq) t) AS tool_calls,
+    p.run_id
 FROM prompts p
 LEFT JOIN batches b ON b.id = p.batch_id
 LEFT JOIN runs r ON r.id = p.run_id;

@@ -76,7 +76,8 @@ SELECT p.id, b.name AS batch, p.custom_id, p.endpoint, coalesce(r.model, p.model
     r.finish_reason, r.prompt_tokens, r.completion_tokens, p.attempts,
     {sql.between("r.started_at", ended)} AS seconds,
     p.error_code, p.error, p.metadata, p.created_at, p.finished_at,
-    {sql.text("p.run_id", Kind.TOOL_CALLS)} AS tool_calls
+    {sql.text("p.run_id", Kind.TOOL_CALLS)} AS tool_calls,
+    p.run_id
 FROM prompts p
 LEFT JOIN batches b ON b.id = p.batch_id
 LEFT JOIN runs r ON r.id = p.run_id
