@@ -34,7 +34,13 @@ class Speech:
 
 
 def _chat(**delta: str) -> Json:
-    return {"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    return {"id": "c", "object": "chat.completion.chunk", "choices": [choice]}
+
+
+def _completion(text: str) -> Json:
+    choice = {"text": text, "index": 0, "logprobs": None, "finish_reason": None}
+    return {"id": "c", "object": "text_completion", "choices": [choice]}
 
 
 def _event(kind: str, **more: Any) -> Json:
@@ -77,7 +83,7 @@ SPEECHES = (
     ),
     Speech(
         "openai-completions",
-        {TEXT: lambda text: {"choices": [{"text": text, "index": 0, "finish_reason": None}]}},
+        {TEXT: _completion},
         ({"choices": [{"text": "", "index": 0, "finish_reason": "stop"}]}, None),
         ({"choices": []}, {"choices": [{"index": 0, "text": None}]}),
     ),
@@ -149,9 +155,10 @@ def streams(draw: st.DrawFn, speech: Speech) -> Stream:
         text = draw(_TEXTS)
         frames.append(speech.says[kind](text))
         said[kind] += text
-    write = _line if speech.is_lines else draw(_event_writers(speech))
-    parts = [part for frame in frames for part in (_aside(draw, speech), write(draw, frame))]
-    parts += [write(draw, frame) for frame in speech.done]
+    dump = draw(_dumpers())
+    write = _line_writer(dump) if speech.is_lines else draw(_event_writers(speech, dump))
+    parts = [part for frame in frames for part in (_aside(draw, speech), write(frame))]
+    parts += [write(frame) for frame in speech.done]
     newline = draw(
         st.sampled_from([b"\n", b"\r\n"] if speech.is_lines else [b"\n", b"\r\n", b"\r"])
     )
@@ -171,31 +178,42 @@ def _aside(draw: st.DrawFn, speech: Speech) -> bytes:
     return draw(st.one_of(st.just(b""), st.just(b""), _COMMENTS))
 
 
-def _dump(draw: st.DrawFn, frame: Json) -> bytes:
-    text = json.dumps(
-        frame,
-        ensure_ascii=draw(st.booleans()),
-        separators=draw(st.sampled_from([(",", ":"), (", ", ": ")])),
-    )
-    # A lone half can only be sent escaped.
-    return text.encode("utf-8", "backslashreplace")
-
-
-def _line(draw: st.DrawFn, frame: Json | None) -> bytes:
-    assert frame is not None
-    return _dump(draw, frame) + b"\n"
+Dump = Callable[[Json], bytes]
 
 
 @st.composite
-def _event_writers(draw: st.DrawFn, speech: Speech) -> Callable[[st.DrawFn, Json | None], bytes]:
+def _dumpers(draw: st.DrawFn) -> Dump:
+    """How a server lays out its JSON: as a rule the same way in all frames."""
+    layouts = st.tuples(st.booleans(), st.sampled_from([(",", ":"), (", ", ": ")]))
+    usual = draw(layouts)
+    is_steady = draw(st.integers(0, 3)) > 0
+
+    def dump(frame: Json) -> bytes:
+        is_ascii, separators = usual if is_steady else draw(layouts)
+        text = json.dumps(frame, ensure_ascii=is_ascii, separators=separators)
+        return text.encode("utf-8", "backslashreplace")  # a lone half can only be sent escaped
+
+    return dump
+
+
+def _line_writer(dump: Dump) -> Callable[[Json | None], bytes]:
+    def write(frame: Json | None) -> bytes:
+        assert frame is not None
+        return dump(frame) + b"\n"
+
+    return write
+
+
+@st.composite
+def _event_writers(draw: st.DrawFn, speech: Speech, dump: Dump) -> Callable[[Json | None], bytes]:
     space = draw(st.sampled_from([b" ", b" ", b"", b"  "]))
     is_named = speech.named and draw(st.integers(0, 3)) > 0
     multiline = draw(st.integers(0, 5)) == 0
 
-    def write(draw: st.DrawFn, frame: Json | None) -> bytes:
+    def write(frame: Json | None) -> bytes:
         if frame is None:
             return b"data:" + space + b"[DONE]\n\n"
-        data = _dump(draw, frame)
+        data = dump(frame)
         if multiline:  # a line break is legal after the first brace
             data = data.replace(b"{", b"{\ndata:" + space, 1)
         name = b""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.wire.corpus import SMALL
-from tests.wire.reading import bytewise, cut, decoder, read
+from tests.wire.reading import bytewise, careful, cut, decoder, read
 from tests.wire.speech import SPEECHES, streams
 from worker.errors import Truncated
 from worker.records import Kind
@@ -21,13 +21,6 @@ EXAMPLES = int(os.environ.get("SPOOL_TEST_EXAMPLES", "50"))  # a night's worth: 
 quick = settings(max_examples=EXAMPLES)
 
 places = st.lists(st.integers(0, 2000), max_size=12)
-
-
-def careful(dialect, **limits):
-    """A decoder that never takes the fast lane."""
-    source = decoder(dialect, **limits)
-    source._take_block = lambda _: False
-    return source
 
 
 @pytest.mark.parametrize("dialect", BY_NAME)

@@ -88,6 +88,15 @@ def test_only_true_is_done(done):
     assert isinstance(said("ollama-generate", {"response": "a", "done": done}).error, Truncated)
 
 
+@pytest.mark.parametrize("name", ["ollama-generate", "ollama-chat"])
+def test_counts_and_reasons_stand_on_the_done_line(name):
+    """On any other they mean nothing, in every lane."""
+    odd = {"done": False, "eval_count": 9, "prompt_eval_count": 9, "done_reason": "stop"}
+    texts = [{"response": "a", "message": {"content": "a"}, **odd}] * 3
+    reading = said(name, *texts, {"done": True, "eval_count": 3})
+    assert (reading.usage, reading.finish_reason) == (Usage(None, 3), None)
+
+
 def test_done_inside_the_text_is_text():
     reading = said("ollama-generate", {"response": '{"done":true}', "done": False})
     assert isinstance(reading.error, Truncated)

@@ -212,8 +212,10 @@ class Skimmer:
             if byte in _CLOSER:
                 self._span_closers.append(_CLOSER[byte])
                 if len(self._span_closers) > _DEEPEST:
+                    self._emit(data[index:end])
                     return self._fail("nested too deeply")
             elif self._span_closers.pop() != byte:
+                self._emit(data[index:end])  # what is kept must not depend on the pieces
                 return self._fail("brackets do not match")
             if not self._span_closers:
                 self._state = self._after_value
