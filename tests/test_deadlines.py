@@ -104,3 +104,22 @@ def test_the_message_names_the_setting(watched, frames, words):
     watched.progressed(frames, at=100)
     with pytest.raises(Stalled, match=words):
         watched.check(at=1000)
+
+
+def test_a_process_that_slept_gives_the_server_its_time_again():
+    """What arrived meanwhile waits in the kernel; nobody may call that silence."""
+    watched = deadlines(total=1000)
+    watched.progressed(1, at=150)
+    watched.woke(asked_at=152, wait_seconds=8, at=400)  # it was to be woken at 160
+    assert watched.next_at == 160 + 248
+    assert code_at(watched, 400) is None
+    assert code_at(watched, 408) == ErrorCode.IDLE_TIMEOUT
+
+
+def test_being_a_little_late_is_not_sleep():
+    """Else a busy machine would never find out that a server hangs."""
+    watched = deadlines()
+    watched.progressed(1, at=150)
+    watched.woke(asked_at=152, wait_seconds=8, at=160.9)
+    watched.woke(asked_at=152, wait_seconds=None, at=500)
+    assert watched.next_at == 160

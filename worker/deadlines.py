@@ -12,6 +12,8 @@ from math import inf
 from worker.errors import ErrorCode, Stalled
 from worker.records import Endpoint
 
+OVERSLEPT_SECONDS = 1.0  # a busy machine is late by less
+
 
 class Deadlines:
     """When to stop waiting for one response; 0 seconds means no limit."""
@@ -35,6 +37,14 @@ class Deadlines:
         """
         self._progress_at += at - since
         self._total_at += at - since
+
+    def woke(self, *, asked_at: float, wait_seconds: float | None, at: float) -> None:
+        """A wait that began at `asked_at` and was to last so long is over only now.
+
+        How much of the time that we slept the server was silent nobody knows: none of it counts.
+        """
+        if overslept(wait_seconds, at - asked_at):
+            self.resumed(since=asked_at, at=at)
 
     @property
     def next_at(self) -> float:
@@ -61,6 +71,11 @@ class Deadlines:
             f"{self._endpoint.first_frame_timeout_seconds:g}",
             code=ErrorCode.FIRST_FRAME_TIMEOUT,
         )
+
+
+def overslept(wait_seconds: float | None, took_seconds: float) -> bool:
+    """Whether a wait took so long that this process cannot have run: it or the machine slept."""
+    return wait_seconds is not None and took_seconds > wait_seconds + OVERSLEPT_SECONDS
 
 
 def _after(at: float, seconds: float) -> float:

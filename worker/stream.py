@@ -30,6 +30,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from worker.clock import Clock
+from worker.deadlines import overslept
 from worker.errors import (
     Broken,
     Busy,
@@ -229,9 +230,8 @@ class Stream:
         """The response as soon as its headers are there."""
         connect_seconds = endpoint.connect_timeout_seconds or None
         headers = httpx.Headers()
-        limit = asyncio.timeout(
-            patience_seconds + (connect_seconds or 0) if patience_seconds else None
-        )
+        limit_seconds = patience_seconds + (connect_seconds or 0) if patience_seconds else None
+        limit, asked_at = asyncio.timeout(limit_seconds), self._clock.monotonic()
         try:
             headers.update(request.headers)
             if endpoint.api_key:
@@ -259,7 +259,10 @@ class Stream:
             ) from None
         except (*_BODY_ERRORS, TimeoutError) as error:
             expired = limit.expired()
-            raise _translated(error, request.url, endpoint, patience_seconds, expired) from error
+            said = _translated(error, request.url, endpoint, patience_seconds, expired)
+            if overslept(limit_seconds, self._clock.monotonic() - asked_at):
+                said.charged = False  # we may have slept through the answer
+            raise said from error
 
     async def _failure(
         self, response: httpx.Response, body: TimedBody, redact: Redact
