@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from sqlalchemy.dialects import postgresql, sqlite
 
 from tests.store.cast import (
     cancelled,
@@ -254,6 +255,41 @@ class TestRace:
             state = sql.one(f"SELECT status FROM prompts WHERE id = {run.prompt_id}")
             assert state == ("completed" if won else "queued")
             sql("DELETE FROM prompts WHERE status = 'queued'")
+
+
+WRITES = {
+    # what writes to runs, and to prompts that a worker carries: the run, its worker, the states
+    "end_runs_sqlite": ["runs.id = ", "runs.worker_id = ", "runs.status = 'streaming'"],
+    "end_prompts_sqlite": ["prompts.id = ", "prompts.run_id = ", "prompts.status = 'running'"],
+    "end_postgresql": [
+        "runs.worker_id = ",
+        "runs.status = 'streaming'",
+        "prompts.run_id = ",
+        "prompts.status = 'running'",
+        "FOR NO KEY UPDATE OF runs, prompts",
+    ],
+    "close_stray": ["runs.id = ", "runs.worker_id = ", "runs.status = 'streaming'"],
+    "interrupt_orphans": ["runs.id ", "runs.status = 'streaming'", "NOT (EXISTS", "lease_until"],
+    "requeue_orphans": ["prompts.run_id ", "prompts.id ", "prompts.status = 'running'"],
+    "add_chunks": ["ON CONFLICT (run_id, seq) DO NOTHING"],
+}
+
+
+def test_every_statement_that_writes_for_a_worker_carries_its_guard():
+    """None can be added without being listed here, and none listed without its guards."""
+    found = {}
+    for name, build in vars(commits).items():
+        if getattr(build, "__module__", "") != commits.__name__ or name.startswith("_"):
+            continue
+        is_sqlite = not name.endswith("postgresql")
+        given = {"is_sqlite": is_sqlite} if name == "add_chunks" else {}
+        dialect = sqlite.dialect() if is_sqlite else postgresql.psycopg.dialect()
+        text = str(build(**given).compile(dialect=dialect))
+        if not text.startswith("SELECT"):
+            found[name] = " ".join(text.split())
+    assert found.keys() == WRITES.keys()
+    for name, guards in WRITES.items():
+        assert [guard for guard in guards if guard not in found[name]] == [], name
 
 
 def wait_for_lock(sql):
