@@ -34,6 +34,7 @@ COLUMNS = (
     "metadata",
     "created_at",
     "finished_at",
+    "run_id",
 )
 _TEXTS = ("output", "partial_output", "thinking", "tool_calls")
 

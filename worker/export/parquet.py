@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _GROUP_ROWS = 10_000
 _GROUP_CHARACTERS = 32 * 1024 * 1024
-_INTEGERS = ("id", "prompt_tokens", "completion_tokens", "attempts")
+_INTEGERS = ("id", "run_id", "prompt_tokens", "completion_tokens", "attempts")
 _TIMES = ("created_at", "finished_at")
 
 
