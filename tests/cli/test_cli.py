@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from time import perf_counter
 
 import pytest
 
+from tests.cli.schemas import SCHEMAS
 from worker.cli import COMMANDS
 from worker.version import __version__
 
@@ -38,6 +40,34 @@ def test_no_heavy_library_is_imported_to_say_little(arguments):
     )
     modules = json.loads(python(code).stderr.splitlines()[-1])
     assert HEAVY & set(modules) == set()
+
+
+def test_help_is_quick():
+    """Within eight times of starting Python for nothing."""
+
+    def best(code):
+        took = []
+        for _ in range(9):
+            before = perf_counter()
+            python(code)
+            took.append(perf_counter() - before)
+        return min(took)
+
+    listing = "from worker.cli import cli; cli.main(['--help'], prog_name='spool')"
+    assert best(listing) < 8 * best("pass")
+
+
+def test_every_answer_in_json_has_a_schema():
+    """For whoever writes the program that reads it."""
+    schemas = {path.name.partition(".")[0] for path in SCHEMAS.glob("*.schema.json")}
+    speaking = {
+        name
+        for name in COMMANDS
+        if any(
+            each.name == "as_json" for each in import_module(f"worker.cli.{name}").command.params
+        )
+    }
+    assert schemas == speaking | {"export", "preview"}
 
 
 def test_help_lists_every_command(spool):

@@ -43,6 +43,13 @@ def test_a_model_cannot_control_a_terminal(monkeypatch):
     assert output.for_terminal(text) == "a]0;pwnedbc\td\ne"
 
 
+def test_nor_can_a_server_by_its_errors(monkeypatch, capsys):
+    """They are quoted on standard error."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    output.talk("HTTP 400: \x1b[2Joops")
+    assert capsys.readouterr().err == "spool: HTTP 400: [2Joops\n"
+
+
 def test_talk_is_not_data(capsys):
     """So that pipes stay clean."""
     output.talk("hello")

@@ -101,7 +101,7 @@ def _embedded(about: str, endpoint: Endpoint) -> Finding:
     if find_spec("xllamacpp") is None:
         return broken(about, "llama.cpp is not installed", "pip install 'promptspool[embedded]'")
     try:
-        path = model_path("" if endpoint.model == "embedded" else endpoint.model)
+        path = model_path(endpoint.model)
     except SpoolError as error:
         return broken(about, error.message)
     return ok(about, f"embedded, with the model {path.name}")

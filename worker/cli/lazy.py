@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from worker.cli.output import talk
 from worker.cli.session import Session
 from worker.errors import SettingsError, SpoolError
 
@@ -108,13 +109,13 @@ def _end(error: BaseException, session: Session) -> NoReturn:
     if session.verbose:
         traceback.print_exception(error)
     if isinstance(error, SpoolError):
-        click.echo(f"spool: {error}", err=True)
+        talk(str(error))
         sys.exit(EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILED)
     if isinstance(error, OSError) and error.filename is not None:
-        click.echo(f"spool: {error.filename}: {error.strerror}", err=True)
+        talk(f"{error.filename}: {error.strerror}")
         sys.exit(EXIT_FAILED)
     hint = "" if session.verbose else "; -v shows where"
-    click.echo(f"spool: a fault of this program: {type(error).__name__}: {error}{hint}", err=True)
+    talk(f"a fault of this program: {type(error).__name__}: {error}{hint}")
     sys.exit(EXIT_FAILED)
 
 

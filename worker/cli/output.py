@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -31,7 +31,7 @@ def data(text: str, *, newline: bool = True) -> None:
 
 def talk(text: str) -> None:
     """Say something to the person, not to the pipe."""
-    click.echo(f"spool: {text}", err=True)
+    click.echo(f"spool: {visible(text, sys.stderr)}", err=True)
 
 
 def json_line(value: Any) -> None:
@@ -40,8 +40,13 @@ def json_line(value: Any) -> None:
 
 
 def for_terminal(text: str) -> str:
-    """Model output as it may be shown: on a terminal, without what would control it."""
-    return _CONTROLS.sub("", text) if sys.stdout.isatty() else text
+    """What others wrote, as it may be shown: see `visible`."""
+    return visible(text, sys.stdout)
+
+
+def visible(text: str, stream: TextIO) -> str:
+    """On a terminal, without what would control it; files and pipes get every character."""
+    return _CONTROLS.sub("", text) if stream.isatty() else text
 
 
 def counted(number: int, noun: str) -> str:

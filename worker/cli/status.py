@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli.concerns import concerns
-from worker.cli.output import counted, data, json_line, json_option, span
+from worker.cli.output import counted, data, for_terminal, json_line, json_option, span
 from worker.cli.session import Session, session
 from worker.clock import SystemClock
 from worker.states import PromptState
@@ -50,7 +50,7 @@ def _print(status: QueueStatus, settings: Settings, url: str, *, as_json: bool) 
         json_line(as_object(status, settings, url))
         return
     for line in lines(status, settings, url):
-        data(line)
+        data(for_terminal(line))
 
 
 async def _watch(store: Store, settings: Settings, interval: float, *, as_json: bool) -> None:
@@ -64,7 +64,7 @@ async def _watch(store: Store, settings: Settings, interval: float, *, as_json: 
 
     with Live(screen=True, auto_refresh=False) as live:
         while True:
-            text = "\n".join(lines(store.status(), settings, store.safe_url))
+            text = for_terminal("\n".join(lines(store.status(), settings, store.safe_url)))
             live.update(Text(text, overflow="ellipsis", no_wrap=True), refresh=True)
             await clock.sleep(interval)
 
