@@ -21,7 +21,7 @@ import sys
 import threading
 from collections.abc import Collection, Mapping, MutableMapping
 from enum import StrEnum
-from typing import Any, Literal, Self, TextIO
+from typing import Any, Literal, Protocol, Self
 
 import structlog
 
@@ -36,6 +36,22 @@ _HIDDEN = "***"
 _SHORTEST_SECRET = 4  # shorter ones would blot out ordinary words
 
 Values = MutableMapping[str, Any]
+
+
+class Out(Protocol):
+    """Where lines go: a text stream."""
+
+    def write(self, text: str, /) -> object:
+        """Write text."""
+        ...
+
+    def flush(self) -> None:
+        """Let it be seen."""
+        ...
+
+    def isatty(self) -> bool:
+        """Whether people read it."""
+        ...
 
 
 class Event(StrEnum):
@@ -176,7 +192,7 @@ def make(
     log_format: Format = "auto",
     level: Level = "info",
     secrets: Collection[str] = (),
-    stream: TextIO | None = None,
+    stream: Out | None = None,
     clock: Clock | None = None,
 ) -> Logger:
     """A logger that writes to `stream` (standard error by default).
@@ -208,7 +224,7 @@ def make(
 class _Lines:
     """Whole lines, one at a time, from any thread."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Out) -> None:
         self._stream = stream
         self._lock = threading.Lock()
 
@@ -283,7 +299,7 @@ def _json_line(_logger: object, _name: str, values: Values) -> str:
     return json.dumps({**first, **values}, ensure_ascii=False, default=str)
 
 
-def _console(out: TextIO) -> structlog.typing.Processor:
+def _console(out: Out) -> structlog.typing.Processor:
     return structlog.dev.ConsoleRenderer(
         colors=out.isatty() and not os.environ.get("NO_COLOR"),
         pad_event_to=24,

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import click
 
 from worker.cli.output import counted, json_line, json_option, talk
 from worker.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from worker.carriers import Summary
+    from worker.settings import Settings
+    from worker.store import Store
 
 
 @click.command(short_help="Carry runs: stream prompts to answers.")
@@ -33,15 +41,11 @@ def command(
     """
     if fail_on_error and not drain:
         raise click.UsageError("--fail-on-error needs --drain: only then is there an end to judge")
-    from worker.cli.service import run_async, serve, serving
+    from worker.cli.service import serving
 
-    loaded = session.loaded(keys=True)
-    settings = serving(loaded.settings, names)
+    settings = serving(session.settings(keys=True), names)
     store = session.store(create=True)
-    log = session.log()
-    for hint in loaded.hints:
-        log("settings_hint", hint=hint)
-    summary = run_async(lambda: serve(settings, store, log, drain=drain))
+    summary = _carry(session, settings, store, drain=drain, as_json=as_json)
     if as_json:
         json_line(
             {
@@ -57,6 +61,7 @@ def command(
         talk(
             f"{counted(summary.completed, 'prompt')} completed, {summary.failed:,} failed,"
             f" {summary.cancelled:,} cancelled; {counted(summary.requeued, 'run')} queued again"
+            f"{'; `spool status` says why they failed' if summary.failed else ''}"
         )
     if summary.unstored:
         talk(
@@ -65,3 +70,34 @@ def command(
         )
     if summary.unstored or (fail_on_error and summary.failed):
         raise click.exceptions.Exit(1)
+
+
+def _carry(
+    session: Session, settings: Settings, store: Store, *, drain: bool, as_json: bool
+) -> Summary:
+    """Live the worker's life: with a line that moves for a person, a line an event otherwise."""
+    from worker.cli import run_progress
+    from worker.cli.service import run_async, serve
+    from worker.clock import SystemClock
+
+    watched = run_progress.wanted(
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+        verbose=session.verbose,
+        as_json=as_json,
+    )
+    line = run_progress.StatusLine(sys.stderr) if watched else None
+    log = session.log(line)
+    for hint in session.loaded().hints:
+        log("settings_hint", hint=hint)
+    if line is None:
+        return run_async(lambda: serve(settings, store, log, drain=drain))
+    progress = run_progress.RunProgress(
+        store,
+        tuple(settings.endpoints),
+        line,
+        SystemClock(),
+        grace=settings.shutdown_grace_seconds,
+    )
+    sparing = run_progress.Sparing(log)
+    return run_async(lambda: serve(settings, store, sparing, drain=drain, beside=progress.follow))

@@ -16,7 +16,7 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from worker.buffer import Limits
 from worker.carriers import Summary
@@ -24,7 +24,6 @@ from worker.clock import Clock, SystemClock
 from worker.committer import Log
 from worker.embedded import EmbeddedServers
 from worker.errors import SettingsError
-from worker.log import Logger
 from worker.loop import Worker
 from worker.metrics import HealthServer, Metrics
 from worker.records import WorkerInfo
@@ -43,6 +42,14 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # Allocations that start a garbage collection, and how many of those start an older one.
 COLLECT_EVERY = (20_000, 20, 50)
+
+
+class Bindable(Protocol):
+    """A log to which values can be added that every line then has."""
+
+    def bind(self, **values: object) -> Log:
+        """The log with these values."""
+        ...
 
 
 def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -149,7 +156,7 @@ async def _watched(settings: Settings, worker: Worker, metrics: Metrics) -> Asyn
 async def serve(
     settings: Settings,
     store: Store,
-    log: Logger,
+    log: Bindable,
     *,
     drain: bool = False,
     beside: Callable[[Worker], Awaitable[None]] | None = None,

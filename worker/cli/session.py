@@ -15,7 +15,7 @@ import click
 from worker.errors import StoreBroken
 
 if TYPE_CHECKING:
-    from worker.log import Logger
+    from worker.log import Logger, Out
     from worker.settings import Loaded, Settings
     from worker.store import Store
 
@@ -85,8 +85,11 @@ class Session:
         path = Path(url.removeprefix(_SQLITE))
         return not path.exists() or path.stat().st_size == 0
 
-    def log(self) -> Logger:
-        """The log of this process, which knows the secrets that it must not repeat."""
+    def log(self, stream: Out | None = None) -> Logger:
+        """The log of this process, which knows the secrets that it must not repeat.
+
+        stream: where it goes, instead of standard error.
+        """
         from worker import log
 
         settings = self.settings()
@@ -97,6 +100,7 @@ class Session:
             log_format=settings.log_format,
             level="debug" if self.verbose else settings.log_level,
             secrets=[*secrets, *_password(settings.database_url)],
+            stream=stream,
         )
 
     def _migrate(self, url: str) -> None:

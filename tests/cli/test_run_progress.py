@@ -1,0 +1,195 @@
+"""A person sees one line that moves and what matters; programs see every event."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+
+from tests.fakes.server import FakeServer
+from tests.house.tree import ROOT
+from worker.breaker import BreakerState
+from worker.cli import run_progress
+from worker.cli.run_progress import RunProgress, Sparing, StatusLine
+from worker.errors import StoreBusy
+
+
+@dataclass
+class Clock:
+    seconds: float = 0.0
+
+    def monotonic(self):
+        return self.seconds
+
+
+@dataclass
+class Queue:
+    left: int = 0
+    away: bool = False
+
+    def backlog(self, endpoints):
+        if self.away:
+            raise StoreBusy("away")
+        return SimpleNamespace(ready=self.left, later=0, running=0)
+
+
+@dataclass
+class Worker:
+    """What the line is made from."""
+
+    runs: int = 0
+    stopping: bool = False
+    database_away: bool = False
+    summary: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(completed=0, failed=0, requeued=0)
+    )
+    state: BreakerState = BreakerState.CLOSED
+
+    def health(self):
+        return self
+
+    @property
+    def watches(self):
+        return {"default": SimpleNamespace(breaker=SimpleNamespace(state=self.state))}
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    return StringIO()
+
+
+def progress(queue=None, clock=None, out=None):
+    line = StatusLine(out or StringIO())
+    return RunProgress(queue or Queue(), ["default"], line, clock or Clock(), grace=30)
+
+
+def looked(made):
+    made._left = made._look()
+    return made
+
+
+def test_lines_appear_above_the_line_that_moves(shown):
+    """What is written takes the status line away first and puts it back afterwards."""
+    line = StatusLine(shown)
+    line.show("1 done")
+    line.write("event\n")
+    line.show("")
+    assert shown.getvalue() == "1 done\r\x1b[2Kevent\n1 done\r\x1b[2K"
+
+
+def test_the_line_fits_the_terminal(shown, monkeypatch):
+    """A line that wraps could not be taken away again."""
+    monkeypatch.setenv("COLUMNS", "10")
+    StatusLine(shown).show("x" * 50)
+    assert shown.getvalue() == "x" * 9
+
+
+def test_single_runs_are_counted_and_not_told_but_for_the_first_failure_of_each_kind():
+    """A wrong model name is one line, not fifty thousand; an outage is always told."""
+    told = []
+    log = Sparing(lambda event, **values: told.append((event, values.get("error_code"))))
+    for code in (None, None):
+        log.bind(worker_id="w")("run_completed", error_code=code)
+    for code in ("not_found", "not_found", "bad_request"):
+        log("run_failed", error_code=code)
+    log("breaker_opened")
+    log("breaker_opened")
+    assert told == [
+        ("run_failed", "not_found"),
+        ("run_failed", "bad_request"),
+        ("breaker_opened", None),
+        ("breaker_opened", None),
+    ]
+
+
+def test_the_line_says_how_far_it_is_and_how_long_it_takes():
+    """The rate is this worker's; what is left, and how long, is everybody's."""
+    clock, queue, worker = Clock(), Queue(1000), Worker(runs=4)
+    made = looked(progress(queue, clock))
+    assert made.words(worker) == "0 completed, 4 streaming, 996 more to do"
+    clock.seconds, queue.left = 10.0, 800
+    worker.summary = SimpleNamespace(completed=100, failed=2, requeued=3)
+    assert looked(made).words(worker) == (
+        "100 completed (10.0/s), 2 failed, 3 to try again, 4 streaming, 796 more to do, about 40 s"
+    )
+
+
+def test_the_line_says_what_stands_in_the_way():
+    """An endpoint that is down, a database that is away, an end that waits for streams."""
+    made = progress(Queue(away=True))
+    worker = Worker(database_away=True, state=BreakerState.OPEN)
+    assert looked(made).words(worker) == (
+        "0 completed, 0 streaming, default is down, the database is away"
+    )
+    assert looked(progress()).words(Worker()) == "0 completed, 0 streaming, nothing left to do"
+    assert made.words(Worker(runs=1, stopping=True)).startswith(
+        "stopping: 1 stream may finish within 30 s; Ctrl-C again"
+    )
+
+
+def on_a_terminal(here, *arguments):
+    """Run `spool` with a terminal as standard error; what was seen there, and on stdout."""
+    seen, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker", *arguments],
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+    )
+    os.close(terminal)
+    parts = []
+    try:
+        while part := os.read(seen, 65536):
+            parts.append(part)
+    except OSError:
+        pass  # how Linux says that nobody holds the other end any more
+    os.close(seen)
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    return b"".join(parts).decode(), out
+
+
+async def _watch(here, spool, arguments):
+    async with FakeServer() as server:
+        (here / "spool.toml").write_text(
+            f'[endpoints.default]\ndialect = "openai-chat"\nbase_url = "{server.url}/v1"\n'
+            'model = "m"\n'
+        )
+        spool("add", "-p", "one", "-p", "two", "-p", "bad [[fault=404]]")
+        return await asyncio.to_thread(on_a_terminal, here, "run", "--drain", *arguments)
+
+
+@pytest.mark.parametrize("arguments", [["-v"], ["--json"]])
+def test_every_event_is_a_line_for_those_who_ask(here, spool, arguments):
+    """-v and --json leave the log as it is elsewhere."""
+    seen, _ = asyncio.run(_watch(here, spool, arguments))
+    assert seen.count("run_completed") == 2
+    assert "more to do" not in seen
+
+
+def test_a_person_sees_a_line_and_the_first_failure(here, spool):
+    """And the sentence at the end says where to ask."""
+    seen, out = asyncio.run(_watch(here, spool, []))
+    assert out == ""
+    assert "run_completed" not in seen
+    assert seen.count("run_failed") == 1
+    assert " streaming" in seen
+    assert "2 prompts completed, 1 failed" in seen
+    assert "`spool status` says why they failed" in seen
+
+
+def test_programs_get_json(monkeypatch):
+    """Where nobody watches there is no line that moves."""
+    monkeypatch.setattr(sys, "stderr", StringIO())
+    settings = {"log_format": "auto", "log_level": "info", "verbose": False, "as_json": False}
+    assert not run_progress.wanted(**settings)
