@@ -82,6 +82,13 @@ def test_a_flush_is_due_when_enough_waits():
     assert buffer.due(at=0)
 
 
+def test_half_a_surrogate_pair_is_counted_and_passed_on():
+    """The database refuses it with a code of its own; here it would be an internal error."""
+    buffer = filled((Kind.TEXT, "\ud800"))
+    assert buffer.waiting_bytes == 3
+    assert buffer.take()[0].text == "\ud800"
+
+
 def test_full_counts_what_waits_and_what_is_on_its_way():
     """Memory is bounded by both together."""
     buffer = Buffer(7, Limits(stream_bytes=10), Budget(10**9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -192,22 +193,42 @@ async def test_wrong_settings_charge_no_prompt():
     assert (ending.prompt_event, ending.charged) == (PromptEvent.REQUEUE, False)
 
 
+class Clumsy(ScriptedCommits):
+    """Stumbles over the first ending."""
+
+    def __call__(self, run_id, chunks, ending=None):
+        if ending is not None and not self.endings and self.stumbles:
+            self.stumbles -= 1
+            raise RuntimeError("a bug")
+        return super().__call__(run_id, chunks, ending)
+
+    stumbles = 1
+
+
+def clumsy(it: Crew) -> None:
+    it.commits = Clumsy()
+    it.rooms = replace(it.rooms, submit=it.commits)
+
+
 @aio
-async def test_a_fault_of_ours_ends_the_run_charged_and_named():
-    """It cannot repeat without end, and does not leave the run behind."""
-    it = Crew([say("x"), RuntimeError("a bug")])
+async def test_a_fault_of_ours_in_the_ending_does_not_leave_the_run_behind():
+    """An ending with nothing but the reason, charged, so that it cannot repeat without end."""
+    it = Crew([say("x"), DONE])
+    clumsy(it)
     it.start()
     await it.all_ended()
     (ending,) = it.commits.endings
     assert (ending.error_code, ending.charged) == (ErrorCode.INTERNAL_ERROR, True)
-    assert ending.error == "internal error: RuntimeError: a bug"
+    assert ending.error.startswith("internal error: RuntimeError: a bug (test_carriers.py:")
     assert it.carriers.summary == Summary(requeued=1)
+    assert it.rooms.budget.used_bytes == 0
 
 
 @aio
 async def test_a_fault_of_ours_while_the_database_is_away_is_still_an_end():
     """The slot is free; the row is handed back later."""
-    it = Crew([RuntimeError("a bug")])
+    it = Crew([say("x"), DONE])
+    clumsy(it)
     it.commits.failures.append(StoreBusy("away"))
     it.start()
     await it.all_ended()

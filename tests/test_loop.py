@@ -1,7 +1,7 @@
 """The life of a worker: it claims, sweeps, looks, drains, and leaves nothing behind.
 
 The store is in memory here and the clock stands still unless a test moves it: this
-is about what happens when.  `test_loop_on_sqlite.py` does the same on a database.
+is about what happens when.  `test_loop_on_store.py` does it on real databases.
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.fakes.aio import aio, turns
-from tests.fakes.clock import FakeClock
+from tests.fakes.house import House, living
 from tests.fakes.scripted_store import ScriptedStore
 from tests.fakes.scripted_stream import (
-    CHAT,
     DONE,
     HOLD,
-    ScriptedReader,
-    ScriptedStream,
     endpoint,
     say,
 )
@@ -35,10 +32,7 @@ from worker.errors import (
     StoreBusy,
     Unreachable,
 )
-from worker.loop import Worker
-from worker.records import WorkerInfo
 from worker.states import PromptEvent, PromptState
-from worker.terms import Options
 
 
 @pytest.fixture(autouse=True)
@@ -46,84 +40,17 @@ def _no_waits(monkeypatch):
     monkeypatch.setattr(retry, "DATABASE_WAIT_MAX_SECONDS", 0)
 
 
-class House:
-    """A worker in its surroundings, and hands to move its clock."""
-
-    def __init__(self, **options: object) -> None:
-        places = options.pop("endpoints", None) or [endpoint()]
-        self.drain = options.pop("drain", False)
-        self.clock = FakeClock()
-        self.store = ScriptedStore()
-        self.stream = ScriptedStream(self.clock)
-        self.stream.usual = lambda: [say("hello"), HOLD]
-        self.said: list[tuple[str, dict[str, object]]] = []
-        self.worker = Worker(
-            info=WorkerInfo("w1", "host", 1, "0"),
-            store=self.store,
-            stream=self.stream,
-            endpoints={place.name: place for place in places},
-            dialects={"openai-chat": CHAT},
-            options=Options(**{"lease_seconds": 30, "poll_seconds": 1, **options}),
-            clock=self.clock,
-            log=self.log,
-        )
-        self.task: asyncio.Task[object] | None = None
-
-    def log(self, event: str, **values: object) -> None:
-        self.said.append((event, values))
-        self.store.bell.ring()
-
-    @property
-    def words(self) -> list[str]:
-        return [event for event, _ in self.said]
-
-    def begin(self) -> asyncio.Task[object]:
-        self.task = asyncio.create_task(self.worker.run(drain=self.drain))
-        return self.task
-
-    async def settle(self) -> None:
-        """Until the loop has nothing to do but to wait for its clock, or has ended."""
-        assert self.task is not None
-        await turns()
-        while not self.task.done() and not (self.clock.sleeping and not self.worker._wake.is_set()):
-            await turns(1)
-        await turns()
-
-    async def pass_(self, seconds: float) -> None:
-        """Let time pass, second by second, as the loop would see it."""
-        whole, rest = divmod(seconds, 1)
-        for step in [*[1.0] * int(whole), rest]:
-            if step:
-                await self.clock.advance(step)
-                await self.settle()
-
-    async def told(self, word: str) -> None:
-        await self.store.bell.until(lambda: word in self.words)
-
-    async def streaming(self, count: int) -> list[ScriptedReader]:
-        """The readers, when so many streams are open and wait for the test."""
-        while len([reader for reader in self.stream.readers if reader.holding.is_set()]) < count:
-            await turns(1)
-        return self.stream.readers
-
-    async def stored(self, state: str, count: int = 1) -> None:
-        await self.store.bell.until(lambda: self.store.states()[state] >= count)
-        await self.settle()
-
-
 @asynccontextmanager
 async def house(**options: object):
-    """A worker that has begun; it is hurried to its end when the test has ended."""
-    it = House(**options)
-    yield it
-    it.store.away = False
-    for gate in it.store.gates.values():
-        gate.set()
-    it.worker.stop()
-    it.worker.stop()
-    if it.task is not None:
-        it.clock._autojump = 0.0
-        await asyncio.gather(it.task, return_exceptions=True)
+    """A worker on a store in memory; it is hurried to its end when the test has ended."""
+    store = ScriptedStore()
+    async with living(House(store, bell=store.bell, **options)) as it:
+        try:
+            yield it
+        finally:
+            store.away = False
+            for gate in store.gates.values():
+                gate.set()
 
 
 # --- claims
@@ -290,7 +217,7 @@ async def test_a_cancelled_prompt_is_closed_within_a_flush_interval():
         await it.settle()
         prompt.cancel_requested = True
         await it.pass_(1)
-        await it.stored("cancelled")
+        await it.ended(1)
         assert it.store.text(prompt.run_id) == "hello"
         assert other.status is PromptState.RUNNING
 

@@ -45,7 +45,7 @@ from worker.errors import (
     Unreachable,
     Verdict,
 )
-from worker.pipeline import Control, Outcome, Rooms, carry
+from worker.pipeline import Control, Outcome, Rooms, as_error, carry
 from worker.records import Kind, Usage
 from worker.states import PromptEvent, RunEvent
 
@@ -856,12 +856,20 @@ async def test_a_cancellation_from_elsewhere_does_not_tear_a_completion_apart(dr
 
 
 @aio
-async def test_a_fault_of_ours_leaks_no_memory_budget():
-    """An exception that nobody foresaw goes up; what waited needs no room any more."""
+async def test_a_fault_of_ours_ends_the_run_charged_and_keeps_its_text():
+    """It cannot repeat without end, costs no words, and says where it happened."""
     it = Carried([say("some"), RuntimeError("a bug")])
-    with pytest.raises(RuntimeError, match="a bug"):
-        await it.start()
-    assert it.budget.used_bytes == 0
+    ending = (await it.outcome()).ending
+    assert it.commits.text == "some"
+    assert (ending.prompt_event, ending.charged) == (PromptEvent.REQUEUE, True)
+    assert ending.error_code == ErrorCode.INTERNAL_ERROR
+    assert ending.error.startswith("internal error: RuntimeError: a bug (scripted_stream.py:")
+    assert (ending.chars, ending.chunks) == (4, 1)
+
+
+def test_a_fault_without_a_place_is_named_all_the_same():
+    """An exception that was never raised has no traceback."""
+    assert as_error(KeyError("x")).message == "internal error: KeyError: 'x'"
 
 
 # --- connecting

@@ -166,7 +166,23 @@ def test_a_shutdown_and_a_lost_lease_hand_back_without_delay():
 def test_retry_after_wins_over_our_own_back_off(asked, granted):
     """Obeyed as it is, up to an hour."""
     error = Busy("wait", retry_after_seconds=asked)
-    assert retry.later_delay(run(attempt=9), error, FakeClock()) == granted
+    assert retry.later_delay(run(attempt=10), error, FakeClock()) == granted
+
+
+def test_a_server_that_always_says_wait_a_second_is_asked_less_and_less_often():
+    """A thousand runs would be over in a quarter of an hour, and the prompt with them."""
+    error = Busy("wait", charged=False, retry_after_seconds=1)
+    delays = [retry.later_delay(run(attempt=n), error, FakeClock(seed=n)) for n in range(1, 1000)]
+    assert delays[:10] == [1] * 10
+    assert min(delays) == 1
+    assert sum(delays) > 24 * 3600
+
+
+def test_what_is_not_charged_backs_off_by_the_number_of_runs():
+    """An outage charges nothing, but its prompts should not come back every second."""
+    failed = run(attempt=7, attempts=1)
+    error = Unreachable("refused", charged=False)
+    assert retry.later_delay(failed, error, FakeClock(seed=1)) == 64 * FakeClock(seed=1).random()
 
 
 @given(attempt=st.integers(1, 10_000), seed=st.integers(0, 1000))

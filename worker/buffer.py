@@ -71,7 +71,8 @@ class Buffer:
             self._pieces[-1][1].append(text)
         else:
             self._pieces.append((kind, [text]))
-        size = len(text) if text.isascii() else len(text.encode())
+        # Half a surrogate pair is for the database to refuse, by name, not for the books.
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         self.waiting_bytes += size
         self._budget.used_bytes += size
         if kind is Kind.TEXT:

@@ -10,9 +10,9 @@ from typing import Any
 from worker import retry
 from worker.clock import Clock
 from worker.committer import Log
-from worker.errors import ErrorCode, SpoolError, StoreBusy, StoreError, Verdict, WireError
+from worker.errors import SpoolError, StoreBusy, StoreError, Verdict
 from worker.outage import EndpointWatch
-from worker.pipeline import Control, Outcome, Rooms, carry
+from worker.pipeline import Control, Outcome, Rooms, as_error, carry
 from worker.records import Run
 from worker.states import PromptEvent
 
@@ -161,10 +161,8 @@ def _ends_the_worker(outcome: Outcome) -> bool:
 
 
 async def _end_faulty(run: Run, fault: Exception, rooms: Rooms) -> Outcome:
-    """A fault of this program ends the run, charged, so that it cannot repeat without end."""
-    error = WireError(
-        f"internal error: {type(fault).__name__}: {fault}", code=ErrorCode.INTERNAL_ERROR
-    )
+    """Not even the ending went as it should: write one that holds nothing but the reason."""
+    error = as_error(fault)
     ending = retry.ending(run, error, rooms.clock)
     try:
         await rooms.submit(run.id, [], ending)

@@ -312,7 +312,7 @@ class RunWriter:
 
     def _take(self) -> list[Chunk]:
         self._unstored += self.buffer.take()
-        return self._unstored
+        return list(self._unstored)
 
     def _landed(self, flight: asyncio.Future[None]) -> None:
         self._flight = None

@@ -8,10 +8,12 @@ stream, the committer and the clock are handed to it.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
+from pathlib import Path
 from typing import Protocol
 
 from worker import retry
@@ -29,6 +31,7 @@ from worker.errors import (
     StreamError,
     Truncated,
     Verdict,
+    WireError,
 )
 from worker.records import Ending, Endpoint, Request, Run, Usage
 from worker.states import PromptEvent, RunEvent
@@ -178,12 +181,14 @@ async def carry(
                 decoder = _decoder(answer, reader, endpoint, dialect, rooms)
                 done = None
                 while done is None:
-                    wait_seconds = _until(writer, deadlines, clock)
+                    asked_at = clock.monotonic()
+                    wait_seconds = _until(writer, deadlines, at=asked_at)
                     data = await reader.read(wait_seconds)  # stream
                     events = decoder.close() if data is None else decoder.feed(data)  # decode
                     control.heard(decoder.frames)
                     now = clock.monotonic()
                     done = writer.keep(events, at=now)  # buffer
+                    deadlines.woke(asked_at=asked_at, wait_seconds=wait_seconds, at=now)
                     deadlines.progressed(decoder.frames, at=now)
                     if done is None:
                         deadlines.check(at=now)
@@ -192,17 +197,27 @@ async def carry(
                 control.finishing = True
                 stored = asyncio.create_task(_finish(done, answer, writer, clock))  # finish
                 await reader.drain()
-            return await stored
         except asyncio.CancelledError:
             if control.reason is None:
                 raise
             error = control.reason
-        except SpoolError as caught:
-            error = caught
+        except Exception as caught:  # noqa: BLE001 - a fault of ours must not cost the text
+            error = as_error(caught)
         if stored is not None:
             return await stored  # whatever came after the done frame undoes nothing
         control.finishing = True
         return await _end_early(error, answer, writer, rooms, control)
+
+
+def as_error(fault: Exception) -> SpoolError:
+    """What nobody foresaw is a fault of this program: charged, so that it has an end."""
+    if isinstance(fault, SpoolError):
+        return fault
+    frames = traceback.extract_tb(fault.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return WireError(
+        f"internal error: {type(fault).__name__}: {fault}{place}", code=ErrorCode.INTERNAL_ERROR
+    )
 
 
 @asynccontextmanager
@@ -241,12 +256,11 @@ def _decoder(
     return answer.decoder
 
 
-def _until(writer: RunWriter, deadlines: Deadlines, clock: Clock) -> float | None:
+def _until(writer: RunWriter, deadlines: Deadlines, *, at: float) -> float | None:
     """Seconds to wait for bytes before a flush or a deadline needs attention; None: for ever."""
-    now = clock.monotonic()
-    due_at = writer.due_at(at=now)
-    at = deadlines.next_at if due_at is None else min(due_at, deadlines.next_at)
-    return None if at == inf else max(0.0, at - now)
+    due_at = writer.due_at(at=at)
+    next_at = deadlines.next_at if due_at is None else min(due_at, deadlines.next_at)
+    return None if next_at == inf else max(0.0, next_at - at)
 
 
 async def _finish(done: Done, answer: Answer, writer: RunWriter, clock: Clock) -> Outcome:

@@ -41,9 +41,9 @@ LATER_WAIT_MAX_SECONDS = 300.0
 RETRY_AFTER_MAX_SECONDS = 3600.0
 # Uncharged runs are not without end either: a prompt that a server turns away this often is failed.
 RUNS_MAX = 1000
+RUNS_OBEDIENT = 10  # so often a server's own wait is taken at its word; then it grows
 
 _CONNECT = wait_exponential(multiplier=0.25, max=CONNECT_WAIT_MAX_SECONDS)
-_LATER = wait_exponential(multiplier=1, max=LATER_WAIT_MAX_SECONDS)
 
 
 def _here(error: BaseException) -> bool:
@@ -113,12 +113,20 @@ def later_delay(run: Run, error: SpoolError, clock: Clock) -> float:
     """Seconds until the prompt may be claimed again."""
     if isinstance(error, ShutDown) or error.code in (ErrorCode.ORPHANED, ErrorCode.LEASE_LOST):
         return 0.0
-    if error.retry_after_seconds is not None:
-        return min(error.retry_after_seconds, RETRY_AFTER_MAX_SECONDS)
+    if error.retry_after_seconds is None:
+        # Runs that a crash or a shutdown of ours ended are no reason to trust the server less.
+        return _back_off(run.attempts if error.charged else run.attempt, clock)
+    asked_seconds = min(error.retry_after_seconds, RETRY_AFTER_MAX_SECONDS)
+    if run.attempt <= RUNS_OBEDIENT:
+        return asked_seconds
+    # "Wait a second" for an hour must not end a prompt by the number of its runs.
+    return max(asked_seconds, _back_off(run.attempt - RUNS_OBEDIENT, clock))
+
+
+def _back_off(attempt: int, clock: Clock) -> float:
     state = RetryCallState(Retrying(), None, (), {})
-    # Runs that a crash or a shutdown of ours ended are no reason to trust the server less.
-    state.attempt_number = run.attempts if error.charged else run.attempt
-    return _LATER(state) * clock.random()
+    state.attempt_number = attempt
+    return wait_exponential(multiplier=1, max=LATER_WAIT_MAX_SECONDS)(state) * clock.random()
 
 
 def ending(run: Run, error: SpoolError, clock: Clock) -> Ending:
