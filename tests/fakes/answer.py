@@ -80,6 +80,7 @@ class Script:
     framing: Literal["chunked", "length", "close"] = "chunked"
     split: int = 0
     end: Literal["clean", "cut", "reset", "hang"] = "clean"
+    pause: float = 0.0  # seconds between the body and its end
     before: bytes = b""  # sent before the status line: 1xx responses
     trailers: bytes = b""  # after the last chunk
 
@@ -110,6 +111,8 @@ def scripted(script: Script, method: str) -> Iterator[Step]:
         size = script.split or max(1, len(script.body))
         for start in range(0, len(script.body), size):
             yield Bytes(framed(script.body[start : start + size], script.framing))
+    if script.pause:
+        yield Pause(script.pause)
     if script.end == "reset":
         yield Pause(0.02)  # what came before should have been read
         yield End.RESET

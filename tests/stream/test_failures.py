@@ -13,7 +13,9 @@ import pytest
 
 from tests.fakes.answer import Script
 from tests.fakes.server import FakeServer, closed_port
+from tests.stream.conftest import CHAT
 from worker import stream as stream_module
+from worker.clock import SystemClock
 from worker.errors import (
     Broken,
     Busy,
@@ -27,7 +29,7 @@ from worker.errors import (
     Verdict,
 )
 from worker.records import Endpoint, Request
-from worker.stream import redactor
+from worker.stream import Stream, redactor
 
 pytestmark = pytest.mark.anyio
 CERTIFICATE = Path(__file__).parent.parent / "fakes" / "test-only-localhost.crt"
@@ -76,6 +78,18 @@ async def test_tls_that_cannot_be_trusted_or_is_none(way):
         error = await refused(way, strange.url)
     assert "not trusted (self-signed certificate)" in error.message
     assert "SSL_CERT_FILE" in error.message
+
+
+@pytest.mark.parametrize("transport", ["fast", "httpx"])
+async def test_the_cure_for_a_certificate_cures(endpoint, monkeypatch, transport):
+    """SSL_CERT_FILE is what the message recommends."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE, CERTIFICATE.with_suffix(".key"))
+    stream = Stream(clock=SystemClock(), transport=transport)
+    async with FakeServer(tls=context) as strange:
+        await stream.probe(dataclasses.replace(endpoint, base_url=strange.url), CHAT)
+        await stream.aclose()
 
 
 async def test_no_headers_in_time(way):
@@ -155,8 +169,9 @@ async def failing(way, request: Request) -> ServerFailed:
     return caught.value
 
 
-async def test_of_an_endless_error_only_the_beginning_is_read(way):
+async def test_of_an_endless_error_only_the_beginning_is_read(way, monkeypatch):
     """A broken proxy may send a page of any size."""
+    monkeypatch.setattr(stream_module, "_ERROR_BODY_SECONDS", 60)
     way.server.scripts["/x"] = Script(
         b"oops " * 10_000_000, 500, {"content-type": "text/plain"}, split=100_000
     )

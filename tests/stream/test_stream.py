@@ -14,6 +14,7 @@ from worker.clock import SystemClock
 from worker.errors import Busy, ServerFailed, Unreachable
 from worker.records import Request
 from worker.stream import Reader, Stream
+from worker.transport import connection
 from worker.wire import DIALECTS
 
 pytestmark = pytest.mark.anyio
@@ -146,6 +147,20 @@ async def test_drained_the_connection_is_kept(way):
             await until_done(reader)
             await reader.drain()
     assert way.server.accepted == 1
+
+
+async def test_draining_does_not_wait_for_the_next_tick(endpoint, server, monkeypatch):
+    """Tokens may gather for a minute; the end of the body is wanted now."""
+    monkeypatch.setattr(connection, "DELAY_SHARE", 1e6)
+    server.scripts["/x"] = Script(b"data: [DONE]\n\n", pause=0.1)
+    stream = Stream(clock=SystemClock(), read_interval_seconds=60)
+    for _ in range(2):
+        request = Request(server.url + "/x", b"{}", {})
+        async with stream.open(request, endpoint, CHAT) as reader:
+            await until_done(reader)
+            await reader.drain()
+    await stream.aclose()
+    assert server.accepted == 1
 
 
 @pytest.mark.parametrize(

@@ -238,11 +238,13 @@ async def test_an_error_is_told_after_the_last_block_and_every_time(fast, server
             await exchange.read()
 
 
-async def test_what_is_closed_cannot_be_read(fast, server, chat):
-    """Neither is it a clean end."""
-    body = chat("[[fault=stall]]")
+@pytest.mark.parametrize("fault", ["stall", "none"])
+async def test_what_is_closed_cannot_be_read(fast, server, chat, fault):
+    """Neither is it a clean end, also when everything had arrived."""
+    body = chat(f"[[fault={fault}]]")
     async with fast.stream("POST", server.url + "/v1/chat/completions", json=body) as response:
         exchange = response.extensions["exchange"]
+        await server.until(lambda: server.served[0].chars_sent > 0)
     with pytest.raises(httpx.ReadError, match="closed"):
         await exchange.read()
 

@@ -74,7 +74,7 @@ async def test_a_server_that_speaks_unasked_is_hung_up_on(fast, server):
     """On a connection that rests, every byte is out of place."""
     await fast.get(server.url + "/")
     next(iter(server.connections))._transport.write(b"HTTP/1.1 408 Timeout\r\n\r\n")
-    await server.until(lambda: not server.connections)
+    await asyncio.wait_for(server.until(lambda: not server.connections), 5)
     assert (await fast.get(server.url + "/")).json() == {"status": "ok"}
 
 

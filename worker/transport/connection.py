@@ -140,8 +140,6 @@ class Connection(asyncio.BufferedProtocol):
         if not reusable or self.closed:
             self.abort()
             return
-        self._coalescing = False
-        self._resume()  # an idle connection watches for the end
         self.idle_since = self._loop.time()
         self._on_idle(self)
 

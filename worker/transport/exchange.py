@@ -195,7 +195,10 @@ class Exchange(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Let the response go; one that is not complete takes its connection with it."""
-        self.fail(httpx.ReadError("the response was closed"))
+        closed = httpx.ReadError("the response was closed")
+        self.fail(closed)
+        if self._blocks:
+            self._error = closed  # it did not end here, whatever the server sent
         self._blocks.clear()
         self.queued_bytes = 0
 
