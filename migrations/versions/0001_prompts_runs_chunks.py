@@ -157,8 +157,14 @@ def _prompts() -> None:
 def _prompt_checks() -> list[sa.CheckConstraint]:
     if _is_sqlite():
         return [
-            sa.CheckConstraint("json_type(messages) = 'array'", name="prompts_messages_array"),
-            sa.CheckConstraint("json_type(options) = 'object'", name="prompts_options_object"),
+            sa.CheckConstraint(
+                "messages IS NULL OR (json_valid(messages) AND json_type(messages) = 'array')",
+                name="prompts_messages_array",
+            ),
+            sa.CheckConstraint(
+                "options IS NULL OR (json_valid(options) AND json_type(options) = 'object')",
+                name="prompts_options_object",
+            ),
             _metadata_is_json("prompts"),
             sa.CheckConstraint(
                 "available_at LIKE '____-__-__ __:__:__%'", name="prompts_available_at_form"

@@ -187,6 +187,28 @@ def test_a_prompt_that_somebody_else_locks_is_passed_over(postgres_store, postgr
     assert claimed(postgres_store) == ["locked"]
 
 
+@pytest.mark.parametrize("column", ["messages", "options"])
+def test_a_prompt_that_nobody_can_read_fails_and_the_next_one_is_claimed(store, sql, column):
+    """JSON knows numbers that are longer than Python reads; the queue does not stop there."""
+    sign_on(store)
+    digits = "7" * 5000
+    columns, values = ("messages", f"'[{digits}]'")
+    if column == "options":
+        columns, values = ("prompt, options", f"""'x', '{{"a": {digits}}}'""")
+    sql(f"INSERT INTO prompts ({columns}) VALUES ({values})")
+    queue(store, "behind it")
+    assert claimed(store) == ["behind it"]
+    assert sql("SELECT status, error_code FROM prompts ORDER BY id") == [
+        ("failed", "bad_request"),
+        ("running", None),
+    ]
+    assert sql("SELECT status, error LIKE '%cannot be read%' FROM runs ORDER BY id") == [
+        ("failed", True),
+        ("streaming", None),
+    ]
+    assert store.owned("w1").keys() == {2}
+
+
 def test_bytes_that_are_no_text_do_not_stop_the_queue(store, sql):
     """SQLite lets any program store broken UTF-8 as text; it is read with replacements."""
     sign_on(store)

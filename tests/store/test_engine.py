@@ -39,7 +39,7 @@ class TestUrls:
     )
     def test_every_spelling_of_postgresql_is_the_same(self, url):
         assert not Database(url).is_sqlite
-        assert Database(url).safe_url == "postgresql+psycopg://u@h/d"
+        assert Database(url).safe_url == "postgresql://u@h/d"
 
     def test_a_relative_path_is_relative_to_where_one_is(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -69,7 +69,7 @@ def test_tallies_are_one_row_for_each_group(store):
     store.commit("w1", [], [cancelled(first), completed(second), interrupted(third)])
     start(store)
     with store._db.reading() as connection:
-        rows = connection.execute(reads.tallies(), reads.HOUR_AGO).all()
+        rows = connection.execute(reads.tallies()).all()
     counted = {(row.batch, row.status, row.why): (row.number, row.recent) for row in rows}
     assert counted == {
         (None, "queued", None): (1, 0),

@@ -242,7 +242,8 @@ def _take(run_id: ColumnElement[int], prompt_id: ColumnElement[int]) -> Returnin
             prompts.c.custom_id,
             prompts.c.prompt,
             prompts.c.system,
-            prompts.c.messages,
-            prompts.c.options,
+            # As text: what cannot be read is the trouble of one prompt, not of the whole claim.
+            cast(prompts.c.messages, Text),
+            cast(prompts.c.options, Text),
         )
     )

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Update,
     bindparam,
     case,
+    exists,
     func,
     null,
     select,
@@ -61,17 +62,25 @@ CARRIED = sources(PromptEvent.COMPLETE)  # a prompt whose run is under way
 # --- the fence ------------------------------------------------------------------------------
 
 
+def _carried() -> tuple[ColumnElement[bool], ...]:
+    # The prompt of a run is running, and it is running this run.
+    return (
+        prompts.c.id == runs.c.prompt_id,
+        prompts.c.run_id == runs.c.id,
+        standing(prompts.c.status, CARRIED),
+    )
+
+
 def _held(*, ending: bool) -> Select[int]:
     """Of the runs `ids`, those that `worker` may write to, locked until the commit."""
     statement = (
         select(runs.c.id)
-        .join(prompts, prompts.c.id == runs.c.prompt_id)
+        .select_from(runs, prompts)
         .where(
             among(runs.c.id, "ids"),
             runs.c.worker_id == bindparam("worker", type_=String()),
             standing(runs.c.status, STREAMING),
-            prompts.c.run_id == runs.c.id,
-            standing(prompts.c.status, CARRIED),
+            *_carried(),
         )
         .order_by(runs.c.id)
     )
@@ -115,6 +124,7 @@ def close_stray() -> Update:
             runs.c.id == bindparam("run"),
             runs.c.worker_id == bindparam("worker"),
             standing(runs.c.status, STREAMING),
+            ~exists().where(*_carried()),
         )
         .values(
             status=bindparam("state"),

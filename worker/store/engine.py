@@ -261,7 +261,8 @@ def _parsed(url: str) -> URL:
 
 def _shown(url: URL) -> str:
     hidden = {name: "***" for name in ("password", "sslpassword") if name in url.query}
-    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+    plain = url.update_query_dict(hidden).set(drivername=url.get_backend_name())
+    return plain.render_as_string(hide_password=True)
 
 
 def _sqlite_path(url: URL) -> Path:
@@ -272,7 +273,7 @@ def _sqlite_path(url: URL) -> Path:
         )
     if url.query:
         raise SettingsError("database_url: options after ? are not supported for SQLite")
-    return Path(url.database)
+    return Path(url.database).absolute()  # relative to where the program was started
 
 
 def connect_sqlite(
@@ -288,6 +289,15 @@ def connect_sqlite(
         check_same_thread=False,  # the pool lends a connection to one thread at a time
         cached_statements=256,
     )
+    try:
+        _tune(connection, path, synchronous)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _tune(connection: sqlite3.Connection, path: Path, synchronous: str) -> None:
     # Other programs may store bytes that are no UTF-8; one such prompt must not stop a claim.
     connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -295,12 +305,10 @@ def connect_sqlite(
     connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        connection.close()
         raise StoreBroken(
             f"{path} cannot use a write-ahead log (it stays in mode {mode}):"
             " put it on a local disk, not on a network file system"
         )
-    return connection
 
 
 def _check_sqlite(path: Path, *, create: bool) -> None:
@@ -309,11 +317,10 @@ def _check_sqlite(path: Path, *, create: bool) -> None:
         raise StoreBroken(
             f"this Python comes with SQLite {sqlite3.sqlite_version}; {oldest} or later is needed"
         )
-    whole = path.resolve()  # a relative path hides the mistake of being in another directory
-    if not whole.parent.is_dir():
-        raise StoreBroken(f"the directory {whole.parent} does not exist: create it for {path.name}")
-    if not create and not whole.exists():
-        raise StoreBroken(f"the database {whole} does not exist: run `spool migrate` to create it")
+    if not path.parent.is_dir():
+        raise StoreBroken(f"the directory {path.parent} does not exist: create it for {path.name}")
+    if not create and not path.exists():
+        raise StoreBroken(f"the database {path} does not exist: run `spool migrate` to create it")
 
 
 def _sqlite_engine(connect: partial[sqlite3.Connection], connections: int) -> Engine:

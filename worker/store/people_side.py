@@ -107,9 +107,9 @@ class PeopleSide:
     def status(self) -> QueueStatus:
         """The whole queue at one glance."""
         with self._db.reading() as connection:
-            groups = connection.execute(reads.tallies(), reads.HOUR_AGO).all()
+            groups = connection.execute(reads.tallies()).all()
             ready, later, seconds = connection.execute(reads.waiting()).one()
-            workers = connection.execute(reads.living(), reads.HOUR_AGO).mappings().all()
+            workers = connection.execute(reads.living()).mappings().all()
             live = connection.execute(reads.live()).mappings().all()
             failures = _failures(groups)
             capped: Iterable[int] = ()

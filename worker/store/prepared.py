@@ -57,10 +57,12 @@ class Prepared:
         order = [places.index(name) for name in self._order or ()]
         converters = [self._convert[places[place]] for place in order]
         pick, tail = itemgetter(*order), tuple(constants.values())
-        arguments = [
-            [convert(value) for convert, value in zip(converters, pick(row + tail), strict=True)]
-            for row in rows
-        ]
+        arguments: Iterable[Sequence[Any]] = [pick(row + tail) for row in rows]
+        if any(convert is not _AS_IT_IS for convert in converters):
+            arguments = [
+                [convert(value) for convert, value in zip(converters, row, strict=True)]
+                for row in arguments
+            ]
         driver: sqlite3.Connection = _driver(connection)
         return driver.executemany(self._sql, arguments).rowcount
 

@@ -34,8 +34,7 @@ from worker.store.constructs import (
 from worker.store.rows import Selection
 from worker.store.tables import CLAIMABLE, STREAMING, batches, chunks, prompts, runs, workers
 
-HOUR_AGO = {"hour_ago": -3600.0}
-_AN_HOUR_AGO = select(later(bindparam("hour_ago", type_=Seconds()))).scalar_subquery()
+_HOUR_AGO = select(later(bindparam("hour", -3600.0, type_=Seconds()))).scalar_subquery()
 
 # --- selections -----------------------------------------------------------------------------
 
@@ -204,7 +203,7 @@ def tallies() -> Select[Any]:
     failed = standing(prompts.c.status, (PromptState.FAILED,))
     completed = standing(prompts.c.status, (PromptState.COMPLETED,))
     why = case((failed, prompts.c.error_code)).label("why")
-    recent = func.count().filter(completed, prompts.c.finished_at > _AN_HOUR_AGO)
+    recent = func.count().filter(completed, prompts.c.finished_at > _HOUR_AGO)
     grouped = (
         select(
             prompts.c.batch_id,
@@ -247,7 +246,7 @@ def living() -> Select[Any]:
         .where(runs.c.worker_id == workers.c.id, STREAMING)
         .scalar_subquery()
     )
-    recent = workers.c.stopped_at.is_(None) & (workers.c.lease_until > _AN_HOUR_AGO)
+    recent = workers.c.stopped_at.is_(None) & (workers.c.lease_until > _HOUR_AGO)
     return (
         select(
             workers.c.id,

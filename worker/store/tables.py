@@ -55,6 +55,11 @@ def _finished_exactly_in(states: Sequence[StrEnum]) -> str:
     return f"(finished_at IS NOT NULL) = ({_words('status', states)})"
 
 
+def _json_is(column: str, kind: str) -> str:
+    # Later versions of SQLite understand JSON5 in `json_type`; only `json_valid` is strict.
+    return f"{column} IS NULL OR (json_valid({column}) AND json_type({column}) = '{kind}')"
+
+
 def _key() -> Column[int]:
     # AUTOINCREMENT and identities: an id is never given out twice, not even after a delete.
     return Column("id", Id, Identity(always=False), primary_key=True)
@@ -113,12 +118,8 @@ prompts = Table(
     CheckConstraint("max_attempts >= 1", name="prompts_max_attempts"),
     CheckConstraint("endpoint <> ''", name="prompts_endpoint"),
     # What a claim could not read would stop every claim behind it.
-    CheckConstraint("json_type(messages) = 'array'", name="prompts_messages_array").ddl_if(
-        "sqlite"
-    ),
-    CheckConstraint("json_type(options) = 'object'", name="prompts_options_object").ddl_if(
-        "sqlite"
-    ),
+    CheckConstraint(_json_is("messages", "array"), name="prompts_messages_array").ddl_if("sqlite"),
+    CheckConstraint(_json_is("options", "object"), name="prompts_options_object").ddl_if("sqlite"),
     CheckConstraint(
         "metadata IS NULL OR json_valid(metadata)", name="prompts_metadata_json"
     ).ddl_if("sqlite"),

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from worker.errors import ErrorCode, ImpossibleTransition, StoreError, Verdict
 from worker.records import Chunk, Ending, Rescued, Run, WorkerInfo
-from worker.states import PromptState, RunEvent, RunState, after, target
+from worker.states import PromptEvent, PromptState, RunEvent, RunState, after, target
 from worker.store import claims, commits, decisions, reads
 from worker.store.commits import STREAMING
 from worker.store.engine import Database
@@ -24,7 +24,6 @@ from worker.store.rows import Backlog
 _CRASHED = "the worker that carried it stopped renewing its lease"
 _ENDING_COLUMNS = [f"v_{name}" for name in commits.ENDING]
 _CHUNK_COLUMNS = [f"v_{name}" for name in commits.CHUNK]
-_id = itemgetter(0)
 _STRAY = "its prompt was changed by hand while it was streaming"
 
 
@@ -100,7 +99,11 @@ class WorkerSide:
             return []
         with self._work_db.single() as connection:
             rows = self._take(connection, given)
-        return [_run(row, is_sqlite=self._work_db.is_sqlite) for row in sorted(rows, key=_id)]
+        found = [_run(row) for row in sorted(rows, key=itemgetter(0))]
+        unreadable = [each for each in found if isinstance(each, Ending)]
+        if unreadable:
+            self.commit(worker_id, [], unreadable)
+        return [each for each in found if isinstance(each, Run)]
 
     def _anything_ready(self, endpoint: str) -> bool:
         with self._work_db.reading() as connection:
@@ -307,13 +310,22 @@ def _as_arrays(names: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> dict[st
     return dict(zip(names, zip(*rows, strict=True), strict=True))
 
 
-def _run(row: tuple[Any, ...], *, is_sqlite: bool) -> Run:
-    """A run from what the claim returns."""
+def _run(row: tuple[Any, ...]) -> Run | Ending:
+    """A run from what the claim returns, or its end, if nobody can read what is asked."""
     (run_id, prompt_id, attempt, attempts, most, endpoint, model, custom_id, *asked) = row
     prompt, system, messages, options = asked
-    if is_sqlite:
+    try:
         messages = None if messages is None else json.loads(messages)
-        options = None if options is None else json.loads(options)
+        options = {} if options is None else json.loads(options)
+    except (ValueError, RecursionError) as error:
+        return Ending(
+            run_id,
+            prompt_id,
+            RunEvent.FAIL,
+            PromptEvent.FAIL,
+            error_code=ErrorCode.BAD_REQUEST,
+            error=f"messages or options cannot be read: {error}",
+        )
     return Run(
         id=run_id,
         prompt_id=prompt_id,
@@ -326,7 +338,7 @@ def _run(row: tuple[Any, ...], *, is_sqlite: bool) -> Run:
         prompt=prompt,
         system=system,
         messages=messages,
-        options=options or {},
+        options=options,
     )
 
 
