@@ -93,6 +93,12 @@ def test_output_of_an_unknown_type_is_an_error_not_a_gap(value):
         answer.add_text(value)
 
 
+def test_a_dialect_says_itself_what_a_frame_means_and_what_a_whole_answer_is():
+    with pytest.raises(NotImplementedError):
+        Plain().take({}, "")
+    assert Plain().take_whole({"text": "hi"}) is False
+
+
 def test_the_end_of_the_body_names_what_was_missing():
     answer = Plain()
     answer.frames = 12

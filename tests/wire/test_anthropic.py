@@ -168,6 +168,18 @@ def test_text_of_another_type_is_not_skipped():
     assert isinstance(said(block("text", text=[]), STOP).error, Malformed)
 
 
+def test_holes_are_tolerated():
+    reading = said({"type": "message_delta"}, {"type": "content_block_delta"}, STOP)
+    assert (reading.is_done, reading.finish_reason, reading.usage) == (True, None, Usage())
+    whole = {
+        "type": "message",
+        "content": [None, {"type": "text", "text": "a"}],
+        "stop_reason": "x",
+    }
+    data = json.dumps(whole).encode()
+    assert body("anthropic-messages", data, accept_finish_without_done=True).text == "a"
+
+
 def test_refusals_keep_their_name():
     reading = said(delta("text_delta", text="I"), outcome("refusal", output_tokens=3), STOP)
     assert (reading.is_done, reading.finish_reason, reading.text) == (True, "refusal", "I")

@@ -154,6 +154,11 @@ def test_some_other_object_is_malformed(name):
     assert isinstance(body(name, b'{"foo": }').error, Malformed)
 
 
+def test_a_pretty_printed_object_on_json_lines_that_is_cut_or_none():
+    assert isinstance(body("ollama-chat", b'{\n  "error": "bo').error, Truncated)
+    assert isinstance(body("ollama-chat", b'{\n  "error": }').error, Malformed)
+
+
 def test_an_answer_in_one_piece_that_did_not_finish_is_none():
     whole = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": None}]})
     assert not body("openai-chat", whole.encode(), accept_finish_without_done=True).is_done
@@ -374,6 +379,16 @@ def test_deep_nesting_is_an_error_of_the_frame(name):
         line = b'{"tool_calls":%b}' % inner
         frame = line + b"\n" if name.startswith("ollama") else sse(line)
         assert not body(name, frame).is_done
+
+
+def test_arguments_that_can_be_read_but_not_written_again_are_an_error_of_the_frame():
+    """Reading and writing run out of stack at different depths; in between there is no crash."""
+    for depth in range(900, 1000, 3):
+        arguments = b'{"a":' * depth + b"1" + b"}" * depth
+        line = (
+            b'{"message":{"tool_calls":[{"function":{"name":"f","arguments":%b}}]}}\n' % arguments
+        )
+        assert not body("ollama-chat", line).is_done
 
 
 def test_after_the_end_nothing_is_held():

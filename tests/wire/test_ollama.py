@@ -97,6 +97,13 @@ def test_counts_and_reasons_stand_on_the_done_line(name):
     assert (reading.usage, reading.finish_reason) == (Usage(None, 3), None)
 
 
+@pytest.mark.parametrize("name", ["ollama-generate", "ollama-chat"])
+def test_a_done_line_laid_out_like_the_others(name):
+    lines = [{"response": "a", "message": {"content": "a"}, "done": n == 2} for n in range(3)]
+    assert (said(name, *lines).text, said(name, *lines).is_done) == ("aaa", True)
+    assert isinstance(said(name, *lines[:2]).error, Truncated)
+
+
 def test_done_inside_the_text_is_text():
     reading = said("ollama-generate", {"response": '{"done":true}', "done": False})
     assert isinstance(reading.error, Truncated)

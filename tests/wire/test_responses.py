@@ -125,7 +125,8 @@ def test_finish_reasons(last, reason):
 def test_a_refusal_is_the_visible_output():
     reading = said(event("response.refusal.delta", delta="No."), completed())
     assert (reading.text, reading.finish_reason) == ("No.", "refusal")
-    part = {"type": "message", "content": [{"type": "refusal", "refusal": "No."}]}
+    parts = [{"type": "new"}, {"type": "refusal", "refusal": "No."}]
+    part = {"type": "message", "content": parts}
     whole = said(completed(part))
     assert (whole.text, whole.finish_reason) == ("No.", "refusal")
 

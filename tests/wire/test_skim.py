@@ -110,6 +110,11 @@ def test_memory_is_for_the_wanted_fields_only():
     assert skimmer.kept < 50
 
 
+def test_blanks_may_stand_anywhere_between_tokens():
+    data = b' { "a" : 1 , "x" : [ 2 ] , "b" : { "c" : "s" } } '
+    assert skim([data]) == skim(bytewise(data)) == {"a": 1, "b": {"c": "s"}}
+
+
 def test_escaped_keys_are_recognised():
     assert skim([b'{"\\u0061":1,"\\u00e9\\n":2,"\\u0078":3,"\\uzzzz":4}']) == {
         "a": 1,
