@@ -151,6 +151,17 @@ def test_a_rescue_takes_a_bounded_bite(store, sql):
     assert bites == [ids[:2], ids[2:4], ids[4:], []]
 
 
+def test_runs_of_the_living_do_not_hide_orphans(store, sql):
+    """However many there are, and however small the bite."""
+    for _ in range(3):
+        start(store, "w0")
+    orphan = start(store, "w1")
+    for _ in range(3):
+        start(store, "w2")
+    expire(sql, "w1")
+    assert [each.run_id for each in rescue(store, limit=1)] == [orphan.id]
+
+
 def test_rescuers_at_once_share_the_work(open_store, sql):
     """Every run is rescued by exactly one of them, and every crash is counted once."""
     stores = [open_store() for _ in range(3)]
