@@ -173,12 +173,12 @@ async def test_the_clock_moves_only_by_hand():
     """Sleepers wake in the order of their time."""
     clock, woken = FakeClock(), []
 
-    async def sleep(seconds: float) -> None:
+    async def rest(seconds: float) -> None:
         await clock.sleep(seconds)
         woken.append((seconds, clock.monotonic() - start))
 
     start, wall = clock.monotonic(), clock.now()
-    tasks = [asyncio.ensure_future(sleep(seconds)) for seconds in (3, 1, 2)]
+    tasks = [asyncio.ensure_future(rest(seconds)) for seconds in (3, 1, 2)]
     await clock.until_sleeping(3)
     await clock.advance(0.5)
     assert not woken

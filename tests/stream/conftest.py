@@ -24,27 +24,27 @@ CHAT = DIALECTS["openai-chat"]
 AUTHORITIES = httpx.create_ssl_context()  # made once: it takes longer than most tests
 
 
-@pytest.fixture
-def anyio_backend():
+@pytest.fixture(name="anyio_backend")
+def anyio_backend_fixture():
     return ("asyncio", {"use_uvloop": True})
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
+@pytest.fixture(autouse=True, name="no_proxy")
+def no_proxy_fixture(monkeypatch):
     """The machine's own proxy is no part of these tests."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[FakeServer]:
+@pytest.fixture(name="server")
+async def server_fixture() -> AsyncIterator[FakeServer]:
     async with FakeServer() as running:
         yield running
 
 
-@pytest.fixture(params=["fast", "httpx"])
-async def stream(request) -> AsyncIterator[Stream]:
+@pytest.fixture(params=["fast", "httpx"], name="stream")
+async def stream_fixture(request) -> AsyncIterator[Stream]:
     opened = Stream(
         clock=SystemClock(),
         transport=request.param,
@@ -55,8 +55,8 @@ async def stream(request) -> AsyncIterator[Stream]:
     await opened.aclose()
 
 
-@pytest.fixture
-def endpoint(server) -> Endpoint:
+@pytest.fixture(name="endpoint")
+def endpoint_fixture(server) -> Endpoint:
     return Endpoint(
         name="default",
         dialect="openai-chat",
@@ -107,20 +107,20 @@ class Way:
         await self.stream.probe(replace(self.endpoint, **changes), CHAT)
 
 
-@pytest.fixture
-def way(server, endpoint, stream) -> Way:
+@pytest.fixture(name="way")
+def way_fixture(server, endpoint, stream) -> Way:
     return Way(server, endpoint, stream)
 
 
-@pytest.fixture
-def deaf_reader() -> Iterator[str]:
+@pytest.fixture(name="deaf_reader")
+def deaf_reader_fixture() -> Iterator[str]:
     """The URL of a server whose kernel accepts connections and that never reads."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-@pytest.fixture
-def deaf_port() -> Iterator[int]:
+@pytest.fixture(name="deaf_port")
+def deaf_port_fixture() -> Iterator[int]:
     """A port that neither accepts nor refuses: its queue is full."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -8,7 +8,16 @@ import pytest
 
 from tests.fakes.answer import Script
 from tests.fakes.server import closed_port
-from tests.stream.conftest import CHAT
+from tests.stream.conftest import (  # noqa: F401 - fixtures, shared with tests/stream/
+    CHAT,
+    anyio_backend_fixture,
+    deaf_reader_fixture,
+    endpoint_fixture,
+    no_proxy_fixture,
+    server_fixture,
+    stream_fixture,
+    way_fixture,
+)
 from worker import stream as stream_module
 from worker.clock import SystemClock
 from worker.errors import Busy, ServerFailed, Unreachable
