@@ -38,10 +38,12 @@ class Window:
         clock = "strftime('%Y-%m-%d %H:%M:%f','now')" if url.startswith("sqlite") else "now()::text"
         from_ = await asyncio.to_thread(databases.ask, url, f"SELECT {clock}")
         began, cpu, lags = time.perf_counter(), time.process_time(), []
+        written = harness.bytes_written()
         while (now := time.perf_counter()) < began + self._seconds:
             await asyncio.sleep(LAG_STEP_SECONDS)
             lags.append(time.perf_counter() - now - LAG_STEP_SECONDS)
         seconds, cpu = now - began, time.process_time() - cpu
+        written = harness.bytes_written() - written
         until = await asyncio.to_thread(databases.ask, url, f"SELECT {clock}")
         lags.sort()
         self.found = {
@@ -53,6 +55,7 @@ class Window:
             "lag_p99": lags[int(len(lags) * 0.99)] * 1000,
             "lag_max": lags[-1] * 1000,
             "rss": harness.peak_rss_mib(),
+            "written": written,
         }
         self.done.set()
 

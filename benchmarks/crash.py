@@ -55,6 +55,9 @@ def options(arguments: list[str]) -> argparse.Namespace:
         "--database-crashes", type=int, default=10, help="or, for SQLite, full disks"
     )
     parser.add_argument("--minutes", type=float, default=20.0, help="after that it ends")
+    parser.add_argument(
+        "--chaos-seconds", type=float, help="how long things break; then the queue is drained"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="a new directory for logs, kept afterwards")
     parser.add_argument("--quiet", action="store_true", help="only the table")
@@ -70,6 +73,7 @@ def experiment(chosen: argparse.Namespace, folder: Path) -> tuple[Play, Audit, l
         kills=chosen.kills,
         crashes=chosen.database_crashes,
         minutes=chosen.minutes,
+        chaos_seconds=chosen.chaos_seconds,
     )
     say = (lambda _: None) if chosen.quiet else lambda told: print(told, file=sys.stderr)
     began = time.monotonic()

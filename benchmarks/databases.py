@@ -45,6 +45,11 @@ class Databases:
             return f"sqlite:///{self._folder}/bench{number}.db"
         return self.postgres.create_database(f"bench{number}")
 
+    def drop(self, url: str) -> None:
+        """This one is not needed any more."""
+        if not url.startswith("sqlite"):
+            self.postgres.drop_database(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+
     @property
     def postgres(self) -> postgres.Server:
         """The server, on the core of the servers, started when it is first needed."""

@@ -180,6 +180,14 @@ def peak_rss_mib() -> float:
     raise RuntimeError("the kernel does not tell VmHWM")
 
 
+def bytes_written() -> int:
+    """What this process has written so far, to whatever file (sockets are not counted)."""
+    for line in Path("/proc/self/io").read_text().splitlines():
+        if line.startswith("wchar:"):
+            return int(line.split()[1])
+    raise RuntimeError("the kernel does not tell wchar")
+
+
 def timed(work: Callable[[], object]) -> float:
     """Seconds that it takes."""
     began = time.perf_counter()

@@ -78,7 +78,7 @@ def _carry(
     databases.add(url, streams)
     if name == "naive":
         databases.ask(url, RUN_ROW)
-    tokens = int((ramp + seconds + 4) * rate)
+    tokens = int((ramp + seconds + 3) * rate)
     with (
         tempfile.TemporaryDirectory(prefix="spool-bench-") as folder,
         server.serving(DIALECT, count=tokens, rate=rate) as running,
@@ -102,6 +102,7 @@ def _carry(
     return {
         **found,
         "stored": float(stored) / sent,
+        "amplified": found["written"] / max(float(stored), 1),
         "late": stats["late"] / max(stats["chunks"], 1),
         "server": stats["cpu"] / (ramp + seconds + 4),
     }

@@ -200,7 +200,8 @@ static void start(connection *c) {
     requests++;
     c->have = 0;
     c->streaming = 1;
-    c->began = now();
+    /* No two models begin to speak at the same moment: spread the first words over a second. */
+    c->began = now() + (rate > 0 ? (double)(requests * 379 % 1000) / 1000 : 0);
     c->head_sent = c->sent = 0;
     c->target = bytes_of(total_chunks);
     c->chunks = rate > 0 ? 0 : total_chunks;
@@ -243,7 +244,7 @@ static void tick(void) {
     for (int fd = 0; fd <= top_fd; fd++) {
         connection *c = all[fd];
         if (!c || !c->streaming) continue;
-        uint64_t due = (uint64_t)((at - c->began) * rate);
+        uint64_t due = at > c->began ? (uint64_t)((at - c->began) * rate) : 0;
         if (due > total_chunks) due = total_chunks;
         if (due <= c->chunks) continue;
         if (at - (c->began + (double)(c->chunks + 1) / rate) > LATE_SECONDS) {

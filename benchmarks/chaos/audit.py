@@ -41,6 +41,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from benchmarks.chaos import plan
 from benchmarks.chaos.evidence import WHOLE, Evidence, overlaps, thoughts_of
@@ -79,6 +80,11 @@ CAUSES = {
     "malformed_frame": {"garbage", "bad-chunk"},
     "frame_too_large": {"huge"},
 }
+PATIENCE = {
+    "idle_timeout": plan.IDLE_TIMEOUT_SECONDS,
+    "first_frame_timeout": plan.FIRST_FRAME_TIMEOUT_SECONDS,
+}
+LATE_SECONDS = 1.5  # how late a busy worker may see what the server sent
 BY_OUTAGE = {"connection_lost", "no_done_frame", "idle_timeout", "first_frame_timeout"}
 # These faults let everything arrive that was sent before them.
 GENTLE = {"cut", "no-done", "stall", "error", "error-done", "pings"}
@@ -257,9 +263,22 @@ class Audit:
         request = self.evidence.request_of(run, self.tables)
         if run.error_code in BY_OUTAGE and self._outage_near(run):
             return
+        if run.error_code in PATIENCE and self._silent(run, request):
+            return
         if request is None or request.fault not in causes:
             fault = request.fault if request else "no request"
             self._find(CHARGED, f"run {run.id}: {run.error_code} ({run.error}) for {fault}")
+
+    def _silent(self, run: RunRow, request: Served | None) -> bool:
+        """Whether the server really said nothing for so long, though nobody told it to.
+
+        It runs on the same busy machine, and may not even get round to accepting.
+        """
+        if request is None:
+            return run.error_code == "first_frame_timeout"
+        times = [request.asked_at, *(at for at, _ in request.progress), request.ended_at or 0.0]
+        longest = max(after - before for before, after in pairwise(times))
+        return longest > PATIENCE[run.error_code or ""] - LATE_SECONDS
 
     def _robbery(self, run: RunRow) -> None:
         if run.error_code != "lease_expired" or run.finished_at is None:

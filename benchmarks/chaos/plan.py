@@ -22,7 +22,8 @@ MAX_ATTEMPTS = 12
 MAX_FRAME_BYTES = 1_000_000
 
 BATCH = "crash"
-SLICES = 12
+SLICE_PROMPTS = 40
+SLICES_MAX = 12
 ADDED_WITHIN = 0.85  # of the chaos window; what arrives last still meets some chaos
 CHAOS_WITHIN = 0.7  # of the time allowed; the rest is for draining
 
@@ -100,25 +101,38 @@ class Plan:
     chaos_seconds: float
     total_seconds: float
 
+    @property
+    def slices(self) -> int:
+        """In how many parts the prompts arrive."""
+        return sum(act.what is What.ADD for act in self.acts)
+
     def write_slices(self, folder: Path) -> list[Path]:
         """One file for `spool add` a slice."""
         paths = []
-        for number in range(SLICES):
+        for number in range(self.slices):
             path = folder / f"slice-{number:02}.jsonl"
-            lines = [json.dumps(prompt) for prompt in self.prompts[number::SLICES]]
+            lines = [json.dumps(prompt) for prompt in self.prompts[number :: self.slices]]
             path.write_text("".join(f"{line}\n" for line in lines))
             paths.append(path)
         return paths
 
 
 def draw(
-    *, seed: int, prompts: int, workers: int, kills: int, crashes: int, minutes: float
+    *,
+    seed: int,
+    prompts: int,
+    workers: int,
+    kills: int,
+    crashes: int,
+    minutes: float,
+    chaos_seconds: float | None = None,
 ) -> Plan:
     """Draw a plan; the same arguments give the same plan."""
     dice = random.Random(seed)
     total = minutes * 60
-    chaos = total * CHAOS_WITHIN
-    acts = [Act(chaos * ADDED_WITHIN * n / SLICES, What.ADD, n) for n in range(SLICES)]
+    chaos = chaos_seconds or total * CHAOS_WITHIN
+    slices = min(SLICES_MAX, -(-prompts // SLICE_PROMPTS))
+    acts = [Act(chaos * ADDED_WITHIN * n / slices, What.ADD, n) for n in range(slices)]
     acts += [_harm(dice, chaos, workers) for _ in range(kills)]
     acts += [_outage(dice, chaos, n, crashes) for n in range(crashes)]
     downs = max(1, crashes // 2)

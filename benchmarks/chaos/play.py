@@ -28,7 +28,6 @@ from benchmarks.chaos.stage import Crew, ModelServer, run_spool
 TICK_SECONDS = 0.05
 TELL_SECONDS = 20.0
 ADD_TRIES = 60
-CANCEL_WAITS = 2.0  # how far apart two looks at a cancelled prompt may be
 
 NOW = {
     True: "strftime('%Y-%m-%d %H:%M:%f', 'now')",
@@ -78,9 +77,9 @@ class Play:
             time.sleep(TICK_SECONDS)
             if time.monotonic() - told_at > TELL_SECONDS:
                 told_at = time.monotonic()
-                self.say(f"{now:5.0f} s  {self._progress()}  {dict(self.done)}")
+                self.say(f"{now:5.0f} s  {self._progress()}; {_told(self.done)}")
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, began + self.plan.total_seconds - time.monotonic()))
         self.say(f"{time.monotonic() - began:5.0f} s  draining: {self._progress()}")
         while time.monotonic() - began < self.plan.total_seconds and not self.drained:
             self.crew.tick()
@@ -175,3 +174,7 @@ class Play:
     def _progress(self) -> str:
         rows = self._rows("SELECT status, COUNT(*) FROM prompts GROUP BY status ORDER BY status")
         return ", ".join(f"{count} {status}" for status, count in rows)
+
+
+def _told(done: Counter) -> str:
+    return ", ".join(f"{count} {what}" for what, count in done.items())

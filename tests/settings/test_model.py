@@ -16,6 +16,18 @@ def test_settings_cannot_be_changed():
 
 
 @pytest.mark.parametrize(
+    ("commit_interval_ms", "flush_seconds", "expected"),
+    [(50, 1, 0.05), (50, 0.1, 0.01), (0, 1, 0)],
+)
+def test_commits_never_gather_for_longer_than_a_tenth_of_a_flush(
+    commit_interval_ms, flush_seconds, expected
+):
+    """Whoever asks for short flushes wants his text to be safe soon."""
+    settings = Settings(commit_interval_ms=commit_interval_ms, flush_seconds=flush_seconds)
+    assert settings.commit_interval_seconds == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
     ("read_interval_ms", "flush_seconds", "expected"), [(250, 1, 0.25), (250, 0.1, 0.05), (0, 1, 0)]
 )
 def test_reads_never_gather_for_longer_than_half_a_flush(read_interval_ms, flush_seconds, expected):

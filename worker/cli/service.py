@@ -89,6 +89,7 @@ def options(settings: Settings, *, listen: bool) -> Options:
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         poll_seconds=settings.poll_seconds,
         listen=listen,
+        gather_seconds=settings.commit_interval_seconds,
         max_attempts=settings.max_attempts,
         max_crashes=settings.max_crashes,
         worker_buffer_bytes=settings.worker_buffer_bytes,

@@ -104,6 +104,14 @@ class Values(BaseModel):
         " saves most of the processor time; never longer than half of flush_seconds.  0 reads"
         " each token as it comes.",
     )
+    commit_interval_ms: int = Field(
+        default=50,
+        ge=0,
+        le=5000,
+        description="How long flushes of different runs may gather into one transaction, never"
+        " longer than a tenth of flush_seconds; with many streams this halves what SQLite writes."
+        "  The end of a run does not wait.  0 commits each as soon as the last is done.",
+    )
     transport: Literal["fast", "httpx"] = Field(
         default="fast",
         description="How HTTP is spoken: fast (HTTP/1.1, built in), or httpx (its own transport:"
@@ -174,9 +182,27 @@ class Settings(Values):
         return min(self.read_interval_ms / 1000, self.flush_seconds / 2)
 
     @property
+    def commit_interval_seconds(self) -> float:
+        """How long flushes may gather: `commit_interval_ms`, but little beside a flush."""
+        return min(self.commit_interval_ms / 1000, self.flush_seconds / 10)
+
+    @property
     def safe_database_url(self) -> str:
         """The database URL as it may be shown: without its password."""
         return without_password(self.database_url)
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no log may repeat: keys, values of headers, the password of the database."""
+        keys = [each.api_key for each in self.endpoints.values() if each.api_key]
+        headers = [value for each in self.endpoints.values() for value in each.headers.values()]
+        return [*keys, *headers, *_password(self.database_url)]
+
+
+def _password(url: str) -> list[str]:
+    credentials, at, _ = url.partition("://")[2].rpartition("@")
+    _, colon, password = credentials.partition(":")
+    return [password] if at and colon else []
 
 
 def without_password(url: str) -> str:
