@@ -220,8 +220,15 @@ def _join(home: Path) -> Server:
 def _sweep() -> None:
     """Remove what test runs left behind that were killed: servers without a living user."""
     for home in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        if home.is_dir() and _is_ours(home) and _users(home) and not _in_use(home):
-            _remove(home)
+        with suppress(FileNotFoundError):  # others may sweep at the same time
+            if home.is_dir() and _is_ours(home) and _users(home) and not _in_use(home):
+                _remove(home)
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*.lock"):
+        with suppress(FileNotFoundError, BlockingIOError):
+            if _is_ours(path) and not path.with_suffix("").exists():
+                with path.open("r+") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
 
 
 def _is_ours(home: Path) -> bool:
