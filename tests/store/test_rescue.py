@@ -140,6 +140,19 @@ def test_a_prompt_that_was_changed_by_hand_keeps_its_change(store, sql):
     assert sql("SELECT status FROM runs") == [("interrupted",)]
 
 
+def test_the_orphan_of_a_prompt_that_another_run_carries_is_only_ended(store, sql):
+    """Somebody queued it again by hand; the run that has it now is not disturbed."""
+    orphan = start(store)
+    sql("UPDATE prompts SET status = 'queued'")
+    sign_on(store, "w2")
+    (run,) = take(store, "w2")
+    expire(sql, "w1")
+    (rescued,) = rescue(store)
+    assert (rescued.run_id, rescued.prompt_state) == (orphan.id, PromptState.RUNNING)
+    assert sql("SELECT status, run_id, crashes FROM prompts") == [("running", run.id, 0)]
+    assert store.commit("w2", [], [completed(run)]) == frozenset()
+
+
 def test_a_rescue_takes_a_bounded_bite(store, sql):
     """The oldest first; the rest is there for the next one."""
     store.add([NewPrompt(prompt="x")] * 5)
