@@ -248,6 +248,7 @@ class Worker:
                 dialect=watch.dialect.name,
                 model=watch.endpoint.model,
                 max_attempts=self._options.max_attempts,
+                max_crashes=self._options.max_crashes,
             )
             runs = await self._in_store(claim)
             for run in runs:

@@ -90,6 +90,7 @@ class Store(CommitStore, LeaseStore, RescueStore, WakingStore, Protocol):
         dialect: str,
         model: str,
         max_attempts: int,
+        max_crashes: int,
     ) -> Sequence[Run]:
         """Claim up to `limit` prompts of an endpoint."""
         ...

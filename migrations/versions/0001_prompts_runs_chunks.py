@@ -252,6 +252,7 @@ def _chunks() -> None:
 
 def _indexes() -> None:
     claimable = sa.text("status = 'queued' AND cancel_requested_at IS NULL")
+    suspected = sa.text("status = 'queued' AND cancel_requested_at IS NULL AND crashes > 0")
     cancel_wanted = sa.text("cancel_requested_at IS NOT NULL AND finished_at IS NULL")
     streaming = sa.text("status = 'streaming'")
     for name, table, columns, where in (
@@ -261,6 +262,7 @@ def _indexes() -> None:
             ["endpoint", sa.text("priority DESC"), "available_at", "id"],
             claimable,
         ),
+        ("prompts_suspects", "prompts", ["endpoint", "id"], suspected),
         ("prompts_cancel", "prompts", ["status", "run_id"], cancel_wanted),
         ("runs_streaming", "runs", ["worker_id", "id"], streaming),
     ):

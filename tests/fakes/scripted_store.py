@@ -158,6 +158,7 @@ class ScriptedStore:
         dialect: str,
         model: str,
         max_attempts: int,
+        max_crashes: int = 0,
     ) -> list[Run]:
         self._call("claim")
         with self._lock:

@@ -24,6 +24,7 @@ GIVEN = {
     "started": [FINISHED + 1],
     "prompt_ids": [FINISHED + 1],
     "max_crashes": 3,
+    "suspect_from": 2,
     "words": "w",
     "endpoints": ["default"],
     "endings": [],

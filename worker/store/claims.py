@@ -32,7 +32,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
-from worker.states import PromptEvent, sources, target
+from worker.states import PromptEvent, PromptState, RunState, sources, target
 from worker.store.constructs import (
     Json,
     Seconds,
@@ -164,6 +164,9 @@ def leased(worker_id: ColumnElement[str]) -> ColumnElement[bool]:
 # --- the claim ------------------------------------------------------------------------------
 
 
+NO_SUSPECTS = 2**31 - 1  # as `suspect_from`: nothing is ever suspected
+
+
 def _ready() -> tuple[ColumnElement[bool], ...]:
     return (
         CLAIMABLE,
@@ -176,6 +179,33 @@ def _ready() -> tuple[ColumnElement[bool], ...]:
 def anything_ready() -> Select[int]:
     """A row, if a claim would find something: asked before SQLite's one write lock is taken."""
     return select(prompts.c.id).where(*_ready()).limit(1)
+
+
+def _apart(worker: ColumnElement[str]) -> ColumnElement[bool]:
+    """Not a suspect; or the first one here, while this worker carries none.
+
+    A suspect would be failed if one more worker died with it.  No worker carries two of them, so
+    the one that kills its worker takes no other prompt's last chance with it.
+    """
+    suspect_from = bindparam("suspect_from", type_=Integer())
+    other, carried = prompts.alias("other"), prompts.alias("carried")
+    first = ~exists().where(
+        standing(other.c.status, (PromptState.QUEUED,)),
+        other.c.cancel_requested_at.is_(None),
+        other.c.crashes > 0,  # spelled out for the partial index
+        other.c.crashes >= suspect_from,
+        other.c.endpoint == prompts.c.endpoint,
+        other.c.available_at <= moment(),
+        other.c.id < prompts.c.id,
+    )
+    carries_none = ~exists().where(
+        runs.c.worker_id == worker,
+        standing(runs.c.status, (RunState.STREAMING,)),
+        carried.c.run_id == runs.c.id,
+        carried.c.id == runs.c.prompt_id,
+        carried.c.crashes >= suspect_from,
+    )
+    return (prompts.c.crashes < suspect_from) | (first & carries_none)
 
 
 @cache
@@ -192,7 +222,7 @@ def start_runs() -> ReturningInsert[int, int]:
             bindparam("in_dialect", type_=String()),
             func.coalesce(prompts.c.model, model),
         )
-        .where(*_ready(), leased(worker))
+        .where(*_ready(), leased(worker), _apart(worker))
         .order_by(prompts.c.priority.desc(), prompts.c.available_at, prompts.c.id)
         .limit(bindparam("limit", type_=Integer()))
         .with_for_update(key_share=True, skip_locked=True)

@@ -248,6 +248,13 @@ Index(
     sqlite_where=CLAIMABLE,
 )
 Index(
+    "prompts_suspects",
+    prompts.c.endpoint,
+    prompts.c.id,
+    postgresql_where=CLAIMABLE & (prompts.c.crashes > 0),
+    sqlite_where=CLAIMABLE & (prompts.c.crashes > 0),
+)
+Index(
     "prompts_cancel",
     prompts.c.status,
     prompts.c.run_id,

@@ -81,11 +81,13 @@ class WorkerSide:
         dialect: str,
         model: str,
         max_attempts: int,
+        max_crashes: int = 0,
     ) -> list[Run]:
         """Start runs of up to `limit` prompts: highest priority first, then oldest.
 
         Claims nothing for a worker without a valid lease.  `model` and `max_attempts` are
-        what NULL in a prompt means.
+        what NULL in a prompt means.  Of the prompts that `max_crashes` would fail after the next
+        crash, a worker is given one at a time; 0 means that nobody counts.
         """
         given = {
             "worker": worker_id,
@@ -94,6 +96,7 @@ class WorkerSide:
             "in_dialect": dialect,
             "default_model": model,
             "default_max_attempts": max_attempts,
+            "suspect_from": max_crashes - 1 if max_crashes > 1 else claims.NO_SUSPECTS,
         }
         if self._work_db.is_sqlite and not self._anything_ready(endpoint):
             return []
