@@ -15,6 +15,7 @@ from tests.fakes.scripted_stream import (
     END,
     HOLD,
     PING,
+    SECRET,
     STOP,
     USAGE,
     Do,
@@ -22,6 +23,7 @@ from tests.fakes.scripted_stream import (
     ScriptedReader,
     ScriptedStream,
     endpoint,
+    event,
     run,
     say,
     think,
@@ -928,3 +930,13 @@ async def test_an_error_that_is_shared_by_many_runs_is_not_marked():
         it.control.stop(reason)
         await task
     assert (reason.charged, reason.__traceback__) == (False, None)
+
+
+@aio
+async def test_a_key_that_the_server_echoes_in_its_stream_is_not_stored():
+    """An error frame that repeats the key is stored without it, and so is it logged."""
+    it = Carried([say("x"), event({"error": {"message": f"bad key {SECRET}", "code": 500}})])
+    outcome = await it.outcome()
+    (stored,) = it.commits.endings
+    assert "bad key [redacted]" in stored.error
+    assert SECRET not in outcome.ending.error

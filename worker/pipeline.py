@@ -64,6 +64,10 @@ class Reader(Protocol):
         """After the done frame: let the connection be kept."""
         ...
 
+    def redact(self, text: str) -> str:
+        """The text without the secrets of the endpoint."""
+        ...
+
 
 class Stream(Protocol):
     """The way to the server."""
@@ -284,6 +288,8 @@ async def _end_early(
     error: SpoolError, answer: Answer, writer: RunWriter, rooms: Rooms, control: Control
 ) -> Outcome:
     """No done frame: keep the text and let the error's verdict decide about the prompt."""
+    if answer.reader:  # a server that reports an error in its stream may echo the key it was sent
+        error.message = answer.reader.redact(error.message)
     clock = rooms.clock
     done = _tail(answer, writer, at=clock.monotonic())
     if done and isinstance(error, StreamError):

@@ -130,6 +130,10 @@ class Reader:
         except _BODY_ERRORS:
             return
 
+    def redact(self, text: str) -> str:
+        """The text without the secrets of the endpoint, however they are written."""
+        return self._redact(text)
+
     async def _inflated(self, inflater: Inflater, wait_seconds: float | None) -> bytes | None:
         while not (data := inflater.take(_BLOCK_BYTES)):
             packed = await self._body.read(wait_seconds)

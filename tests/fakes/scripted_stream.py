@@ -24,6 +24,7 @@ from worker.wire import DIALECTS
 from worker.wire.events import Dialect
 
 CHAT = DIALECTS["openai-chat"]
+SECRET = "sk-very-secret"
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,9 @@ class ScriptedReader:
 
     async def drain(self) -> None:
         self.drained = True
+
+    def redact(self, text: str) -> str:
+        return text.replace(SECRET, "[redacted]")
 
 
 class ScriptedStream:
