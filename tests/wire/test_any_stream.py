@@ -75,46 +75,32 @@ def test_long_frames_are_no_different(dialect, data):
         assert read(decoder(dialect), pieces).sameness() == expected.sameness()
 
 
+SPLINTERS = [
+    *(bytes([byte]) for byte in b'\n\r{}"\\ :'),
+    *(b"\r\n", b"\n\n", b"data: ", b"null", b'""', b"NaN", b"\\ud83d", b"\xff", b"\xef\xbb\xbf"),
+    *(b"error: ", b"event: error\n", b'"error":1,', b"data: [DONE]\n\n", b"1" * 5000, b"[" * 50),
+    *(
+        b'\n{"type":"message_stop"}',
+        b'\n{"choices":[{"delta":{"content":"NO"}}]}',
+        b'{"stop":true}',
+    ),
+]
+
+
 @st.composite
 def damaged(draw, dialect):
     """A recorded or made-up body of a dialect with parts removed, repeated, inserted, flipped."""
     recorded = [case.body for case in SMALL if case.dialect == dialect]
-    body = bytearray(
-        draw(st.one_of(st.sampled_from(recorded), streams(BY_NAME[dialect]).map(lambda s: s.body)))
-    )
+    made_up = streams(BY_NAME[dialect]).map(lambda stream: stream.body)
+    body = bytearray(draw(st.one_of(st.sampled_from(recorded), made_up)))
     for _ in range(draw(st.integers(0, 4))):
         start = draw(st.integers(0, len(body)))
-        end = start + draw(st.integers(0, 30))
+        if draw(st.booleans()):  # where it hurts: at the start of a line
+            start = body.find(b"\n", start) + 1
+        end = start + draw(st.sampled_from([0, 0, 1, 6, 30]))
+        twice = bytes(body[start:end]) * 2
         body[start:end] = draw(
-            st.one_of(
-                st.binary(max_size=4),
-                st.just(bytes(body[start:end]) * 2),
-                st.sampled_from(
-                    [
-                        *(
-                            b"\n",
-                            b"\r",
-                            b"\r\n",
-                            b"\n\n",
-                            b"data: ",
-                            b"}",
-                            b"{",
-                            b'"',
-                            b"\\",
-                            b"null",
-                        ),
-                        *(
-                            b"error: ",
-                            b"event: error\n",
-                            b'"error":1,',
-                            b"NaN",
-                            b"\\ud83d",
-                            b"\xff",
-                        ),
-                        *(b"1" * 5000, b"[" * 50, b"data: [DONE]\n\n", b"\xef\xbb\xbf", b'""'),
-                    ]
-                ),
-            )
+            st.one_of(st.binary(max_size=4), st.just(twice), st.sampled_from(SPLINTERS))
         )
     return bytes(body)
 

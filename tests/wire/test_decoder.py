@@ -246,6 +246,18 @@ def test_pings_are_no_progress():
     assert source.frames == 0
 
 
+@pytest.mark.parametrize("name", EVENT_DIALECTS)
+def test_a_bare_line_is_no_data(name):
+    """Also where the data of an event would stand, and whatever it would mean as data."""
+    ends = [b'{"type":"message_stop"}', b'{"stop":true}', b'{"type":"response.completed"}']
+    for line in (CHUNK % b"NO", *ends, b'{"content":"NO"}', b'{"choices":[{"text":"NO"}]}'):
+        for start in (b"event: x\n", b"data: {}\n", b": hi\n\n"):
+            data = start + line + b"\n\n"
+            for pieces in ([data], [b": x\n\n" + data], bytewise(data)):
+                reading = read(decoder(name), pieces)
+                assert (reading.runs, type(reading.error)) == ((), Truncated)
+
+
 # --- limits
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.wire.reading import bytewise, cut
 from worker.wire.careful import JsonLines
-from worker.wire.fast import Intake, Packed, is_plain, pack_events, pack_lines
+from worker.wire.fast import Intake, Packed, pack_events, pack_lines
 
 
 def keep():
@@ -58,48 +58,76 @@ def test_blocks_are_the_body_with_lf_for_crlf(data, places, boundary):
     assert joined.replace(b"\r\n", b"\n") == plain
 
 
+ONE, TWO = b'{"a":1}', b'{"a":2}'
+BOTH = ONE + b"\n" + TWO
+
+
 @pytest.mark.parametrize(
     ("block", "packed"),
     [
-        (b'data: {"a":1}\n\n', Packed(b'{"a":1}')),
-        (b'data: {"a":1}\n\ndata: {"a":2}\n\n', Packed(b'{"a":1}\n{"a":2}')),
-        (b'data:{"a":1}\n\ndata:{"a":2}\n\n', Packed(b'{"a":1}\n{"a":2}')),
-        (b'data: {"a":1}\n\ndata: [DONE]\n\n', Packed(b'{"a":1}', sentinel=True)),
-        (b"data:[DONE]\n\n", Packed(b"", sentinel=True)),
-        (b": hi\n\n", Packed(b"")),
-        (b': hi\n\ndata: {"a":1}\n\n:\n\n: b\n\ndata: {"a":2}\n\n', Packed(b'{"a":1}\n{"a":2}')),
-        (b'event: x\ndata: {"a":1}\n\nevent: y\ndata: {"a":2}\n\n', Packed(b'{"a":1}\n{"a":2}')),
-        (b'event: error\ndata: {"a":1}\n\n', None),
-        (b'event: ping\ndata: {"a":1}\n\n', None),
-        (b'event: x\nevent: y\ndata: {"a":1}\n\n', None),
-        (b'event: x\ndata: {"a":1}\ndata: 2\n\n', None),
-        (b'\ndata: {"a":1}\n\n', None),
-        (b'id: 1\ndata: {"a":1}\n\n', None),
-        (b'error: {"a":1}\n\n', None),
+        (b"data: %b\n\n" % ONE, Packed(ONE, 1)),
+        (b"data: %b\n\ndata: %b\n\n" % (ONE, TWO), Packed(BOTH, 2)),
+        (b"data:%b\n\ndata:%b\n\n" % (ONE, TWO), Packed(BOTH, 2)),
+        (b"data: %b\n\ndata: [DONE]\n\n" % ONE, Packed(ONE, 1, sentinel=True)),
+        (b"data:[DONE]\n\n", Packed(b"", 0, sentinel=True)),
+        (b": hi\n\n", Packed(b"", 0)),
+        (b": hi\n\ndata: %b\n\n:\n\n: b\n\ndata: %b\n\n" % (ONE, TWO), Packed(BOTH, 2)),
+        (b"event: x\ndata: %b\n\nevent: y\ndata: %b\n\n" % (ONE, TWO), Packed(BOTH, 2)),
+        (b"event: error\ndata: %b\n\n" % ONE, None),
+        (b"event: ping\ndata: %b\n\n" % ONE, None),
+        (b"event: x\nevent: y\ndata: %b\n\n" % ONE, None),
+        (b"event: x\ndata: %b\ndata: 2\n\n" % ONE, None),
+        (b"event: x\n%b\n\n" % ONE, None),
+        (b"event: x\ndata: %b\n\nevent: y\n%b\n\n" % (ONE, TWO), None),
+        (b"\ndata: %b\n\n" % ONE, None),
+        (b"id: 1\ndata: %b\n\n" % ONE, None),
+        (b"error: %b\n\n" % ONE, None),
     ],
 )
 def test_packing_events(block, packed):
     assert pack_events(block) == packed
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"data: %b\n%b\n\n" % (ONE, TWO),
+        b"data: %b\n\n%b\n\n" % (ONE, TWO),
+        b"data: %b\ndata: %b\n\n" % (ONE, TWO),
+        b"data: %b\n\n\ndata: %b\n\n" % (ONE, TWO),
+        b"data: %b\nid: 1\n\ndata: %b\n\n" % (ONE, TWO),
+        b"data: %b\n: hi\n\ndata: %b\n\n" % (ONE, TWO),
+        b"data: %b\ndata: [DONE]\n\n" % ONE,
+    ],
+)
+def test_other_layouts_do_not_hold_what_they_promise(block):
+    """Whatever number of objects a parser finds in them."""
+    packed = pack_events(block)
+    assert not any(packed.holds(found) for found in range(4))
+
+
 def test_packing_lines():
-    assert pack_lines(b'{"a":1}\n{"a":2}\n') == Packed(b'{"a":1}\n{"a":2}')
+    assert pack_lines(BOTH + b"\n") == Packed(BOTH, 2)
 
 
 @pytest.mark.parametrize(
-    ("lines", "count", "plain"),
+    ("lines", "frames", "found", "holds"),
     [
-        (b'{"a":1}', 1, True),
-        (b'{"a":1}\n{"a":2}', 2, True),
-        (b'{"a":\n1}{"a":2}', 2, False),
-        (b'{"a":1}\n\n{"a":2}', 2, False),
-        (b'{"a":1}{"a":2}', 2, False),
-        (b'{"a":1} \n{"a":2}', 2, False),
-        (b'{"a":\n1}', 1, False),
+        (b"", 0, 0, True),
+        (b"", 0, 1, False),
+        (ONE, 1, 1, True),
+        (BOTH, 2, 2, True),
+        (BOTH, 1, 2, False),
+        (BOTH, 2, 1, False),
+        (b'{"a":\n1}{"a":2}', 2, 2, False),
+        (b'{"a":1}\n\n{"a":2}', 2, 2, False),
+        (b'{"a":1}{"a":2}', 2, 2, False),
+        (b'{"a":1} \n{"a":2}', 2, 2, False),
+        (b'{"a":\n1}', 1, 1, False),
     ],
 )
-def test_plain_is_one_object_per_line(lines, count, plain):
-    assert is_plain(lines, count) is plain
+def test_a_block_holds_one_object_per_frame_or_nothing(lines, frames, found, holds):
+    assert Packed(lines, frames).holds(found) is holds
 
 
 def test_long_lines_are_read_in_linear_time():

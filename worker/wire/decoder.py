@@ -28,7 +28,7 @@ from worker.wire.alike import Decode, events_alike, lines_alike
 from worker.wire.answer import Answer, Reported
 from worker.wire.careful import EventLines, JsonLines
 from worker.wire.events import Event
-from worker.wire.fast import Intake, Packed, is_plain, pack_events, pack_lines
+from worker.wire.fast import Intake, Packed, pack_events, pack_lines
 from worker.wire.framing import (
     PINGS,
     SENTINEL,
@@ -172,7 +172,7 @@ class StreamDecoder:
             frames = self._answer.shape.decode_lines(packed.lines)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
-        if packed.lines and not is_plain(packed.lines, len(frames)):
+        if not packed.holds(len(frames)):
             return False
         try:
             if not self._answer.take_all(frames):

@@ -3,8 +3,8 @@
 ``Intake`` cuts a read at the last boundary between frames and hands on what is
 before it as one block; nothing is searched twice and nothing is copied but the
 rest of a read.  ``pack_lines`` and ``pack_events`` turn a block without
-surprises into JSON lines for one call of msgspec; ``is_plain`` says afterwards
-whether it was one.  While a frame is too long to be held raw, and for good once
+surprises into JSON lines for one call of msgspec, and ``Packed.holds`` says
+afterwards whether it was one.  While a frame is too long to be held raw, and for good once
 a lone CR was seen, blocks are marked for the careful lane instead.
 """
 
@@ -101,63 +101,80 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A block without surprises: bare JSON lines, none of them named `error`.
+    """A block that may be without surprises, as bare JSON lines.
 
     Attributes:
+        frames: how many frames its framing promises.
         sentinel: `[DONE]` followed them.
     """
 
     lines: bytes
+    frames: int
     sentinel: bool = False
+
+    def holds(self, found: int) -> bool:
+        """Whether the lines are exactly one JSON object per frame, given how many were found.
+
+        A line break between `}` and `{` can only stand between two objects, so when
+        there are as many of these as line breaks, and one object more than that, no
+        object spans lines and no line holds two.
+        """
+        if found != self.frames:
+            return False
+        return found == 0 or (self.lines.count(b"\n") == found - 1 == self.lines.count(b"}\n{"))
 
 
 def pack_lines(block: bytes) -> Packed | None:
     """A block of NDJSON for the fast lane."""
-    return Packed(block[:-1])
+    return Packed(block[:-1], block.count(b"\n"))
 
 
 def pack_events(block: bytes) -> Packed | None:
     """A block of server-sent events for the fast lane, or None if it is not of the plain kind.
 
-    The plain kinds are events of one data line each, with or without one event
-    line before it, and comments between events.  Whatever
-    slips through here does not look like bare JSON lines and is refused by the caller,
-    who counts them.
+    The plain kinds are events of one data line each, with or without one event line
+    before it, and comments between events.  What slips through does not hold what it
+    promises.
     """
     if block.startswith(b":") or b"\n:" in block:
         block = _COMMENTS.sub(b"", b"\n\n" + block)[2:]
     if not block:
-        return Packed(b"")
+        return Packed(b"", 0)
     if block.startswith(b"data:"):
-        lead = b"data: " if block.startswith(b"data: ") else b"data:"
-        last = lead + SENTINEL + b"\n\n"
-        if block == last:
-            return Packed(b"", sentinel=True)
-        sentinel = block.endswith(b"\n" + last)
-        if sentinel:
-            block = block[: -len(last)]
-        return Packed(block[len(lead) : -2].replace(b"\n\n" + lead, b"\n"), sentinel)
-    if not block.startswith(b"event: "):
-        return None
+        return _pack_nameless(block)
+    return _pack_named(block) if block.startswith(b"event: ") else None
+
+
+def _pack_nameless(block: bytes) -> Packed | None:
+    lead = b"data: " if block.startswith(b"data: ") else b"data:"
+    last = lead + SENTINEL + b"\n\n"
+    if block == last:
+        return Packed(b"", 0, sentinel=True)
+    sentinel = block.endswith(b"\n\n" + last)
+    if sentinel:
+        block = block[: -len(last)]
+    return _unwrap(block[len(lead) : -2], b"\n\n" + lead, sentinel=sentinel)
+
+
+def _pack_named(block: bytes) -> Packed | None:
     lines = block.split(b"\n")
     names, blanks = set(lines[0:-1:3]), lines[2::3]
     if len(lines) % 3 != 1 or any(blanks) or not _all_plain_names(names):
         return None
-    return Packed(b"\n".join(lines[1::3]).removeprefix(b"data: ").replace(b"\ndata: ", b"\n"))
+    data = b"\n".join(lines[1::3])
+    if not data.startswith(b"data: "):
+        return None
+    packed = _unwrap(data.removeprefix(b"data: "), b"\ndata: ")
+    return packed if packed.frames == len(blanks) else None
+
+
+def _unwrap(data: bytes, between: bytes, *, sentinel: bool = False) -> Packed:
+    """Line breaks for what stands between the frames; how much shorter it got counts them."""
+    lines = data.replace(between, b"\n")
+    return Packed(lines, 1 + (len(data) - len(lines)) // (len(between) - 1), sentinel)
 
 
 def _all_plain_names(names: set[bytes]) -> bool:
     return all(
         name.startswith(b"event: ") and name[7:].strip() not in _SPECIAL_NAMES for name in names
     )
-
-
-def is_plain(lines: bytes, frames: int) -> bool:
-    """Whether the packed bytes were exactly one JSON object per line, given how many were found.
-
-    A line break between `}` and `{` can only stand between two objects, so when
-    there are as many of these as line breaks, and one object more than that, no
-    object spans lines and no line holds two.
-    """
-    breaks = lines.count(b"\n")
-    return breaks == frames - 1 == lines.count(b"}\n{")
