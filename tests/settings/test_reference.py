@@ -48,7 +48,7 @@ def test_every_setting_has_a_reason_and_a_unit_in_its_name():
         for name, field in fields.items():
             assert field.description, name
             if field.annotation in (int, float) and name not in unitless:
-                assert name.endswith(("_seconds", "_bytes", "_ms")), name
+                assert name.endswith(("_seconds", "_bytes", "_ms", "_tokens")), name
 
 
 @pytest.mark.parametrize(
