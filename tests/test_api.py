@@ -144,3 +144,17 @@ def test_a_wrong_id_or_url_is_said(spool: Spool) -> None:
         spool.result(99)
     with pytest.raises(SettingsError, match="must begin with sqlite"):
         Spool("mysql://x/y")
+
+
+def test_its_log_knows_every_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever repeats the key, `run` does not log it, as the command does not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KEY", "worker_started")  # a word that is certainly logged
+    (tmp_path / "spool.toml").write_text('[endpoints.default]\napi_key_env = "KEY"\n')
+    with Spool("sqlite:///answers.db") as spool:
+        assert spool.run() == 0
+    logged = capfd.readouterr().err
+    assert "worker_stopped" in logged
+    assert "worker_started" not in logged

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import pytest
 
 from worker.errors import NotFound
-from worker.following import Follower, Piece
+from worker.following import Changes, Follower, Piece
 from worker.records import Kind
 from worker.states import PromptState
 
@@ -17,6 +19,7 @@ from worker.states import PromptState
 class Row:
     status: PromptState = PromptState.QUEUED
     run_id: int | None = None
+    runs: int = 1
 
 
 @dataclass
@@ -81,3 +84,61 @@ def test_a_prompt_that_does_not_exist_is_said() -> None:
     """A wrong id is an error, not an endless wait."""
     with pytest.raises(NotFound, match="no prompt 5"):
         list(Follower(Texts(row=None), 5).look())
+
+
+def test_a_new_attempt_is_fresh_also_if_its_text_comes_later() -> None:
+    """The run is seen before its first chunk; that chunk still begins the text from the start."""
+    texts = Texts(Row(PromptState.RUNNING, run_id=7, runs=1), {7: ["a"]})
+    follower = Follower(texts, 1)
+    list(follower.look())
+    texts.row = Row(PromptState.RUNNING, run_id=8, runs=2)
+    assert list(follower.look()) == []
+    texts.chunks[8] = ["A"]
+    assert list(follower.look()) == [Piece(8, 0, "A", fresh=True, attempt=2)]
+
+
+@dataclass
+class Watched:
+    """A store that tells whether anybody wrote, and a clock that tells how often it slept."""
+
+    versions: list[int]
+    seconds: float = 0.0
+    sleeps: int = 0
+
+    def data_version(self) -> int:
+        return self.versions.pop(0)
+
+    def now(self) -> datetime:
+        raise NotImplementedError
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.sleeps += 1
+
+    def jitter(self) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    ("versions", "sleeps"),
+    [
+        ([3, 3, 3, 4], [1, 3]),  # somebody wrote
+        ([0, 0], [1, 1]),  # nobody knows
+        ([3, *[3] * 40], [1, 25]),  # now and then in any case
+    ],
+)
+def test_a_look_is_worth_it_only_after_somebody_wrote(
+    versions: list[int], sleeps: list[int]
+) -> None:
+    """An idle file is not read again and again."""
+    watched = Watched(versions)
+    changes = Changes(watched, watched)
+    taken = []
+    for _ in sleeps:
+        before = watched.sleeps
+        asyncio.run(changes.wait())
+        taken.append(watched.sleeps - before)
+    assert taken == sleeps

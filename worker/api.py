@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from worker.clock import Clock, SystemClock
 from worker.errors import InputError, NotFound, StoreBusy
-from worker.following import Follower
+from worker.following import LOOK_SECONDS, Changes, Follower
 from worker.records import Added, Kind, NewPrompt
 from worker.settings import Settings, load
 from worker.states import FINAL_PROMPT_STATES, PromptState
@@ -25,7 +25,6 @@ from worker.store import Selection, Store
 from worker.store.rows import ResultRow
 from worker.store.schema import upgrade
 
-LOOK_SECONDS = 0.2
 _PROMPT_FIELDS = frozenset(field.name for field in fields(NewPrompt))
 
 AnyPrompt = str | Mapping[str, Any] | NewPrompt
@@ -175,12 +174,13 @@ class Spool:
         A new attempt begins its text from the start; ``Follower`` tells attempts apart.
         """
         follower = Follower(self.store, prompt_id, kind)
+        changes = Changes(self.store, SystemClock())
         with asyncio.Runner() as runner:
-            while not follower.done:
-                found = [piece.text for piece in follower.look()]
-                yield from found
-                if not found and not follower.done:
-                    runner.run(SystemClock().sleep(LOOK_SECONDS))
+            while True:
+                yield from [piece.text for piece in follower.look()]
+                if follower.done:
+                    return
+                runner.run(changes.wait())
 
     def cancel(self, selection: Selection | None = None, **narrow: Any) -> int:
         """Give prompts up, also while they stream; how many that concerns."""
@@ -198,7 +198,11 @@ class Spool:
         from worker import log  # noqa: PLC0415 - only those who carry runs pay for it
         from worker.cli.service import run_async, serve  # noqa: PLC0415
 
-        logger = log.make(log_format=self.settings.log_format, level=self.settings.log_level)
+        logger = log.make(
+            log_format=self.settings.log_format,
+            level=self.settings.log_level,
+            secrets=self.settings.secrets,
+        )
         return run_async(lambda: serve(self.settings, self.store, logger, drain=drain)).completed
 
 
@@ -267,12 +271,13 @@ class AsyncSpool:
     async def tail(self, prompt_id: int, kind: Kind = Kind.TEXT) -> AsyncIterator[str]:
         """The text of a prompt while it streams; see Spool.tail."""
         follower = Follower(self.spool.store, prompt_id, kind)
-        while not follower.done:
-            found = await asyncio.to_thread(lambda: [each.text for each in follower.look()])
-            for text in found:
-                yield text
-            if not found and not follower.done:
-                await self._clock.sleep(LOOK_SECONDS)
+        changes = Changes(self.spool.store, self._clock)
+        while True:
+            for piece in await asyncio.to_thread(lambda: list(follower.look())):
+                yield piece.text
+            if follower.done:
+                return
+            await changes.wait()
 
     async def cancel(self, selection: Selection | None = None, **narrow: Any) -> int:
         """Give prompts up; see Spool.cancel."""

@@ -2,6 +2,8 @@
 
 Chunks are read by their number, so following can be resumed; from one attempt
 to the next it goes on with the new run, whose text begins from the start.
+Between two looks, ``Changes`` says whether the next one can find anything: on
+SQLite the database is read only when somebody has written to it.
 """
 
 from __future__ import annotations
@@ -10,9 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.clock import Clock
 from worker.errors import NotFound
 from worker.records import Kind
 from worker.states import FINAL_PROMPT_STATES, PromptState
+
+LOOK_SECONDS = 0.2
+_ALWAYS_LOOK_SECONDS = 5.0  # whatever the database says of changes
 
 
 class Detail(Protocol):
@@ -26,6 +32,11 @@ class Detail(Protocol):
     @property
     def run_id(self) -> int | None:
         """Its latest run."""
+        ...
+
+    @property
+    def runs(self) -> int:
+        """How many runs of it were started."""
         ...
 
 
@@ -49,12 +60,42 @@ class Piece:
 
     Attributes:
         fresh: it begins the text of another attempt than the piece before it.
+        attempt: which run of its prompt, counted from 1.
     """
 
     run_id: int
     seq: int
     text: str
     fresh: bool
+    attempt: int = 1
+
+
+class Versioned(Protocol):
+    """A store that may know whether anybody wrote to it."""
+
+    def data_version(self) -> int:
+        """Another number when another connection has written; 0 always if nobody knows."""
+        ...
+
+
+class Changes:
+    """Whether another look can find anything that the last one did not."""
+
+    def __init__(self, store: Versioned, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._version = -1
+        self._looked_at = clock.monotonic()
+
+    async def wait(self) -> None:
+        """Until a look is worth its price."""
+        while True:
+            await self._clock.sleep(LOOK_SECONDS)
+            version, now = self._store.data_version(), self._clock.monotonic()
+            late = now - self._looked_at >= _ALWAYS_LOOK_SECONDS
+            if not version or version != self._version or late:
+                self._version, self._looked_at = version, now
+                return
 
 
 class Follower:
@@ -76,6 +117,8 @@ class Follower:
         self.run_id = run_id
         self.seq = after_seq
         self.state = PromptState.QUEUED
+        self._fresh = False
+        self._attempt = 1
 
     @property
     def done(self) -> bool:
@@ -91,19 +134,19 @@ class Follower:
         # The state first and the text after it: a final state then means that the text is whole.
         detail = self._store.prompt(self.prompt_id)
         if detail is None:
-            raise NotFound(f"there is no prompt {self.prompt_id}")
-        if self.run_id is not None and detail.run_id != self.run_id:
-            yield from self._new_text(fresh=False)
-        fresh = self.run_id is not None and detail.run_id != self.run_id
+            raise NotFound(f"there is no prompt {self.prompt_id}: `spool export` lists ids")
         if detail.run_id != self.run_id:
-            self.run_id, self.seq = detail.run_id, -1
-        yield from self._new_text(fresh=fresh)
+            yield from self._new_text()
+            # The new run may have no text yet: its first piece is fresh whenever it comes.
+            self._fresh = self.run_id is not None
+            self.run_id, self.seq, self._attempt = detail.run_id, -1, detail.runs
+        yield from self._new_text()
         self.state = detail.status
 
-    def _new_text(self, *, fresh: bool) -> Iterator[Piece]:
+    def _new_text(self) -> Iterator[Piece]:
         if self.run_id is None:
             return
         for seq, text in self._store.text(self.run_id, self._kind, self.seq):
             self.seq = seq
-            yield Piece(self.run_id, seq, text, fresh)
-            fresh = False
+            fresh, self._fresh = self._fresh, False
+            yield Piece(self.run_id, seq, text, fresh, self._attempt)

@@ -42,6 +42,7 @@ class Endpoint:
     total_timeout_seconds: float = 0.0
     accept_finish_without_done: bool = False
     embedded: bool = False
+    embedded_context_tokens: int = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.cli.session import Session, _password
+from worker.cli.session import Session
+from worker.settings import Settings
 
 
 def test_the_config_file_may_be_named_by_a_variable(spool, here, monkeypatch):
@@ -86,4 +87,4 @@ def test_the_log_knows_every_secret(here, monkeypatch, capsys):
 )
 def test_the_password_of_a_url(url, expected):
     """Also one that was not escaped."""
-    assert _password(url) == expected
+    assert Settings(database_url=url).secrets == expected

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -102,3 +103,19 @@ def test_without_embedded_endpoints_nothing_is_needed(monkeypatch):
             assert servers.endpoints == mine
 
     asyncio.run(story())
+
+
+def test_each_stream_has_the_room_that_was_configured():
+    """`embedded_context_tokens`; of endpoints that share a server, the largest."""
+
+    async def story() -> list[int]:
+        small = endpoint("small", embedded_context_tokens=256)
+        large = endpoint("large", embedded_context_tokens=512)
+        async with EmbeddedServers(named(small, large)) as servers:
+            return await asyncio.to_thread(contexts, _root(servers.endpoints["large"]))
+
+    assert asyncio.run(story()) == [512, 512]
+
+
+def _root(endpoint: Endpoint) -> Endpoint:
+    return replace(endpoint, base_url=endpoint.base_url.removesuffix("/v1"))

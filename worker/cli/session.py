@@ -93,13 +93,10 @@ class Session:
         from worker import log
 
         settings = self.settings()
-        secrets = [each.api_key for each in settings.endpoints.values() if each.api_key]
-        for endpoint in settings.endpoints.values():
-            secrets += endpoint.headers.values()
         return log.make(
             log_format=settings.log_format,
             level="debug" if self.verbose else settings.log_level,
-            secrets=[*secrets, *_password(settings.database_url)],
+            secrets=settings.secrets,
             stream=stream,
         )
 
@@ -116,12 +113,6 @@ class Session:
                 f"there is no database at {path} yet: `spool add` or `spool migrate` makes it"
             )
         store.check_schema()
-
-
-def _password(url: str) -> list[str]:
-    credentials, at, _ = url.partition("://")[2].rpartition("@")
-    _, colon, password = credentials.partition(":")
-    return [password] if at and colon else []
 
 
 session = click.make_pass_decorator(Session)

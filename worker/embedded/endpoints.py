@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from worker.embedded.models import model_path
-from worker.embedded.server import CONTEXT_TOKENS, EmbeddedServer, Plan
+from worker.embedded.server import EmbeddedServer, Plan
 from worker.errors import SettingsError
 from worker.records import Endpoint
 
@@ -40,11 +40,8 @@ class EmbeddedServers:
             of their living server.
     """
 
-    def __init__(
-        self, endpoints: Mapping[str, Endpoint], *, context_tokens: int = CONTEXT_TOKENS
-    ) -> None:
+    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
         self.endpoints = dict(endpoints)
-        self._context_tokens = context_tokens
         self._servers: dict[Path, EmbeddedServer] = {}
 
     async def __aenter__(self) -> Self:
@@ -59,7 +56,7 @@ class EmbeddedServers:
             base_url_for(each.dialect, "")  # a dialect that it lacks is said before any waiting
             sharing.setdefault(model_path(each.model), []).append(each)
         for path, sharers in sharing.items():
-            self._servers[path] = EmbeddedServer(_plan(path, sharers, self._context_tokens))
+            self._servers[path] = EmbeddedServer(_plan(path, sharers))
         try:
             for each in embedded:
                 self.endpoints[each.name] = await self.revive(each)
@@ -85,10 +82,10 @@ class EmbeddedServers:
         await asyncio.gather(*(server.stop() for server in self._servers.values()))
 
 
-def _plan(path: Path, sharers: Sequence[Endpoint], context_tokens: int) -> Plan:
+def _plan(path: Path, sharers: Sequence[Endpoint]) -> Plan:
     return Plan(
         path,
         parallel=sum(each.concurrency for each in sharers),
-        context_tokens=context_tokens,
+        context_tokens=max(each.embedded_context_tokens for each in sharers),
         start_timeout_seconds=max(each.first_frame_timeout_seconds for each in sharers),
     )

@@ -62,7 +62,8 @@ class EndpointTable(BaseModel):
         default=None,
         min_length=1,
         description="For prompts that name none.  The Ollama dialects default to"
-        f" {OLLAMA_MODEL}; the others must name it.",
+        f" {OLLAMA_MODEL}; the others must name it.  With embedded = true, it may be the path of a"
+        " GGUF file.",
     )
     concurrency: int = Field(
         default=4,
@@ -116,7 +117,15 @@ class EndpointTable(BaseModel):
     embedded: bool = Field(
         default=False,
         description="true: Spool starts the bundled llama.cpp server itself.  Leave base_url and"
-        " dialect out; model is the path of a GGUF file, or left out for the bundled one.",
+        " dialect out; model is the path of a GGUF file of your own (./my-model.gguf), or left out"
+        " for the bundled one.",
+    )
+    embedded_context_tokens: int = Field(
+        default=4096,
+        ge=128,
+        le=1 << 24,
+        description="With embedded = true: room for prompt and answer of one stream; the memory for"
+        " it is this times concurrency.  At most what the model was trained with.",
     )
 
     @property
@@ -141,6 +150,7 @@ class EndpointTable(BaseModel):
             total_timeout_seconds=self.total_timeout_seconds,
             accept_finish_without_done=self.accept_finish_without_done,
             embedded=self.embedded,
+            embedded_context_tokens=self.embedded_context_tokens,
         )
 
     def problems(self, name: str) -> Iterator[Problem]:
