@@ -266,7 +266,10 @@ def test_what_a_server_says_of_itself_cannot_keep_a_run_from_ending(store, sql):
 def test_text_that_no_database_stores_is_said_to_be_so(store, sql, text):
     """The decoders never produce it; if one did, nothing else of the commit would be written."""
     run, other = start(store), start(store)
+    chunks = [words(other, 0, "fine"), words(run, 0, text)]
     with pytest.raises(StoreError) as caught:
-        store.commit("w1", [words(other, 0, "fine"), words(run, 0, text)], [])
+        store.commit("w1", chunks, [completed(run), failed(other)])
     assert (caught.value.code, caught.value.verdict) == (ErrorCode.UNSTORABLE, Verdict.FAIL)
     assert sql("SELECT * FROM chunks") == []
+    assert sql("SELECT status FROM runs") == [("streaming",)] * 2
+    assert sql("SELECT status FROM prompts") == [("running",)] * 2
