@@ -60,6 +60,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="a new directory for logs, kept afterwards")
+    parser.add_argument("--json", action="store_true", help="the table as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="only the table")
     return parser.parse_args(arguments)
 
@@ -142,9 +143,12 @@ def main(arguments: list[str]) -> int:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spool-crash-")))
         folder.chmod(0o755)
         _, audit, rows = experiment(chosen, folder)
-    print(report.table(f"{chosen.database}, seed {chosen.seed}", rows))
+    if chosen.json:
+        print(json.dumps(dict(rows)))
+    else:
+        print(report.table(f"{chosen.database}, seed {chosen.seed}", rows))
     if audit.broken:
-        print(f"\n{report.examples(audit)}")
+        print(f"\n{report.examples(audit)}", file=sys.stderr if chosen.json else sys.stdout)
     return 1 if audit.broken else 0
 
 

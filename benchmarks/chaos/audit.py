@@ -236,8 +236,10 @@ class Audit:
         if not least <= prompt.attempts <= most:
             told = f"{prompt.attempts} attempts, not {least} to {most}: {dict(codes)}"
             self._find(CHARGED, f"prompt {prompt.id}: {told}")
-        refused = runs and runs[-1].status == "failed"
-        if prompt.status == "failed" and not refused and prompt.attempts < plan.MAX_ATTEMPTS:
+        spent = prompt.attempts >= plan.MAX_ATTEMPTS
+        if prompt.error_code == "too_many_crashes":
+            spent = prompt.crashes >= self.evidence.max_crashes
+        if prompt.status == "failed" and runs[-1].status != "failed" and not spent:
             self._find(CHARGED, f"prompt {prompt.id} gave up after {prompt.attempts}: {codes}")
 
     def _charge(self, run: RunRow) -> tuple[bool, ...]:

@@ -136,11 +136,15 @@ def opened(kind: str, folder: Path, *, pids: Callable[[], list[int]]) -> Iterato
         return
     disk = folder / "disk"
     disk.mkdir()
-    if os.environ.get(INSIDE):
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "crash", str(disk)], check=True
-        )
-    yield Sqlite(disk, pids=pids)
+    if not os.environ.get(INSIDE):
+        yield Sqlite(disk, pids=pids)
+        return
+    size = f"size={DISK_BYTES}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "crash", str(disk)], check=True)
+    try:
+        yield Sqlite(disk, pids=pids)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=False)
 
 
 def with_mounts_of_its_own(module: str, arguments: list[str]) -> None:

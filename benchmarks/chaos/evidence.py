@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.chaos import plan
 from benchmarks.chaos.stage import Harm
 from benchmarks.chaos.tables import RunRow, Tables
 from tests.fakes.connection import Served, said_by
@@ -51,6 +52,7 @@ class Evidence:
     seen: dict[int, tuple[int, int]] = field(default_factory=dict)
     completed: set[int] = field(default_factory=set)
     added: int = 0
+    max_crashes: int = plan.MAX_CRASHES
     cancelled_by_hand: set[int] = field(default_factory=set)
     offset: float = field(default_factory=lambda: time.time() - time.monotonic())
 

@@ -19,6 +19,7 @@ FLUSH_SECONDS = 0.5
 IDLE_TIMEOUT_SECONDS = 4.0
 FIRST_FRAME_TIMEOUT_SECONDS = 6.0
 MAX_ATTEMPTS = 12
+MAX_CRASHES = 1000  # far more is killed here than by anything real
 MAX_FRAME_BYTES = 1_000_000
 
 BATCH = "crash"

@@ -72,7 +72,7 @@ def write_config(
         "shutdown_grace_seconds": 5,
         "poll_seconds": 0.5,
         "max_attempts": plan.MAX_ATTEMPTS,
-        "max_crashes": 1000,  # the experiment kills far more often than anything real
+        "max_crashes": plan.MAX_CRASHES,
         "max_frame_bytes": plan.MAX_FRAME_BYTES,
         "busy_timeout_seconds": 10,
         **settings,

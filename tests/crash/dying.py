@@ -43,12 +43,17 @@ def _ends(given: tuple[Any, ...], _result: Any) -> bool:
     return bool(given[3])
 
 
+def _poisons(given: tuple[Any, ...], _result: Any) -> bool:
+    return b"poison" in given[1].body
+
+
 # Step -> owner, function, whether after it (or before), and which calls count.
 STEPS: dict[str, tuple[Any, str, bool, Calls]] = {
     "registered": (Store, "register", True, _always),
     "inside claim": (WorkerSide, "_take", True, _some),
     "claimed": (Store, "claim", True, _some),
     "before request": (Stream, "_send", False, _always),
+    "poisoned": (Stream, "_send", False, _poisons),
     "after headers": (Stream, "_send", True, _always),
     "reading": (Reader, "read", True, _some),
     "before flush": (Store, "commit", False, _flushes),

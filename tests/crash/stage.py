@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from benchmarks.chaos import tables
+from benchmarks.chaos import plan, tables
 from benchmarks.chaos.audit import Audit
 from benchmarks.chaos.evidence import Evidence, served_from
 from benchmarks.chaos.stage import (
@@ -124,7 +124,7 @@ class Stage:
         self.server = ModelServer(folder, faults={})
         self.config = write_config(folder / "spool.toml", url, self.server.url, **settings)
         self.workers: list[WorkerProcess] = []
-        self.outages: list[tuple[float, float]] = []
+        self.max_crashes = int(settings.get("max_crashes", plan.MAX_CRASHES))
         self._added = 0
 
     def __enter__(self) -> Self:
@@ -226,9 +226,10 @@ class Stage:
         evidence = Evidence(
             served_from(self.server.log),
             [harm for worker in self.workers for harm in worker.harms],
-            self.outages,
+            [],
             [],
             added=self._added,
+            max_crashes=self.max_crashes,
         )
         return Audit(found, evidence).check()
 
