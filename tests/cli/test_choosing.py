@@ -65,3 +65,11 @@ def test_a_selection_is_what_was_chosen():
     assert named.states == (PromptState.QUEUED,)
     assert not Chosen()
     assert Chosen(everything=True)
+
+
+@pytest.mark.parametrize("command", ["show", "tail", "cancel", "retry", "prune", "export"])
+def test_what_is_no_id_is_answered_with_the_option_that_was_meant(spool, here, command):
+    """People try the id that they chose themselves."""
+    said = spool(command, "row-7")
+    said.fails("`spool show --custom-id row-7` finds one", code=2)
+    assert list(here.iterdir()) == []

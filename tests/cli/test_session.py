@@ -56,6 +56,14 @@ def test_a_file_that_is_no_database_is_one_sentence(spool, here):
     assert (here / "x.db").read_bytes() == before
 
 
+def test_a_directory_is_no_database(spool, here):
+    """The path is named, and what to write instead."""
+    (here / "d.db").mkdir()
+    for command in (["status"], ["add", "-p", "x"], ["run", "--drain"], ["migrate"]):
+        said = spool("--database-url", "sqlite:///d.db", *command)
+        said.fails("d.db is a directory: name a file, such as")
+
+
 def test_wrong_settings_are_wrong_usage(spool, here):
     """All of them at once, exit code 2, and nothing was done."""
     (here / "spool.toml").write_text('lease_second = 1\n[endpoints.default]\ndialect = "x"\n')

@@ -60,3 +60,16 @@ def test_looking_reads_nothing():
     source = io.BufferedReader(io.BytesIO(b"hello"))
     detect("-", source)
     assert source.read() == b"hello"
+
+
+@pytest.mark.parametrize("name", ["picture.png", "prompts.jsonl", "notes.txt", "-"])
+def test_binary_data_is_no_file_of_prompts(name):
+    """Else every line of an image that happens to be UTF-8 would be asked of a model."""
+    with pytest.raises(InputError, match="is not text"):
+        found(name, bytes(range(256)) * 40)
+
+
+def test_a_stray_control_character_does_not_make_a_file_binary():
+    """That line is told; the good ones are not lost to it."""
+    assert found("a.jsonl", b'{"prompt": "a\x00"}\n' + b'{"prompt": "good"}\n' * 20) == "jsonl"
+    assert found("a.txt", b"\x1b[1mcoloured\x1b[0m\n") == "lines"

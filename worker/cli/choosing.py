@@ -19,6 +19,23 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+class PromptId(click.ParamType[int]):
+    """The id of a prompt, as `spool status`, `export` and SQL show it."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """A number, or one sentence about what was meant."""
+        if not str(value).isdecimal():
+            self.fail(
+                f"{value!r} is no id of a prompt, which is a number; `spool show --custom-id"
+                f" {value}` finds one by the id that its owner chose",
+                param,
+                ctx,
+            )
+        return int(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """What the options said."""
@@ -85,7 +102,7 @@ def choosing(*, everything: bool) -> Callable[[Function], Function]:
             return function(*args, chosen=chosen, **kwargs)
 
         options = [
-            click.argument("ids", metavar="[ID]...", nargs=-1, type=int),
+            click.argument("ids", metavar="[ID]...", nargs=-1, type=PromptId()),
             click.option("--batch", metavar="NAME", help="Prompts of this batch."),
             click.option(
                 "--status",

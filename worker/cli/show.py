@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from worker.cli.choosing import PromptId
 from worker.cli.output import counted, data, for_terminal, json_option, moment, talk
 from worker.cli.session import Session, session
 from worker.errors import NotFound
@@ -28,7 +29,7 @@ _DETAILS = (
 
 
 @click.command(short_help="The text of a prompt.")
-@click.argument("prompt_id", metavar="[ID]", type=int, required=False)
+@click.argument("prompt_id", metavar="[ID]", type=PromptId(), required=False)
 @click.option("--custom-id", metavar="ID", help="Find it by the id its owner chose.")
 @click.option("--batch", metavar="NAME", help="With --custom-id: in this batch.")
 @click.option("--raw", is_flag=True, help="Exactly what the model said, to the last byte.")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from worker.cli.choosing import PromptId
 from worker.cli.output import data, for_terminal, json_line, json_option, talk
 from worker.cli.session import Session, session
 from worker.cli.show import found, state_in_words
@@ -43,7 +44,7 @@ class Followed:
 
 
 @click.command(short_help="The text of prompts while it streams.")
-@click.argument("prompt_ids", metavar="ID...", nargs=-1, type=int, required=True)
+@click.argument("prompt_ids", metavar="ID...", nargs=-1, type=PromptId(), required=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on until every prompt is finished.")
 @click.option("--after-seq", metavar="N", type=int, help="Only chunks after this one.")
 @click.option("--thinking", is_flag=True, help="What the model thinks, instead of its answer.")

@@ -27,6 +27,8 @@ _COMPRESSED = {
     b"\xfd7zXZ": "xzcat",
 }
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_NO_TEXT = bytes(set(range(32)) - set(b"\t\n\x0b\f\r\x1b") | {127})
+_BINARY_SHARE = 50  # text has a stray control character; of binary data every tenth byte is one
 
 
 class Format(StrEnum):
@@ -57,6 +59,8 @@ def detect(name: str, source: Peekable) -> Format:
         raise InputError("is UTF-16: save it as UTF-8")
     if start.startswith(b"PAR1"):
         return Format.PARQUET
+    if len(start) - len(start.translate(None, _NO_TEXT)) > len(start) // _BINARY_SHARE:
+        raise InputError("is not text: prompts are jsonl, json, csv, parquet or plain lines")
     if known := _BY_SUFFIX.get(PurePath(name).suffix.lower()):
         return Format(known)
     return _by_content(start.removeprefix(b"\xef\xbb\xbf").lstrip())

@@ -319,6 +319,8 @@ def _check_sqlite(path: Path, *, create: bool) -> None:
         )
     if not path.parent.is_dir():
         raise StoreBroken(f"the directory {path.parent} does not exist: create it for {path.name}")
+    if path.is_dir():
+        raise StoreBroken(f"{path} is a directory: name a file, such as {path / 'spool.db'}")
     if not create and not path.exists():
         raise StoreBroken(f"the database {path} does not exist: run `spool migrate` to create it")
 

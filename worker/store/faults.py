@@ -62,13 +62,13 @@ _POSTGRESQL_LOGIN = {
 _SQLITE_BUSY = {
     sqlite3.SQLITE_BUSY: "another process is writing (database is locked)",
     sqlite3.SQLITE_LOCKED: "another connection is writing (table is locked)",
-    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_FULL: "the disk is full: make room, nothing that was stored is lost",
     sqlite3.SQLITE_IOERR: "the disk reports an error",
     sqlite3.SQLITE_NOMEM: "out of memory",
     sqlite3.SQLITE_PROTOCOL: "another process is opening the database",
-    sqlite3.SQLITE_READONLY: "the file is read-only",
+    sqlite3.SQLITE_READONLY: "the database is read-only: let this user write its directory too",
     sqlite3.SQLITE_INTERRUPT: "the statement was interrupted",
-    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened: let this user write it and its directory",
 }
 _SQLITE_BROKEN = {
     sqlite3.SQLITE_NOTADB: "the file is not an SQLite database: point database_url elsewhere",
