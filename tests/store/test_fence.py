@@ -146,6 +146,15 @@ class TestChangedByHand:
         assert store.commit("w2", [], [completed(other)]) == frozenset()
 
 
+def test_a_run_that_is_carried_after_all_is_not_ended_as_a_stray(store, sql):
+    """Whatever made the fence refuse it, the statement looks for itself."""
+    run = start(store)
+    given = {"run": run.id, "worker": "w1", "state": "interrupted", "code": "x", "words": "y"}
+    with store._work_db.writing() as connection:
+        assert connection.execute(commits.close_stray(), given).rowcount == 0
+    assert sql("SELECT status FROM runs") == [("streaming",)]
+
+
 class TestRace:
     """Rescue and commit meet; exactly one of them has the run, on real connections."""
 
