@@ -29,6 +29,13 @@ def test_a_text_in_pieces_reads_back_as_the_whole(parts):
     assert json.loads(written({"a": [Pieces(parts)]})) == {"a": ["".join(parts)]}
 
 
+@given(TEXT)
+def test_a_text_in_memory_is_written_as_if_it_came_in_pieces(text):
+    """The quick way and the long way are the same bytes, times included."""
+    quick = {"a": [Pieces((text,), only=text)], "t": NOON, "n": None}
+    assert written(quick) == written({"a": [Pieces((text,))], "t": NOON, "n": None})
+
+
 @pytest.mark.parametrize(
     "value", [None, True, 3, 0.5, 'ü\n"', [], {}, [1, [2]], {"a": {"b": [None]}, 'k"': 1}]
 )
@@ -47,6 +54,8 @@ def test_a_run_that_produced_nothing_has_no_text():
     """Absent is not empty."""
     texts = Texts({(1, Kind.TEXT): ["a", "b"], (2, Kind.TEXT): [""]})
     assert text_of(texts, 1).whole() == "ab"
+    assert text_of(texts, 1).only is None
+    assert text_of(texts, 2).only == ""
     assert text_of(texts, 2).whole() == ""
     assert text_of(texts, 1, Kind.THINKING) is None
     assert text_of(texts, None) is None

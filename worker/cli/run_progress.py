@@ -165,8 +165,12 @@ class RunProgress:
         health, done = worker.health(), worker.summary
         if health.stopping:
             return (
-                f"stopping: {counted(health.runs, 'stream')} may finish within {self._grace:g} s;"
-                " Ctrl-C again hands them back now"
+                ""
+                if not health.runs
+                else (
+                    f"stopping: {counted(health.runs, 'stream')} may finish within {self._grace:g} s;"
+                    " Ctrl-C again hands them back now"
+                )
             )
         rate, minutes = self._pace(done.completed)
         parts = [f"{done.completed:,} completed" + (f" ({rate:.1f}/s)" if rate else "")]

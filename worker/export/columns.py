@@ -53,7 +53,7 @@ def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
     values["seconds"] = None if row.seconds is None else round(row.seconds, 3)
     completed = row.status is PromptState.COMPLETED
     if completed:
-        values["output"] = text_of(texts, row.run_id) or Pieces(())
+        values["output"] = text_of(texts, row.run_id) or Pieces((), only="")
     elif partial:
         values["partial_output"] = text_of(texts, row.run_id)
     if completed or partial:

@@ -95,7 +95,7 @@ def _identity(row: ResultRow) -> dict[str, Any]:
 
 def _body(row: ResultRow, texts: Texts) -> dict[str, Any]:
     url = (row.metadata or {}).get(BATCH_URL)
-    content = text_of(texts, row.run_id) or Pieces(())
+    content = text_of(texts, row.run_id) or Pieces((), only="")
     if url == "/v1/completions":
         return _completion(row, content)
     calls = text_of(texts, row.run_id, Kind.TOOL_CALLS)

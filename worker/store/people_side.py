@@ -29,6 +29,7 @@ from worker.store.rows import (
 
 PAGE = 1000  # prompts that change in one transaction
 TEXT_PAGE = 64  # chunks that are read at once
+_STATUS = list(ResultRow.__dataclass_fields__).index("status")
 NAMED = 20  # prompts that `status` lists by their ids
 
 
@@ -88,16 +89,22 @@ class PeopleSide:
 
     def results(self, selection: Selection, *, page: int = 500) -> Iterator[ResultRow]:
         """The prompts of a selection in the order of their ids, without texts."""
-        statement, after = reads.results(selection), 0
+        with self._db.reading() as connection:
+            after, last = connection.execute(reads.span(selection)).one()
+        if last is None:
+            return
+        statement = reads.results(selection)
         while True:
             with self._db.reading() as connection:
-                given = {"after": after, "page": page}
-                rows = connection.execute(statement, given).mappings().all()
-            for row in rows:
-                yield ResultRow(**{**row, "status": PromptState(row["status"])})
+                given = {"after": after, "last": last, "page": page}
+                rows = connection.execute(statement, given).all()
+            for row in rows:  # the columns are in the order of the fields
+                values = list(row)
+                values[_STATUS] = PromptState(values[_STATUS])
+                yield ResultRow(*values)
             if len(rows) < page:
                 return
-            after = rows[-1]["id"]
+            after = rows[-1].id
 
     def count(self, selection: Selection) -> int:
         """How many prompts a selection holds."""

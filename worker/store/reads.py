@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Integer,
     Select,
@@ -39,14 +40,19 @@ _HOUR_AGO = select(later(bindparam("hour", -3600.0, type_=Seconds()))).scalar_su
 # --- selections -----------------------------------------------------------------------------
 
 
-def chosen(selection: Selection) -> list[ColumnElement[bool]]:
-    """The conditions that a selection puts on prompts."""
+def chosen(selection: Selection, *, walking: bool = False) -> list[ColumnElement[bool]]:
+    """The conditions that a selection puts on prompts.
+
+    `walking`: for those who go through the table in the order of ids, page by page. The index on
+    batches is of no use to them: it would find, and sort, the whole batch again for every page.
+    """
     conditions: list[ColumnElement[bool]] = []
     if selection.ids:
         conditions.append(one_of(prompts.c.id, selection.ids))
     if selection.batch is not None:
         named = select(batches.c.id).where(batches.c.name == selection.batch)
-        conditions.append(prompts.c.batch_id == named.scalar_subquery())
+        batch_id = prompts.c.batch_id + 0 if walking else prompts.c.batch_id
+        conditions.append(batch_id == named.scalar_subquery())
     if selection.states:
         conditions.append(standing(prompts.c.status, selection.states))
     if selection.error_code is not None:
@@ -159,6 +165,12 @@ def text() -> Select[int, str]:
     )
 
 
+def span(selection: Selection) -> Select[int | None, int | None]:
+    """Before the first and at the last id among which the prompts of a selection are."""
+    batch = Selection(batch=selection.batch)
+    return select(func.min(prompts.c.id) - 1, func.max(prompts.c.id)).where(*chosen(batch))
+
+
 def results(selection: Selection) -> Select[Any]:
     """The next `page` prompts of a selection behind `after`, with their latest runs."""
     ended = func.coalesce(runs.c.finished_at, moment())
@@ -188,7 +200,11 @@ def results(selection: Selection) -> Select[Any]:
             prompts.c.finished_at,
         )
         .select_from(prompts.outerjoin(batches).outerjoin(runs, runs.c.id == prompts.c.run_id))
-        .where(*chosen(selection), prompts.c.id > bindparam("after", type_=Integer()))
+        .where(
+            *chosen(selection, walking=True),
+            prompts.c.id > bindparam("after", type_=BigInteger()),
+            prompts.c.id <= bindparam("last", type_=BigInteger()),
+        )
         .order_by(prompts.c.id)
         .limit(bindparam("page", type_=Integer()))
     )
