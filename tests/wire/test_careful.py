@@ -33,6 +33,8 @@ ERROR, BARE = Nature.ERROR_FIELD, Nature.BARE
         (b"data:a\n\ndata:  b\n\n", [Frame(b"a"), Frame(b" b")]),
         (b"data: a\r\n\r\ndata: b\r\rdata: c\n\n", [Frame(b"a"), Frame(b"b"), Frame(b"c")]),
         (b"data: a\ndata: b\n\n", [Frame(b"a\nb")]),
+        (b"data: a\r\ndata: b\r\n\r\n", [Frame(b"a\nb")]),
+        (b"data: a\rdata: b\r\r", [Frame(b"a\nb")]),
         (b"data: a\n: c\nid: 1\nretry: 2\nfoo: 3\nbar\ndata:b\n\n", [Frame(b"a\nb")]),
         (b"event: e\ndata: a\n\ndata: b\n\n", [Frame(b"a", "e"), Frame(b"b")]),
         (b"event: e\nevent: f\ndata: a\n\n", [Frame(b"a", "f")]),
