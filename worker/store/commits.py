@@ -30,6 +30,7 @@ from sqlalchemy import (
     func,
     null,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -202,6 +203,9 @@ _SAME_NAME = (
 )
 
 
+ENDINGS_MAX = 32  # in one statement on PostgreSQL
+
+
 @cache
 def end_runs_sqlite() -> Update:
     """Apply an ending to its run."""
@@ -216,15 +220,29 @@ def end_prompts_sqlite() -> Update:
 
 @cache
 def end_postgresql() -> ReturningUpdate[int]:
-    """Hold the runs `ids`; apply `endings` to those that could be held, and to their prompts.
+    """Hold the runs of `endings`; end those that could be held, and their prompts.
 
-    Returns the runs that ended.
+    Returns the runs that ended.  Locks are taken in the order of the endings.  The update of the
+    runs compares each with each, since the planner expects a worker to have one streaming run:
+    hence `ENDINGS_MAX`.
     """
-    rows = select(*recorded(ENDING, "endings").values()).cte("given")
-    given = {name: rows.c[name] for name in ENDING}
-    held = hold_ending().cte("held")
-    ended = _end_runs(given).where(held.c.id == given["run_id"]).returning(runs.c.id).cte("ended")
-    return _end_prompts(given).where(ended.c.id == given["run_id"]).returning(prompts.c.run_id)
+    given = recorded(ENDING, "endings")
+    mine = (
+        select(runs.c.id)
+        .select_from(runs, prompts)
+        .where(
+            runs.c.id == given["run_id"],
+            runs.c.worker_id == bindparam("worker", type_=String()),
+            standing(runs.c.status, STREAMING),
+            *_carried(),
+        )
+        .with_for_update(of=[runs, prompts], key_share=True)
+        .lateral("mine")
+    )
+    held = select(*given.values()).join(mine, true()).cte("held")
+    rows = {name: held.c[name] for name in ENDING}
+    ended = _end_runs(rows).returning(runs.c.id).cte("ended")
+    return _end_prompts(rows).add_cte(ended).returning(prompts.c.run_id)
 
 
 def _end_runs(given: Columns) -> Update:
