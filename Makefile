@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist wo
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix crash bench clean
+.PHONY: help demo test check fix crash mutants bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-8s%s\n", $$1, $$2}'
@@ -34,8 +34,11 @@ fix: $(STAMP) ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-crash: $(STAMP) ## kill workers and databases at random, then read the tables
-	@$(BIN)/python -m benchmarks.crash $(ARGS)
+crash: $(STAMP) ## kill workers and databases at random, then read the tables (40 minutes)
+	@for each in sqlite postgresql; do $(BIN)/python -m benchmarks.crash --database $$each $(ARGS) || exit; done
+
+mutants: $(STAMP) ## take away each guard of durability, and see its test fail
+	@$(BIN)/python -m benchmarks.mutants $(ARGS)
 
 bench: $(STAMP) ## measure, side by side with peers
 	@$(BIN)/python -m benchmarks $(ARGS)

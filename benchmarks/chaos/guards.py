@@ -1,0 +1,283 @@
+"""The guards that durability stands on, how each is taken away, and the test that notices.
+
+`benchmarks/mutants.py` takes them away one at a time; `docs/durability.md` lists them for people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One guard, how it is taken away, and who notices.
+
+    Attributes:
+        guard: what is taken away.
+        file: where it is.
+        old: the text that is replaced; occurs once.
+        new: what stands there instead.
+        test: the test that fails then.
+    """
+
+    guard: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+COMMITS = "worker/store/commits.py"
+CLAIMS = "worker/store/claims.py"
+SIDE = "worker/store/worker_side.py"
+FENCE = "tests/store/test_fence.py"
+RACE = f"{FENCE}::TestRace"
+
+_HELD = """            among(runs.c.id, "ids"),
+            runs.c.worker_id == bindparam("worker", type_=String()),
+            standing(runs.c.status, STREAMING),
+            *_carried(),
+        )
+        .order_by(runs.c.id)
+"""
+_NO_FENCE = """            among(runs.c.id, "ids"),
+            bindparam("worker", type_=String()) != "",
+        )
+        .order_by(runs.c.id)
+"""
+
+MUTANTS = (
+    Mutant(
+        "The fence as a whole: whoever has the number of a run may write to it",
+        COMMITS,
+        _HELD,
+        _NO_FENCE,
+        "tests/crash/test_zombie.py::test_a_zombie_writes_nothing[sqlite-goes-on]",
+    ),
+    Mutant(
+        "The fence asks whether the run is still streaming",
+        COMMITS,
+        _HELD,
+        _HELD.replace("            standing(runs.c.status, STREAMING),\n", ""),
+        f"{RACE}::test_a_commit_that_waited_for_a_rescue_finds_the_run_gone",
+    ),
+    Mutant(
+        "The fence asks whether the run is this worker's",
+        COMMITS,
+        _HELD,
+        _HELD.replace("runs.c.worker_id == bindparam", "runs.c.worker_id != bindparam"),
+        f"{FENCE}::test_nobody_writes_to_the_run_of_another",
+    ),
+    Mutant(
+        "The fence asks whether the prompt is still carried by this run",
+        COMMITS,
+        "        prompts.c.run_id == runs.c.id,\n        standing(prompts.c.status, CARRIED),\n",
+        "        standing(prompts.c.status, CARRIED),\n",
+        f"{FENCE}::TestChangedByHand::test_queued_again_by_hand",
+    ),
+    Mutant(
+        "The fence asks whether the prompt is still running",
+        COMMITS,
+        "        prompts.c.run_id == runs.c.id,\n        standing(prompts.c.status, CARRIED),\n",
+        "        prompts.c.run_id == runs.c.id,\n",
+        f"{FENCE}::TestChangedByHand::test_cancelled_by_hand",
+    ),
+    Mutant(
+        "A flush locks its runs against a rescue (FOR SHARE)",
+        COMMITS,
+        "    return statement.with_for_update(of=runs, read=True)",
+        "    return statement",
+        f"{RACE}::test_a_flush_under_way_keeps_the_rescue_off",
+    ),
+    Mutant(
+        "An ending locks its run and its prompt",
+        COMMITS,
+        "        return statement.with_for_update(of=[runs, prompts], key_share=True)",
+        "        return statement",
+        f"{RACE}::test_a_flush_under_way_keeps_the_rescue_off",
+    ),
+    Mutant(
+        "A chunk that is there already is left alone",
+        COMMITS,
+        ".values(dict(bound(CHUNK))).on_conflict_do_nothing(key)",
+        ".values(dict(bound(CHUNK)))",
+        "tests/store/test_commits.py::TestSentAgain::test_chunks_that_were_stored_are_not_doubled",
+    ),
+    Mutant(
+        "A chunk that is there with another text is an error",
+        SIDE,
+        "            if text != texts[seq]:",
+        "            if text != texts[seq] and not seq:",
+        "tests/store/test_commits.py::TestSentAgain"
+        "::test_another_text_under_the_same_number_is_an_error_not_a_silent_loss",
+    ),
+    Mutant(
+        "The last words and the ending are one transaction",
+        SIDE,
+        "            self._insert(connection, [chunk for chunk in chunks if chunk.run_id in live])",
+        "        with self._work_db.writing() as connection:\n"
+        "            self._insert(connection, [chunk for chunk in chunks if chunk.run_id in live])",
+        "tests/crash/test_kill.py"
+        "::test_a_worker_killed_at_any_step_loses_no_prompt_and_no_flushed_word"
+        "[sqlite-inside finish]",
+    ),
+    Mutant(
+        "A stream that ends without its done frame is no completion",
+        "worker/pipeline.py",
+        "events = decoder.close() if data is None else decoder.feed(data)  # decode",
+        'events = [Done("stop")] if data is None else decoder.feed(data)  # decode',
+        "tests/test_pipeline.py::test_a_clean_end_without_a_done_frame_is_no_completion",
+    ),
+    Mutant(
+        "The store refuses a completion without a done frame",
+        SIDE,
+        "        if end.run_event is RunEvent.COMPLETE and not end.done_frame",
+        "        if end.run_event is RunEvent.CANCEL and not end.done_frame",
+        "tests/store/test_commits.py::test_only_a_done_frame_completes",
+    ),
+    Mutant(
+        "A claim asks whether the worker has a lease",
+        CLAIMS,
+        "        .where(*_ready(), leased(worker), _apart(worker))",
+        "        .where(*_ready(), _apart(worker))",
+        "tests/store/test_claims.py::test_without_a_lease_nothing_is_claimed",
+    ),
+    Mutant(
+        "A claim passes over what another claim has in its hands (SKIP LOCKED)",
+        CLAIMS,
+        "        .with_for_update(key_share=True, skip_locked=True)\n    )\n    columns",
+        "        .with_for_update(key_share=True)\n    )\n    columns",
+        "tests/store/test_claims.py::test_a_prompt_that_somebody_else_locks_is_passed_over",
+    ),
+    Mutant(
+        "The attempt is counted in the claim",
+        CLAIMS,
+        "            attempts=prompts.c.attempts + 1,",
+        "            attempts=prompts.c.attempts,",
+        "tests/store/test_claims.py::test_the_attempt_is_counted_in_the_claim",
+    ),
+    Mutant(
+        "A write to SQLite begins with the lock (BEGIN IMMEDIATE)",
+        "worker/store/engine.py",
+        'self.engine.execution_options(spool_begin="BEGIN IMMEDIATE")',
+        'self.engine.execution_options(spool_begin="BEGIN")',
+        "tests/store/test_claims.py::test_two_workers_never_get_the_same_prompt",
+    ),
+    Mutant(
+        "No worker is given two suspects",
+        CLAIMS,
+        "    return (prompts.c.crashes < suspect_from) | (first & carries_none)",
+        "    return (prompts.c.crashes < suspect_from) | first | ~first",
+        "tests/store/test_suspects.py::test_only_the_guilty_one_is_failed",
+    ),
+    Mutant(
+        "A rescue takes only from workers without a lease",
+        COMMITS,
+        "        .where(standing(runs.c.status, STREAMING), ~leased(runs.c.worker_id))",
+        "        .where(standing(runs.c.status, STREAMING))",
+        "tests/store/test_rescue.py::test_runs_of_the_living_do_not_hide_orphans",
+    ),
+    Mutant(
+        "A rescue asks for the lease once more in the UPDATE itself",
+        COMMITS,
+        "            standing(runs.c.status, STREAMING),\n"
+        "            ~leased(runs.c.worker_id),\n        )\n        .values(",
+        "            standing(runs.c.status, STREAMING),\n        )\n        .values(",
+        "tests/store/test_rescue.py::test_a_lease_that_is_renewed_in_between_counts",
+    ),
+    Mutant(
+        "A rescue moves only a prompt that the dead run carries",
+        COMMITS,
+        '            among(prompts.c.run_id, "ids"),\n',
+        "",
+        "tests/store/test_rescue.py"
+        "::test_the_orphan_of_a_prompt_that_another_run_carries_is_only_ended",
+    ),
+    Mutant(
+        "A rescue leaves alone what somebody has changed by hand",
+        COMMITS,
+        '            among(prompts.c.id, "prompt_ids"),\n'
+        "            standing(prompts.c.status, CARRIED),\n",
+        '            among(prompts.c.id, "prompt_ids"),\n',
+        "tests/store/test_rescue.py::test_a_prompt_that_was_changed_by_hand_keeps_its_change",
+    ),
+    Mutant(
+        "A crash charges no attempt",
+        COMMITS,
+        "            attempts=_less(prompts.c.attempts, 1),",
+        "            attempts=prompts.c.attempts,",
+        "tests/store/test_rescue.py::test_crashes_and_attempts_are_counted_apart",
+    ),
+    Mutant(
+        "What its owner gave up is not queued again",
+        COMMITS,
+        "    unwanted = queued & prompts.c.cancel_requested_at.is_not(None)",
+        "    unwanted = queued & prompts.c.cancel_requested_at.is_(None)",
+        "tests/store/test_commits.py::test_a_prompt_that_its_owner_gave_up_is_not_queued_again",
+    ),
+    Mutant(
+        "A run has one flush under way, so that its text keeps its order",
+        "worker/committer.py",
+        "        if self._flight is None and (self.buffer.due(at=at) or self.buffer.full):",
+        "        if self.buffer.due(at=at) or self.buffer.full:",
+        "tests/test_committer.py::test_a_run_has_at_most_one_flush_under_way",
+    ),
+    Mutant(
+        "A flush that failed is sent again before anything newer",
+        "worker/committer.py",
+        "        self._unstored += self.buffer.take()",
+        "        self._unstored = self.buffer.take()",
+        "tests/test_committer.py::test_a_failed_flush_goes_first_into_the_next",
+    ),
+    Mutant(
+        "One text that cannot be stored takes no other with it",
+        "worker/committer.py",
+        "        if error.verdict is not Verdict.RETRY_HERE and len(group) > 1:",
+        "        if error.verdict is Verdict.YIELD and len(group) > 1:",
+        "tests/test_committer.py::test_one_item_that_cannot_be_stored_takes_no_other_with_it",
+    ),
+    Mutant(
+        "The lease counts from when its renewal was sent",
+        "worker/lease.py",
+        "            self._sent_at = sent_at\n",
+        "            self._sent_at = sent_at + 1.0\n",
+        "tests/test_lease.py::test_it_counts_from_when_the_renewal_was_sent",
+    ),
+    Mutant(
+        "After an outage the living get a lease's time to come back",
+        "worker/rescue.py",
+        "            self._fair_from = at + self._lease_seconds",
+        "            self._fair_from = at",
+        "tests/test_rescue.py::test_after_something_held_the_sweeps_up_the_living_get_a_whole_lease",
+    ),
+    Mutant(
+        "A worker hands back rows that it owns without carrying them",
+        "worker/rescue.py",
+        "        if not orphans:",
+        "        if orphans:",
+        "tests/test_loop.py::test_a_claim_whose_answer_was_lost_is_handed_back",
+    ),
+    Mutant(
+        "An outage of the endpoint charges nobody",
+        "worker/outage.py",
+        "            self._out_until = self._clock.monotonic() + OUT_SECONDS\n"
+        "            return False\n",
+        "            return True\n",
+        "tests/test_loop_on_store.py::test_an_outage_of_the_endpoint_uses_up_nothing",
+    ),
+    Mutant(
+        "A shutdown charges nobody",
+        "worker/loop.py",
+        'ShutDown("handed back: the worker was told to stop", charged=False)',
+        'ShutDown("handed back: the worker was told to stop")',
+        "tests/crash/test_signals.py"
+        "::test_a_signal_in_the_middle_of_a_stream_flushes_and_hands_back",
+    ),
+    Mutant(
+        "Time that this process slept is not the server's silence",
+        "worker/deadlines.py",
+        "    return wait_seconds is not None and took_seconds > wait_seconds + OVERSLEPT_SECONDS",
+        "    return False",
+        "tests/crash/test_zombie.py::test_sleep_is_not_the_servers_silence",
+    ),
+)
