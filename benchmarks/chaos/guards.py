@@ -119,7 +119,7 @@ MUTANTS = (
         "            self._insert(connection, [chunk for chunk in chunks if chunk.run_id in live])",
         "tests/crash/test_kill.py"
         "::test_a_worker_killed_at_any_step_loses_no_prompt_and_no_flushed_word"
-        "[sqlite-inside finish]",
+        "[sqlite-between end and words]",
     ),
     Mutant(
         "A stream that ends without its done frame is no completion",

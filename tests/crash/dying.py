@@ -47,6 +47,24 @@ def _poisons(given: tuple[Any, ...], _result: Any) -> bool:
     return b"poison" in given[1].body
 
 
+_ended: set[int] = set()  # by the commit under way
+
+
+def _watch_ends() -> None:
+    real = WorkerSide._end
+
+    def watched(*given: Any, **named: Any) -> set[int]:
+        _ended.clear()
+        _ended.update(real(*given, **named))
+        return set(_ended)
+
+    WorkerSide._end = watched
+
+
+def _after_an_end(_given: tuple[Any, ...], _result: Any) -> bool:
+    return bool(_ended)
+
+
 # Step -> owner, function, whether after it (or before), and which calls count.
 STEPS: dict[str, tuple[Any, str, bool, Calls]] = {
     "registered": (Store, "register", True, _always),
@@ -61,6 +79,7 @@ STEPS: dict[str, tuple[Any, str, bool, Calls]] = {
     "after flush": (Store, "commit", True, _flushes),
     "before finish": (Store, "commit", False, _ends),
     "inside finish": (WorkerSide, "_end", True, _some),
+    "between end and words": (WorkerSide, "_insert", False, _after_an_end),
     "after finish": (Store, "commit", True, _ends),
     "inside rescue": (commits, "requeue_orphans", False, _always),
     "renewing": (Store, "renew", False, _always),
@@ -70,6 +89,7 @@ STEPS: dict[str, tuple[Any, str, bool, Calls]] = {
 
 def arm(step: str, nth: int) -> None:
     """From now on, the nth passage of the step is the end."""
+    _watch_ends()
     owner, name, afterwards, counts = STEPS[step]
     real = getattr(owner, name)
     left = nth

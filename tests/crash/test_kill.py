@@ -20,7 +20,7 @@ NO_RUN = {"registered", "before goodbye"}
 # One statement is its own transaction on PostgreSQL: there the claim has happened.  The ending
 # of one run may have taken the others with it.
 MAYBE_RUNS = {"inside claim", "after finish"}
-TEXT = {"after flush", "before finish", "inside finish"}
+TEXT = {"after flush", "before finish", "inside finish", "between end and words"}
 
 
 @pytest.mark.parametrize("step", sorted(STEPS.keys() - {"inside rescue", "poisoned"}))
