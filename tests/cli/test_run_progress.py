@@ -110,6 +110,15 @@ def test_single_runs_are_counted_and_not_told_but_for_the_first_failure_of_each_
     ]
 
 
+def test_a_long_list_is_told_by_its_length():
+    """A hundred run ids fill a screen, and nobody reads them."""
+    told = []
+    log = Sparing(lambda event, **values: told.append(values["runs"]))
+    log("prompts_rescued", runs=[1, 2])
+    log("prompts_rescued", runs=list(range(100)))
+    assert told == [[1, 2], 100]
+
+
 def test_the_line_says_how_far_it_is_and_how_long_it_takes():
     """The rate is this worker's; what is left, and how long, is everybody's."""
     clock, queue, worker = Clock(), Queue(1000), Worker(runs=4)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from worker.cli.session import Session
@@ -54,6 +57,23 @@ def test_a_file_that_is_no_database_is_one_sentence(spool, here):
     spool("--database-url", "sqlite:///x.db", "status").fails("is not an SQLite database")
     spool("--database-url", "sqlite:///x.db", "add", "-p", "x").fails("is not an SQLite database")
     assert (here / "x.db").read_bytes() == before
+
+
+def test_a_database_that_another_process_is_making_is_waited_for(spool, here):
+    """Two `spool add` at once on a new file: the second finds a file without tables."""
+    with closing(sqlite3.connect(here / "x.db")) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA user_version = 0")
+    assert (here / "x.db").stat().st_size
+    assert spool("--database-url", "sqlite:///x.db", "add", "-p", "x").code == 0
+
+
+def test_the_tables_of_another_program_are_left_alone(spool, here):
+    """A wrong path must not fill somebody's file with tables."""
+    with closing(sqlite3.connect(here / "x.db")) as database:
+        database.execute("CREATE TABLE theirs (id)")
+    said = spool("--database-url", "sqlite:///x.db", "add", "-p", "x")
+    said.fails("the database has no tables of Spool: run `spool migrate`")
 
 
 def test_a_directory_is_no_database(spool, here):

@@ -30,6 +30,7 @@ SHOW_SECONDS = 0.5
 LOOK_SECONDS = 2.0
 _LOOK_SHARE = 20  # a look at the queue costs at most this fraction of the time between two
 _WINDOW_SECONDS = 30.0  # over which rates are taken
+_LISTED = 5
 _CLEAR = "\r\x1b[2K"
 _ROUTINE = frozenset({"run_completed", "run_cancelled"})
 _TROUBLE = frozenset({"run_interrupted", "run_failed", "run_lost"})
@@ -107,11 +108,16 @@ class Sparing:
             if kind in self._told:
                 return
             self._told.add(kind)
-        self._log(event, **values)
+        self._log(event, **{name: _brief(value) for name, value in values.items()})
 
     def bind(self, **_values: object) -> Log:
         """The same: a terminal has one worker, whose id need not stand in every line."""
         return self
+
+
+def _brief(value: object) -> object:
+    """A list that would fill the screen is told by its length."""
+    return len(value) if isinstance(value, list) and len(value) > _LISTED else value
 
 
 class Queue(Protocol):
@@ -163,14 +169,13 @@ class RunProgress:
     def words(self, worker: Worker) -> str:
         """The line at this moment."""
         health, done = worker.health(), worker.summary
+        if health.stopping and not health.runs:
+            return ""
         if health.stopping:
+            streams = counted(health.runs, "stream")
             return (
-                ""
-                if not health.runs
-                else (
-                    f"stopping: {counted(health.runs, 'stream')} may finish within {self._grace:g} s;"
-                    " Ctrl-C again hands them back now"
-                )
+                f"stopping: {streams} may finish within {self._grace:g} s;"
+                " Ctrl-C again hands them back now"
             )
         rate, minutes = self._pace(done.completed)
         parts = [f"{done.completed:,} completed" + (f" ({rate:.1f}/s)" if rate else "")]

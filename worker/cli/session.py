@@ -78,12 +78,13 @@ class Session:
         return self._store
 
     def is_new_sqlite(self) -> bool:
-        """Whether the database is an SQLite file that does not exist, or is empty."""
+        """Whether the database is an SQLite file that does not exist, or holds no table yet."""
+        from worker.store.schema import is_blank
+
         url = self.settings().database_url
         if not url.startswith(_SQLITE):
             return False
-        path = Path(url.removeprefix(_SQLITE))
-        return not path.exists() or path.stat().st_size == 0
+        return is_blank(Path(url.removeprefix(_SQLITE)))
 
     def log(self, stream: Out | None = None) -> Logger:
         """The log of this process, which knows the secrets that it must not repeat.
@@ -103,8 +104,8 @@ class Session:
     def _migrate(self, url: str) -> None:
         from worker.store.schema import upgrade
 
-        upgrade(url)
-        click.echo(f"spool: created {url.removeprefix(_SQLITE)}", err=True)
+        if upgrade(url).before is None:  # another process may have been quicker
+            click.echo(f"spool: created {url.removeprefix(_SQLITE)}", err=True)
 
     def _check(self, store: Store) -> None:
         if self.is_new_sqlite():

@@ -7,6 +7,8 @@ PostgreSQL, for the write lock on SQLite, and all but the first find nothing to 
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +59,21 @@ def check(connection: Connection) -> None:
         raise StoreBroken(
             f"the database is at revision {found}, this version needs {REVISION}: {MIGRATE}"
         )
+
+
+def is_blank(path: Path) -> bool:
+    """Whether an SQLite file is still to be filled: nobody's, or one that is being made just now.
+
+    A file that has tables, whoever's they are, is not blank; neither is one that cannot be read.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            found = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        return False
+    return bool(found == (0,))
 
 
 def revision(connection: Connection) -> str | None:
