@@ -203,9 +203,6 @@ _SAME_NAME = (
 )
 
 
-ENDINGS_MAX = 32  # in one statement on PostgreSQL
-
-
 @cache
 def end_runs_sqlite() -> Update:
     """Apply an ending to its run."""
@@ -222,9 +219,7 @@ def end_prompts_sqlite() -> Update:
 def end_postgresql() -> ReturningUpdate[int]:
     """Hold the runs of `endings`; end those that could be held, and their prompts.
 
-    Returns the runs that ended.  Locks are taken in the order of the endings.  The update of the
-    runs compares each with each, since the planner expects a worker to have one streaming run:
-    hence `ENDINGS_MAX`.
+    Returns the runs that ended.  Locks are taken in the order of the endings.
     """
     given = recorded(ENDING, "endings")
     mine = (
@@ -239,7 +234,10 @@ def end_postgresql() -> ReturningUpdate[int]:
         .with_for_update(of=[runs, prompts], key_share=True)
         .lateral("mine")
     )
-    held = select(*given.values()).join(mine, true()).cte("held")
+    # Always true, and to the planner so rare that it looks each run up by its key.  It would
+    # else compare every ending with every run that the worker has under way.
+    few = given["run_id"] == given["run_id"] + 0
+    held = select(*given.values()).join(mine, true()).where(few).cte("held")
     rows = {name: held.c[name] for name in ENDING}
     ended = _end_runs(rows).returning(runs.c.id).cte("ended")
     return _end_prompts(rows).add_cte(ended).returning(prompts.c.run_id)
@@ -251,7 +249,7 @@ def _end_runs(given: Columns) -> Update:
         .where(
             runs.c.id == given["run_id"],
             runs.c.worker_id == bindparam("worker", type_=String()),
-            standing(runs.c.status, STREAMING),
+            standing(runs.c.status, STREAMING).is_(true()),  # hides the index of streaming runs
         )
         .values(
             status=given["run_state"],

@@ -138,8 +138,7 @@ class WorkerSide:
         flushes = {chunk.run_id for chunk in chunks} - ends.keys()
         if not ends and not flushes:
             return frozenset()
-        db, one = self._work_db, not chunks and len(endings) <= commits.ENDINGS_MAX
-        with db.single() if one else db.writing() as connection:
+        with self._work_db.writing() if chunks else self._work_db.single() as connection:
             live = self._hold(connection, worker_id, flushes)
             live |= self._end(connection, worker_id, endings)
             self._insert(connection, [chunk for chunk in chunks if chunk.run_id in live])
@@ -158,12 +157,11 @@ class WorkerSide:
             return set()
         prepared = self._work_db.prepared
         if not self._work_db.is_sqlite:
-            end, ended = prepared(commits.end_postgresql()), set[int]()
-            for part in _parts(endings, commits.ENDINGS_MAX):
-                named = [dict(zip(commits.ENDING, each, strict=True)) for each in part]
-                found = end.run(connection, {"endings": named, "worker": worker_id})
-                ended.update(run_id for (run_id,) in found)
-            return ended
+            rows = sorted(map(_ending, endings), key=itemgetter(0))  # the order of the locks
+            named = [dict(zip(commits.ENDING, row, strict=True)) for row in rows]
+            wanted = {"endings": named, "worker": worker_id}
+            ended = prepared(commits.end_postgresql()).run(connection, wanted)
+            return {run_id for (run_id,) in ended}
         given = {"ids": sorted(end.run_id for end in endings), "worker": worker_id}
         held = {run_id for (run_id,) in prepared(commits.hold_ending()).run(connection, given)}
         rows = [_ending(end) for end in endings if end.run_id in held]
@@ -279,12 +277,6 @@ def _by_run(endings: Sequence[Ending]) -> dict[int, Ending]:
         if end.run_event is RunEvent.COMPLETE and not end.done_frame and end.finish_reason is None:
             raise ImpossibleTransition(f"run {end.run_id} has no done frame: it is not complete")
     return ends
-
-
-def _parts(endings: Sequence[Ending], most: int) -> Iterable[Sequence[tuple[Any, ...]]]:
-    """Endings as rows, by run, so that locks are always taken in the same order."""
-    rows = sorted(map(_ending, endings), key=itemgetter(0))
-    return (rows[start : start + most] for start in range(0, len(rows), most))
 
 
 def _ending(end: Ending) -> tuple[Any, ...]:
