@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.cli import COMMANDS
 from worker.settings import load_all
 from worker.settings.model import Written
 
@@ -42,6 +43,16 @@ def test_the_variables_of_an_example_are_settings(name, monkeypatch):
                 key.rpartition("__")[2]
                 in Written.model_fields["endpoints"].annotation.__args__[1].model_fields
             )
+
+
+@pytest.mark.parametrize("name", ["spool.service", "compose.yaml"])
+def test_the_commands_of_an_example_exist(name):
+    """A unit that starts a command which there is not fails at night."""
+    text = (CONFIG / name).read_text("utf-8")
+    started = re.findall(r"ExecStart=\S+/spool (?:--config \S+ )?(\w+)", text)
+    started += re.findall(r'\["spool", "(\w+)"', text)
+    assert "run" in started
+    assert set(started) <= set(COMMANDS)
 
 
 def test_services_are_given_time_to_hand_back():
