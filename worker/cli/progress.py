@@ -27,16 +27,19 @@ def watched(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-    columns = ("{task.fields[count]:,} prompts", BarColumn(), TaskProgressColumn())
+    count = "{task.fields[count]:,} prompts, {task.fields[rate]:,.0f}/s"
+    columns = (count, BarColumn(), TaskProgressColumn())
     with Progress(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
     ) as progress:
-        task = progress.add_task("", total=total, count=0)
+        task = progress.add_task("", total=total, count=0, rate=0.0)
 
         def counted() -> Iterator[T]:
             for number, item in enumerate(items):
                 if number % _EVERY == 0:
-                    progress.update(task, completed=position(number), count=number)
+                    seconds = progress.tasks[0].elapsed
+                    rate = number / seconds if seconds else 0.0
+                    progress.update(task, completed=position(number), count=number, rate=rate)
                 yield item
 
         yield counted()
