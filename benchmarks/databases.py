@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,8 +28,9 @@ _counter = itertools.count(1)
 class Databases:
     """Makes databases, each fresh and migrated."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, cores: set[int]) -> None:
         self._folder = folder
+        self._cores = cores
         self._stack = stack
         self._server: postgres.Server | None = None
 
@@ -52,29 +54,43 @@ class Databases:
 
     @property
     def postgres(self) -> postgres.Server:
-        """The server, on the core of the servers, started when it is first needed."""
+        """The server, started when it is first needed."""
         if self._server is None:
-            os.sched_setaffinity(0, {harness.SERVER_CORE})  # a child inherits it
+            os.sched_setaffinity(0, self._cores)  # a child inherits it
             try:
                 self._server = self._stack.enter_context(postgres.private(settings=DURABLE))
             finally:
                 os.sched_setaffinity(0, set(harness.CORES))
-            _prefer(int((self._server.data / "postmaster.pid").read_text().split()[0]))
+            postmaster = int((self._server.data / "postmaster.pid").read_text().split()[0])
+            ended = threading.Event()
+            self._stack.callback(ended.set)
+            threading.Thread(target=_prefer_family, args=(postmaster, ended), daemon=True).start()
         return self._server
 
 
 @contextmanager
-def databases() -> Iterator[Databases]:
-    """Somewhere to make databases; they go when the context is left."""
+def databases(*, all_cores: bool = False) -> Iterator[Databases]:
+    """Somewhere to make databases; they go when the context is left.
+
+    PostgreSQL has the core of the servers, or all cores.
+    """
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="spool-bench-"))
-        yield Databases(Path(folder), stack)
+        cores = set(harness.CORES) if all_cores else {harness.SERVER_CORE}
+        yield Databases(Path(folder), stack, cores)
 
 
-def _prefer(postmaster: int) -> None:
-    """The same as `harness.prefer`, for a server that has made a session of its own."""
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{postmaster}/autogroup").write_text(str(harness.PREFERRED_NICE))
+def _prefer_family(postmaster: int, ended: threading.Event) -> None:
+    """The same as `harness.prefer`: every PostgreSQL process makes a session of its own."""
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
+    known: set[str] = set()
+    while not ended.wait(0.1):
+        with contextlib.suppress(OSError):
+            family = {str(postmaster), *children.read_text().split()}
+            for pid in family - known:
+                Path(f"/proc/{pid}/autogroup").write_text(str(harness.PREFERRED_NICE))
+                os.setpriority(os.PRIO_PROCESS, int(pid), harness.PREFERRED_NICE)
+            known = family
 
 
 def add(url: str, count: int, prompt: str = "Explain streaming.") -> None:

@@ -15,7 +15,16 @@ WORDS = (
     " this from or had by hot but some what there we can out other were all your when up use"
     " word how said an each she which do their time if will way about many then them would"
 ).split(" ")[1:]
-TOKENS = [f" {word}" for word in WORDS] + ["\n\n", ' "quoted"', "é", " 東京", ".", ",", " naïve", "\t"]
+TOKENS = [f" {word}" for word in WORDS] + [
+    "\n\n",
+    ' "quoted"',
+    "é",
+    " 東京",
+    ".",
+    ",",
+    " naïve",
+    "\t",
+]
 
 
 @cache

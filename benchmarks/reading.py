@@ -58,7 +58,12 @@ def _table(
 ) -> Table:
     table = Table(
         f"Reading: {title}",
-        ("reader", "frames per core-second", "Spool reads x times more (min..max of the rounds)", "busy"),
+        (
+            "reader",
+            "frames per core-second",
+            "Spool reads x times more (min..max of the rounds)",
+            "busy",
+        ),
         notes=[server.NAME],
     )
     if tls and not server.has_tls():

@@ -16,7 +16,7 @@ from worker.committer import Log
 
 LISTEN_SECONDS = 1.0
 RECONNECT_SECONDS = 2.0
-SQLITE_LOOK_SECONDS = 0.015
+SQLITE_LOOK_SECONDS = 0.008
 
 
 class Listener(Protocol):

@@ -107,7 +107,7 @@ MUTANTS = (
         "A chunk that is there with another text is an error",
         SIDE,
         "            if text != texts[seq]:",
-        "            if text != texts[seq] and not seq:",
+        "            if text is None:",
         "tests/store/test_commits.py::TestSentAgain"
         "::test_another_text_under_the_same_number_is_an_error_not_a_silent_loss",
     ),
@@ -161,7 +161,7 @@ MUTANTS = (
         "worker/store/engine.py",
         'self.engine.execution_options(spool_begin="BEGIN IMMEDIATE")',
         'self.engine.execution_options(spool_begin="BEGIN")',
-        "tests/store/test_claims.py::test_two_workers_never_get_the_same_prompt",
+        "tests/store/test_engine.py::TestSqlite::test_a_write_takes_the_lock_at_once",
     ),
     Mutant(
         "No worker is given two suspects",

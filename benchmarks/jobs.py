@@ -1,0 +1,169 @@
+"""No-op jobs, claimed and finished: `python -m benchmarks.jobs SYSTEM URL JOBS BATCH`.
+
+Every system claims BATCH jobs at a time and marks them finished; what a finished job
+leaves differs, and is said in queue.py.  Jobs are added before the clock starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from benchmarks import databases, harness
+
+Runner = Callable[[str, int, int], float]  # URL, jobs, batch -> seconds
+
+
+def spool(url: str, jobs: int, batch: int) -> float:
+    """Through the store, as a worker does it: one thread claims, another ends what was claimed."""
+    from worker.records import Ending, Run, WorkerInfo
+    from worker.states import PromptEvent, RunEvent
+    from worker.store import Store
+
+    databases.add(url, jobs)
+    me = str(uuid.uuid4())
+    store = Store.open(url)
+    store.register(WorkerInfo(me, "host", 1, "0"), 3600)
+    claimed: queue.Queue[list[Run]] = queue.Queue(maxsize=2)
+
+    def claim() -> None:
+        runs = None
+        while runs is None or runs:
+            runs = store.claim(me, "default", batch, dialect="d", model="m", max_attempts=5)
+            claimed.put(runs)
+
+    def ending(run: Run) -> Ending:
+        return Ending(
+            run.id, run.prompt_id, RunEvent.COMPLETE, PromptEvent.COMPLETE, done_frame=True
+        )
+
+    finished, claimer = 0, threading.Thread(target=claim)
+    began = time.perf_counter()
+    claimer.start()
+    while runs := claimed.get():
+        if store.commit(me, [], list(map(ending, runs))):
+            raise SystemExit("a run was lost")
+        finished += len(runs)
+    seconds = time.perf_counter() - began
+    _check(finished, jobs)
+    store.close()
+    return seconds
+
+
+def procrastinate(url: str, jobs: int, batch: int) -> float:
+    """Its own worker; it claims one job at a time, with `batch` of them at work."""
+    import asyncio
+
+    import procrastinate as library
+
+    connector = library.PsycopgConnector(conninfo=url, min_size=4, max_size=max(4, min(batch, 20)))
+    app = library.App(connector=connector)
+
+    @app.task(queue="default", name="noop")
+    async def noop() -> None:
+        pass
+
+    async def main() -> float:
+        async with app.open_async():
+            await app.schema_manager.apply_schema_async()
+            for start in range(0, jobs, 1000):
+                await noop.batch_defer_async(*[{} for _ in range(min(1000, jobs - start))])
+            await connector.execute_query_async("ANALYZE procrastinate_jobs")
+            began = time.perf_counter()
+            await app.run_worker_async(
+                queues=["default"], wait=False, concurrency=batch, install_signal_handlers=False
+            )
+            seconds = time.perf_counter() - began
+            done = await connector.execute_query_one_async(
+                "SELECT count(*) AS done FROM procrastinate_jobs WHERE status = 'succeeded'"
+            )
+            _check(done["done"], jobs)
+            return seconds
+
+    import uvloop
+
+    return uvloop.run(main())
+
+
+def pgqueuer(url: str, jobs: int, batch: int) -> float:
+    """Its own manager, draining, in batches of the same size."""
+    import asyncpg
+    import uvloop
+    from pgqueuer import PgQueuer
+    from pgqueuer.db import AsyncpgDriver
+    from pgqueuer.queries import Queries
+    from pgqueuer.types import QueueExecutionMode
+
+    async def main() -> float:
+        queries = Queries(AsyncpgDriver(await asyncpg.connect(url)))
+        await queries.install()
+        for start in range(0, jobs, 1000):
+            count = min(1000, jobs - start)
+            await queries.enqueue(["noop"] * count, [b""] * count, [0] * count)
+        finished = 0
+        manager = PgQueuer(AsyncpgDriver(await asyncpg.connect(url)))
+
+        @manager.entrypoint("noop")
+        async def noop(job: object) -> None:
+            nonlocal finished
+            finished += 1
+
+        began = time.perf_counter()
+        await manager.run(
+            batch_size=batch, max_concurrent_tasks=2 * batch, mode=QueueExecutionMode.drain
+        )
+        seconds = time.perf_counter() - began
+        _check(finished, jobs)
+        return seconds
+
+    return uvloop.run(main())
+
+
+def litequeue(url: str, jobs: int, batch: int) -> float:
+    """One message at a time: it has nothing else."""
+    from litequeue import LiteQueue
+
+    queue = LiteQueue(url.removeprefix("sqlite:///"))
+    for _ in range(jobs):
+        queue.put("go")
+    began, finished = time.perf_counter(), 0
+    while message := queue.pop():
+        queue.done(message.message_id)
+        finished += 1
+    seconds = time.perf_counter() - began
+    _check(finished, jobs)
+    return seconds
+
+
+def _check(done: int, jobs: int) -> None:
+    if done != jobs:
+        raise SystemExit(f"{done} of {jobs} jobs were finished")
+
+
+SYSTEMS: dict[str, Runner] = {
+    "spool": spool,
+    "procrastinate": procrastinate,
+    "pgqueuer": pgqueuer,
+    "litequeue": litequeue,
+}
+
+
+def main() -> None:
+    logging.disable(logging.CRITICAL)
+    name, url, jobs, batch = sys.argv[1:]
+    cpu = time.process_time()
+    seconds = SYSTEMS[name](url, int(jobs), int(batch))
+    cpu = time.process_time() - cpu
+    harness.report(rate=int(jobs) / seconds, cpu_us=cpu / int(jobs) * 1e6)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
