@@ -22,6 +22,7 @@ from tests.fakes.scripted_stream import (
 )
 from worker.breaker import FAILURES_TO_OPEN, BreakerState
 from worker.buffer import Budget, Limits
+from worker.carriage import Rooms
 from worker.carriers import Carriers, Summary, first_of
 from worker.errors import (
     Broken,
@@ -37,7 +38,6 @@ from worker.errors import (
     Unreachable,
 )
 from worker.outage import EndpointWatch
-from worker.pipeline import Rooms
 from worker.states import PromptEvent
 
 

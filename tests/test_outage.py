@@ -9,9 +9,9 @@ from tests.fakes.aio import aio, turns
 from tests.fakes.clock import FakeClock
 from tests.fakes.scripted_stream import CHAT, ScriptedStream, endpoint
 from worker.breaker import FAILURES_TO_OPEN, BreakerState
+from worker.carriage import Outcome
 from worker.errors import Broken, Busy, Refused, ServerFailed, Unreachable
 from worker.outage import OUT_SECONDS, EndpointWatch
-from worker.pipeline import Outcome
 
 COMPLETED = Outcome(None, None, answered=True)
 

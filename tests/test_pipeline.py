@@ -29,6 +29,7 @@ from tests.fakes.scripted_stream import (
     think,
 )
 from worker.buffer import Budget, Limits
+from worker.carriage import Control, Outcome, Rooms
 from worker.errors import (
     Broken,
     Busy,
@@ -47,7 +48,8 @@ from worker.errors import (
     Unreachable,
     Verdict,
 )
-from worker.pipeline import Control, Outcome, Rooms, as_error, carry
+from worker.finish import as_error
+from worker.pipeline import carry
 from worker.records import Kind, Usage
 from worker.states import PromptEvent, RunEvent
 

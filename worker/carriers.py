@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker import retry
+from worker.carriage import Control, Outcome, Rooms
 from worker.clock import Clock
 from worker.committer import Log
 from worker.errors import SpoolError, StoreBusy, StoreError, Verdict
+from worker.finish import as_error
 from worker.outage import EndpointWatch
-from worker.pipeline import Control, Outcome, Rooms, as_error, carry
+from worker.pipeline import carry
 from worker.records import Run
 from worker.states import PromptEvent
 

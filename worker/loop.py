@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from worker import retry
 from worker.buffer import Budget
+from worker.carriage import Rooms
 from worker.carriers import Carriers, Summary, first_of
 from worker.clock import Clock
 from worker.committer import Availability, Committer, Log
@@ -30,7 +31,6 @@ from worker.errors import (
 )
 from worker.lease import Lease, LeaseKeeper
 from worker.outage import EndpointWatch, ProbingStream
-from worker.pipeline import Rooms
 from worker.records import Endpoint, WorkerInfo
 from worker.rescue import SWEEPS_PER_LEASE, Rescuer
 from worker.terms import Health, Options, Store

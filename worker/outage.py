@@ -15,9 +15,9 @@ from datetime import timedelta
 from typing import Protocol
 
 from worker.breaker import Breaker
+from worker.carriage import Outcome, Stream
 from worker.clock import Clock
 from worker.committer import Log
-from worker.pipeline import Outcome, Stream
 from worker.records import Endpoint
 from worker.wire.events import Dialect
 

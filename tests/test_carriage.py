@@ -1,0 +1,95 @@
+"""What a run under way is made of: its control, its answer, and how long it waits."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from types import SimpleNamespace
+
+import pytest
+
+from tests.fakes.aio import aio
+from worker.carriage import Answer, Control, until
+from worker.errors import Cancelled, ShutDown
+
+
+@pytest.mark.parametrize(
+    ("due_at", "deadline_at", "expected"),
+    [
+        (None, inf, None),
+        (12.0, inf, 2.0),
+        (None, 15.0, 5.0),
+        (12.0, 11.0, 1.0),
+        (9.0, 15.0, 0.0),
+    ],
+)
+def test_a_read_waits_until_a_flush_or_a_deadline(
+    due_at: float | None, deadline_at: float, expected: float | None
+) -> None:
+    """Whatever comes first ends the wait; with neither, it lasts as long as the server likes."""
+    writer = SimpleNamespace(due_at=lambda at: due_at)
+    assert until(writer, SimpleNamespace(next_at=deadline_at), at=10.0) == expected
+
+
+@aio
+async def test_the_first_reason_to_stop_counts() -> None:
+    """A shutdown after a cancellation does not turn it into a retry."""
+    control = Control(alive)
+    first = Cancelled("no longer wanted")
+    control.stop(first)
+    control.stop(ShutDown("told to stop"))
+    assert control.reason is first
+    with pytest.raises(asyncio.CancelledError):
+        control.begin()
+
+
+@aio
+async def test_a_run_that_is_ending_is_not_stopped() -> None:
+    """The ending decides; a late reason changes nothing and cancels nothing."""
+    control = Control(alive)
+    control.begin()
+    control.finishing = True
+    control.stop(Cancelled("too late"))
+    assert control.reason is None
+    await asyncio.sleep(0)
+
+
+@aio
+async def test_only_the_first_frame_is_news() -> None:
+    """The breaker is told once that the endpoint answers, not once a read."""
+    told: list[bool] = []
+    control = Control(alive, on_answer=lambda: told.append(True))
+    for frames in (0, 0, 3, 9):
+        control.heard(frames)
+    assert told == [True]
+
+
+@aio
+async def test_whoever_is_stopped_does_not_wait_for_a_probe() -> None:
+    """Asking whether the endpoint is out may take long; a stop ends it, and nobody is charged."""
+
+    async def never() -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    control = Control(never)
+    asking = asyncio.ensure_future(control.is_outage())
+    await asyncio.sleep(0)
+    control.stop(ShutDown("told to stop"))
+    assert await asking is True
+    assert await Control(alive).is_outage() is False
+
+
+def test_an_answer_has_begun_with_its_first_frame() -> None:
+    """Headers alone are no answer."""
+    answer = Answer(run=SimpleNamespace())
+    assert not answer.begun
+    answer.decoder = SimpleNamespace(frames=0)
+    assert not answer.begun
+    answer.decoder = SimpleNamespace(frames=1)
+    assert answer.begun
+
+
+async def alive() -> bool:
+    """The endpoint answers."""
+    return True

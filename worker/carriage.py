@@ -1,0 +1,203 @@
+"""What a run under way is made of: the rooms it is handed, its control, its answer, its opening.
+
+Nothing here knows a library that touches the world: the stream, the committer
+and the clock are handed in, as the narrow Protocols that a run needs of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from math import inf
+from typing import Protocol
+
+from worker import retry
+from worker.buffer import Budget, Limits
+from worker.clock import Clock
+from worker.committer import RunWriter, Submit
+from worker.deadlines import Deadlines
+from worker.errors import Refused, SpoolError
+from worker.records import Ending, Endpoint, Request, Run
+from worker.wire.events import Decoder, Dialect
+
+
+class Reader(Protocol):
+    """A response whose headers have arrived."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def content_type(self) -> str | None:
+        """What the server calls the body."""
+        ...
+
+    @property
+    def request_id(self) -> str | None:
+        """What the server calls the request."""
+        ...
+
+    async def read(self, wait_seconds: float | None) -> bytes | None:
+        """What arrived; `b""` if nothing did in time; None at the end of the body."""
+        ...
+
+    async def drain(self) -> None:
+        """After the done frame: let the connection be kept."""
+        ...
+
+    def redact(self, text: str) -> str:
+        """The text without the secrets of the endpoint."""
+        ...
+
+
+class Stream(Protocol):
+    """The way to the server."""
+
+    def open(
+        self, request: Request, endpoint: Endpoint, dialect: Dialect
+    ) -> AbstractAsyncContextManager[Reader]:
+        """Send the request; the response is closed when the context is left."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What every run of a worker shares.
+
+    Attributes:
+        rejected: per endpoint, the error with which it turned a request away that it accepts in a
+            simpler form (`Dialect.simpler`); later requests are made simple at once.
+    """
+
+    stream: Stream
+    submit: Submit
+    clock: Clock
+    limits: Limits
+    budget: Budget
+    max_frame_bytes: int
+    rejected: dict[str, SpoolError] = field(default_factory=dict)
+
+
+class Control:
+    """How the loop reaches into a run that is under way, and the other way round."""
+
+    def __init__(
+        self, alive: Callable[[], Awaitable[bool]], *, on_answer: Callable[[], None] | None = None
+    ) -> None:
+        """alive: whether the endpoint answers at all, asked after a failure: an outage is not
+        the prompt's fault and is not charged to it.  on_answer: told of the first frame.
+        """
+        self.reason: SpoolError | None = None
+        self.finishing = False
+        self._alive = alive
+        self._on_answer = on_answer
+        self._task: asyncio.Task[object] | None = None
+        self._stopped = asyncio.Event()
+
+    def begin(self) -> None:
+        """The run moves, and can be reached from now on; ends at once if it was stopped before."""
+        if self.reason is not None:
+            raise asyncio.CancelledError
+        self._task = asyncio.current_task()
+
+    def stop(self, reason: SpoolError) -> None:
+        """Close the stream and end the run for this reason; nothing if it is ending already."""
+        self._stopped.set()
+        if self.reason is None and not self.finishing:
+            self.reason = reason
+            if self._task is not None:
+                self._task.cancel()
+
+    def heard(self, frames: int) -> None:
+        """The server has sent so many frames by now; the first of them is news."""
+        if frames and self._on_answer is not None:
+            self._on_answer()
+            self._on_answer = None
+
+    async def is_outage(self) -> bool:
+        """Whether the endpoint answers nobody; taken for true if we are told to stop meanwhile."""
+        asking = asyncio.ensure_future(self._alive())
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            return not asking.done() or asking.cancelled() or not asking.result()
+        finally:
+            asking.cancel()
+            stopped.cancel()
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is known of the response so far; the ending is written from it."""
+
+    run: Run
+    reader: Reader | None = None
+    decoder: Decoder | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the server sent any frame of an answer."""
+        return self.decoder is not None and self.decoder.frames > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        ending: what was stored; None if nothing could be: the run was lost, or the database away.
+        error: why there was no done frame; None for a completed run.
+        answered: whether the server sent any frame of an answer.
+    """
+
+    ending: Ending | None
+    error: SpoolError | None
+    answered: bool
+
+
+@asynccontextmanager
+async def opened(
+    run: Run, endpoint: Endpoint, dialect: Dialect, rooms: Rooms
+) -> AsyncIterator[Reader]:
+    """Connect, with a few tries; once more in a simpler form if the server rejects an extra."""
+    request = dialect.request(endpoint, run)
+    if known := rooms.rejected.get(endpoint.name):
+        request = dialect.simpler(request, known) or request
+
+    async with AsyncExitStack() as stack:
+
+        async def attempt() -> Reader:
+            return await stack.enter_async_context(rooms.stream.open(request, endpoint, dialect))
+
+        try:
+            reader = await retry.connecting(attempt, rooms.clock)
+        except Refused as error:
+            simpler = dialect.simpler(request, error)
+            if simpler is None:
+                raise
+            request = simpler
+            reader = await retry.connecting(attempt, rooms.clock)
+            rooms.rejected[endpoint.name] = error
+        yield reader
+
+
+def decoder_of(
+    answer: Answer, reader: Reader, endpoint: Endpoint, dialect: Dialect, rooms: Rooms
+) -> Decoder:
+    """A fresh decoder for the response; the answer knows both from now on."""
+    answer.reader = reader
+    answer.decoder = dialect.decoder(
+        endpoint, max_frame_bytes=rooms.max_frame_bytes, content_type=reader.content_type
+    )
+    return answer.decoder
+
+
+def until(writer: RunWriter, deadlines: Deadlines, *, at: float) -> float | None:
+    """Seconds to wait for bytes before a flush or a deadline needs attention; None: for ever."""
+    due_at = writer.due_at(at=at)
+    next_at = deadlines.next_at if due_at is None else min(due_at, deadlines.next_at)
+    return None if next_at == inf else max(0.0, next_at - at)

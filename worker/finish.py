@@ -1,0 +1,137 @@
+"""How a run ends: on its done frame, or before it; and what is stored of it then.
+
+On the done frame the last chunks, the usage and both states go into one
+transaction.  Before it, the text is kept and the error's verdict decides what
+becomes of the prompt (`retry.ending`), once it is clear who is to blame.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+from worker import retry
+from worker.carriage import Answer, Control, Outcome
+from worker.clock import Clock
+from worker.committer import RunWriter
+from worker.errors import (
+    ErrorCode,
+    LeaseLost,
+    ServerFailed,
+    SpoolError,
+    StoreError,
+    StreamError,
+    Truncated,
+    Verdict,
+    WireError,
+)
+from worker.records import Ending, Usage
+from worker.states import PromptEvent, RunEvent
+from worker.wire.events import Done
+
+
+def as_error(fault: Exception) -> SpoolError:
+    """What nobody foresaw is a fault of this program: charged, so that it has an end."""
+    if isinstance(fault, SpoolError):
+        return fault
+    frames = traceback.extract_tb(fault.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return WireError(
+        f"internal error: {type(fault).__name__}: {fault}{place}", code=ErrorCode.INTERNAL_ERROR
+    )
+
+
+async def finish(done: Done, answer: Answer, writer: RunWriter, clock: Clock) -> Outcome:
+    """The done frame arrived: last chunks, usage and both states, in one transaction."""
+    empty = not (writer.buffer.chunks or writer.buffer.waiting_bytes)
+    ending = Ending(
+        run_id=answer.run.id,
+        prompt_id=answer.run.prompt_id,
+        run_event=RunEvent.COMPLETE,
+        prompt_event=PromptEvent.COMPLETE,
+        done_frame=done.done_frame,
+        error_code=ErrorCode.NOTHING_GENERATED if empty else None,
+        error="the done frame arrived, but no output came before it" if empty else None,
+    )
+    ending = _with_facts(ending, answer, writer, clock)
+    ending = replace(ending, finish_reason=done.finish_reason, usage=done.usage)
+    return await _store(ending, None, answer, writer, clock)
+
+
+async def end_early(
+    error: SpoolError, answer: Answer, writer: RunWriter, clock: Clock, control: Control
+) -> Outcome:
+    """No done frame: keep the text and let the error's verdict decide about the prompt."""
+    if answer.reader:  # a server that reports an error in its stream may echo the key it was sent
+        error.message = answer.reader.redact(error.message)
+    done = _tail(answer, writer, at=clock.monotonic())
+    if done and isinstance(error, StreamError):
+        return await finish(done, answer, writer, clock)
+    if isinstance(error, StoreError):
+        return await _without_text(error, answer, writer, clock)
+    if error.verdict is Verdict.YIELD:
+        return Outcome(None, error, answer.begun)
+    if error.charged and await _is_nobodys_fault(error, control):
+        error.charged = False
+    ending = _with_facts(retry.ending(answer.run, error, clock), answer, writer, clock)
+    return await _store(ending, error, answer, writer, clock)
+
+
+def _tail(answer: Answer, writer: RunWriter, *, at: float) -> Done | None:
+    """What the decoder still holds; a done frame that only lacked its newline is one (P4)."""
+    if answer.decoder is None:
+        return None
+    try:
+        return writer.keep(answer.decoder.close(), at=at)
+    except SpoolError:
+        return None  # the reason for ending early is known already, and is the better one
+
+
+async def _is_nobodys_fault(error: SpoolError, control: Control) -> bool:
+    """Whether no prompt can be blamed: the settings are wrong, or the endpoint is out."""
+    if error.verdict is Verdict.STOP:
+        return True
+    may_be_outage = isinstance(error, StreamError | ServerFailed | Truncated)
+    return may_be_outage and await control.is_outage()
+
+
+async def _store(
+    ending: Ending, error: SpoolError | None, answer: Answer, writer: RunWriter, clock: Clock
+) -> Outcome:
+    try:
+        ending = await writer.finish(ending)
+    except LeaseLost as failure:
+        return Outcome(None, failure, answer.begun)
+    except StoreError as failure:
+        return await _without_text(failure, answer, writer, clock)
+    return Outcome(ending, error, answer.begun)
+
+
+async def _without_text(
+    failure: StoreError, answer: Answer, writer: RunWriter, clock: Clock
+) -> Outcome:
+    """The database takes nothing, or, if the error has a code, only the text of this run not."""
+    writer.abandon()
+    if failure.code is None:
+        return Outcome(None, failure, answer.begun)
+    ending = retry.ending(answer.run, failure, clock)
+    try:
+        ending = await writer.finish(ending)
+    except (StoreError, LeaseLost) as again:
+        return Outcome(None, again, answer.begun)
+    return Outcome(ending, failure, answer.begun)
+
+
+def _with_facts(ending: Ending, answer: Answer, writer: RunWriter, clock: Clock) -> Ending:
+    """Add what the run produced, however it ended."""
+    decoder, reader = answer.decoder, answer.reader
+    first_at = writer.buffer.first_text_at
+    return replace(
+        ending,
+        finish_reason=decoder.finish_reason if decoder else None,
+        usage=decoder.usage if decoder else Usage(),
+        http_status=ending.http_status or (reader.status if reader else None),
+        request_id=ending.request_id or (reader.request_id if reader else None),
+        first_text_seconds_ago=None if first_at is None else clock.monotonic() - first_at,
+    )
