@@ -266,3 +266,15 @@ class Endpoint(RuleBasedStateMachine):
 
 TestEndpoint = Endpoint.TestCase
 TestEndpoint.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_few_failures_among_many_that_wait_are_no_outage() -> None:
+    """Of two hundred streams that start together some may fail before the first is answered."""
+    breaker = Breaker()
+    for _ in range(20):
+        assert not breaker.failed(ServerFailed("500"), at=1.0, waiting=180)
+    assert breaker.state is BreakerState.CLOSED
+    for _ in range(79):
+        assert not breaker.failed(ServerFailed("500"), at=1.0, waiting=100)
+    assert breaker.failed(ServerFailed("500"), at=1.0, waiting=100)
+    assert breaker.state is BreakerState.OPEN

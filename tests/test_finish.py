@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from worker.errors import ErrorCode, Stalled, Verdict
 from worker.finish import as_error
 
@@ -14,10 +16,9 @@ def test_an_error_of_ours_stays_what_it_is() -> None:
 
 def test_a_fault_is_charged_has_a_code_and_names_its_place() -> None:
     """So that it ends after `max_attempts`, and somebody can find it."""
-    try:
-        raise KeyError("choices")
-    except KeyError as fault:
-        error = as_error(fault)
+    with pytest.raises(KeyError) as caught:
+        {}["choices"]
+    error = as_error(caught.value)
     assert error.code is ErrorCode.INTERNAL_ERROR
     assert error.verdict is Verdict.RETRY_LATER
     assert error.charged

@@ -67,8 +67,12 @@ class Breaker:
         self._probe_seconds = PROBE_SECONDS_FIRST
         return not was_closed
 
-    def failed(self, error: SpoolError, *, at: float) -> bool:
-        """A run ended without any frame; True if that opened the breaker."""
+    def failed(self, error: SpoolError, *, at: float, waiting: int = 0) -> bool:
+        """A run ended without any frame; True if that opened the breaker.
+
+        waiting: runs that still wait for their first frame.  Of hundreds that start together a few
+        may fail before the first is answered; it is an outage when as many have failed as wait.
+        """
         if not isinstance(error, StreamError | Busy | ServerFailed | Truncated):
             return False  # whatever was wrong, there was a server that said so
         if error.retry_after_seconds is not None:
@@ -79,7 +83,7 @@ class Breaker:
         self.last_error = error
         if self.state is BreakerState.OPEN:
             return False
-        if self.state is BreakerState.CLOSED and self._failures < FAILURES_TO_OPEN:
+        if self.state is BreakerState.CLOSED and self._failures < max(FAILURES_TO_OPEN, waiting):
             return False
         self.state = BreakerState.OPEN
         if self.opened_at is None:

@@ -118,6 +118,11 @@ class Control:
             self._on_answer()
             self._on_answer = None
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the server has not sent a frame yet."""
+        return self._on_answer is not None
+
     async def is_outage(self) -> bool:
         """Whether the endpoint answers nobody; taken for true if we are told to stop meanwhile."""
         asking = asyncio.ensure_future(self._alive())

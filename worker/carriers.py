@@ -80,11 +80,16 @@ class Carriers:
         finally:
             del self._carried[run.id]
             self._on_room()
-        watch.learn(outcome)
+        watch.learn(outcome, waiting=self._waiting_at(run.endpoint))
         if _ends_the_worker(outcome):
             self.broken = outcome.error
         self._tell(run, outcome)
         return outcome
+
+    def _waiting_at(self, endpoint: str) -> int:
+        """How many runs have not heard from an endpoint yet."""
+        carried = (each for each in self._carried.values() if each.endpoint == endpoint)
+        return sum(1 for each in carried if each.control.is_waiting)
 
     def _answered(self, watch: EndpointWatch) -> None:
         if watch.answered():

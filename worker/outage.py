@@ -69,7 +69,7 @@ class EndpointWatch:
             self._log("breaker_closed", endpoint=self.endpoint.name)
         return closed
 
-    def learn(self, outcome: Outcome) -> None:
+    def learn(self, outcome: Outcome, *, waiting: int = 0) -> None:
         """Tell the breaker how a run ended; its first frame, if it had one, was told before."""
         error = outcome.error
         if error is None:
@@ -77,7 +77,7 @@ class EndpointWatch:
                 self.answered()
             return
         news = not outcome.answered or error.retry_after_seconds is not None
-        if news and self.breaker.failed(error, at=self._clock.monotonic()):
+        if news and self.breaker.failed(error, at=self._clock.monotonic(), waiting=waiting):
             self._log("breaker_opened", endpoint=self.endpoint.name, error=error.message)
 
     def standing(self) -> dict[str, str]:
