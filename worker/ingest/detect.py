@@ -59,7 +59,7 @@ def detect(name: str, source: Peekable) -> Format:
         raise InputError("is UTF-16: save it as UTF-8")
     if start.startswith(b"PAR1"):
         return Format.PARQUET
-    if len(start) - len(start.translate(None, _NO_TEXT)) > len(start) // _BINARY_SHARE:
+    if len(start) - len(start.translate(None, _NO_TEXT)) > 1 + len(start) // _BINARY_SHARE:
         raise InputError("is not text: prompts are jsonl, json, csv, parquet or plain lines")
     if known := _BY_SUFFIX.get(PurePath(name).suffix.lower()):
         return Format(known)
