@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from worker.records import Chunk, Kind
 
-MAX_CHUNK_CHARS = 262_144  # keeps one row, and one database parameter, small
+MAX_CHUNK_CHARS = 65_536  # keeps one row, one parameter, and a page of what is read, small
 
 
 class Budget:

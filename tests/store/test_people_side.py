@@ -10,7 +10,7 @@ from tests.store.cast import completed, expire, failed, interrupted, sign_on, st
 from worker.records import Attempt, Kind, NewPrompt
 from worker.states import PromptState, RunState
 from worker.store import LiveRun, PromptDetail, QueueStatus, ResultRow, Selection, Tally
-from worker.store.people_side import TEXT_PAGE
+from worker.store.people_side import TEXT_PAGE_LEAST
 
 
 def test_a_prompt_tells_everything_about_itself(store):
@@ -72,7 +72,7 @@ def test_text_comes_by_the_page_from_where_one_left_off(store):
     """The numbers let a reader go on, with nothing twice and nothing missed."""
     run = start(store)
     kinds = [Kind.THINKING, Kind.TEXT]
-    count = TEXT_PAGE * 3
+    count = TEXT_PAGE_LEAST * 50
     store.commit("w1", [words(run, n, f"{n} ", kinds[n % 2]) for n in range(count)], [])
     odd = [(n, f"{n} ") for n in range(1, count, 2)]
     assert list(store.text(run.id)) == odd

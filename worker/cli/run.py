@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from worker.cli.lean import without
 from worker.cli.output import counted, json_line, json_option, talk
 from worker.cli.session import Session, session
 
@@ -41,7 +42,9 @@ def command(
     """
     if fail_on_error and not drain:
         raise click.UsageError("--fail-on-error needs --drain: only then is there an end to judge")
-    from worker.cli.service import serving
+    with without("rich"):
+        from worker import log  # noqa: F401 - here, so that it too comes without
+        from worker.cli.service import serving
 
     settings = serving(session.settings(keys=True), names)
     store = session.store(create=True)

@@ -28,7 +28,10 @@ from worker.store.rows import (
 )
 
 PAGE = 1000  # prompts that change in one transaction
-TEXT_PAGE = 64  # chunks that are read at once
+# Chunks that are read at once: as many as make a quarter of a million characters.
+TEXT_PAGE_CHARS = 262_144
+TEXT_PAGE_LEAST = 4
+TEXT_PAGE_MOST = 512
 _STATUS = list(ResultRow.__dataclass_fields__).index("status")
 NAMED = 20  # prompts that `status` lists by their ids
 
@@ -78,14 +81,17 @@ class PeopleSide:
         self, run_id: int, kind: Kind = Kind.TEXT, after_seq: int = -1
     ) -> Iterator[tuple[int, str]]:
         """The chunks of one kind behind `after_seq`, as (seq, text), in their order."""
+        page = TEXT_PAGE_LEAST
         while True:
-            given = {"id": run_id, "kind": kind.value, "after": after_seq, "page": TEXT_PAGE}
+            given = {"id": run_id, "kind": kind.value, "after": after_seq, "page": page}
             with self._db.reading() as connection:
                 rows = connection.execute(reads.text(), given).all()
             yield from ((seq, text) for seq, text in rows)
-            if len(rows) < TEXT_PAGE:
+            if len(rows) < page:
                 return
             after_seq = rows[-1].seq
+            chars = sum(len(text) for _, text in rows)
+            page = min(max(TEXT_PAGE_CHARS * page // (chars + 1), TEXT_PAGE_LEAST), TEXT_PAGE_MOST)
 
     def results(self, selection: Selection, *, page: int = 500) -> Iterator[ResultRow]:
         """The prompts of a selection in the order of their ids, without texts."""

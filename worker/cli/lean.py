@@ -1,0 +1,26 @@
+"""Imports libraries without what they bring along for uses that are not ours.
+
+httpx imports rich and pygments for its own command line, structlog does so for
+tracebacks in colour, wherever the two are installed: 4 MiB of a worker's memory.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+
+@contextmanager
+def without(name: str) -> Iterator[None]:
+    """Imports in this context do not find the package `name`, unless it is there already."""
+    modules = cast("dict[str, Any]", sys.modules)
+    if name in modules:
+        yield
+        return
+    modules[name] = None
+    try:
+        yield
+    finally:
+        del modules[name]
