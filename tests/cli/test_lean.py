@@ -30,7 +30,7 @@ def test_a_worker_is_built_without_rich():
     words = (
         "import sys\n"
         "from worker.cli.lean import without\n"
-        "with without('rich'):\n"
+        "with without('rich', 'pygments'):\n"
         "    import worker.cli.service, worker.log\n"
         "print('rich' in sys.modules or 'pygments' in sys.modules)\n"
     )

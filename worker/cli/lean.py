@@ -13,14 +13,13 @@ from typing import Any, cast
 
 
 @contextmanager
-def without(name: str) -> Iterator[None]:
-    """Imports in this context do not find the package `name`, unless it is there already."""
+def without(*names: str) -> Iterator[None]:
+    """Imports in this context do not find these packages, but for those that are there already."""
     modules = cast("dict[str, Any]", sys.modules)
-    if name in modules:
-        yield
-        return
-    modules[name] = None
+    hidden = [name for name in names if name not in modules]
+    modules.update(dict.fromkeys(hidden))
     try:
         yield
     finally:
-        del modules[name]
+        for name in hidden:
+            del modules[name]

@@ -42,7 +42,7 @@ def command(
     """
     if fail_on_error and not drain:
         raise click.UsageError("--fail-on-error needs --drain: only then is there an end to judge")
-    with without("rich"):
+    with without("rich", "pygments"):
         from worker import log  # noqa: F401 - here, so that it too comes without
         from worker.cli.service import serving
 
