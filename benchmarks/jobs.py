@@ -58,7 +58,6 @@ def spool(url: str, jobs: int, batch: int) -> float:
 
 def procrastinate(url: str, jobs: int, batch: int) -> float:
     """Its own worker; it claims one job at a time, with `batch` of them at work."""
-    import asyncio
 
     import procrastinate as library
 
