@@ -384,6 +384,23 @@ async def test_a_lapsed_lease_aborts_the_streams_and_stops_the_claims_until_it_i
 
 
 @aio
+async def test_without_a_valid_lease_nobody_is_rescued():
+    """A worker whose own lease ran out would find itself among the dead."""
+    async with house(poll_seconds=3600, lease_seconds=36_000) as it:
+        it.begin()
+        await it.settle()
+        assert it.store.calls["rescue"] == 1
+        it.worker._lease.lapsed(at=1e9)
+        it.clock.move(12_000)
+        await it.settle()
+        assert it.store.calls["rescue"] == 1
+        it.worker._lease.renewed(sent_at=it.clock.monotonic())
+        it.clock.move(12_000)
+        await it.settle()
+        assert it.store.calls["cancel_queued"] == 2
+
+
+@aio
 async def test_without_a_valid_lease_nothing_is_claimed():
     """Not even if the database would let us."""
     async with house(poll_seconds=3600, lease_seconds=36_000) as it:
