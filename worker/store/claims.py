@@ -111,14 +111,18 @@ def _as_stored(arriving: tuple[str, ColumnElement[Any]]) -> ColumnElement[Any]:
 
 
 @cache
-def register() -> Any:
-    """Insert the worker with its first lease."""
-    return insert(workers).values(
+def register(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
+    """Insert the worker with its first lease; sent again, after a lost answer, it renews."""
+    build = sqlite.insert if is_sqlite else postgresql.insert
+    row = build(workers).values(
         id=bindparam("w_id"),
         host=bindparam("w_host"),
         pid=bindparam("w_pid"),
         version=bindparam("w_version"),
         lease_until=later(bindparam("lease", type_=Seconds())),
+    )
+    return row.on_conflict_do_update(
+        index_elements=["id"], set_={"lease_until": row.excluded.lease_until}
     )
 
 

@@ -39,7 +39,7 @@ class WorkerSide:
         """Make the worker known, with a lease that runs from now."""
         with self._lease_db.single() as connection:
             connection.execute(
-                claims.register(),
+                claims.register(is_sqlite=self._lease_db.is_sqlite),
                 {
                     "w_id": worker.id,
                     "w_host": worker.host,
