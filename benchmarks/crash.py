@@ -16,8 +16,9 @@ Then peace returns, the queue is drained, and the tables alone are compared with
 the model server.  `chaos/audit.py` defines what counts as a broken promise; the table names
 them, and one is enough for exit code 1.  The rest of the table:
 
-- *seconds from a kill to its prompts running again*: from SIGKILL to the start of the next
-  run, for every prompt that the dead worker carried and that was not cancelled or finished;
+- *seconds from a kill to its prompts being queued, running again*: from SIGKILL to the end of the
+  dead worker's run, which a living worker wrote, and to the start of the next run, which also
+  needs a free slot; for every prompt that was aboard and not cancelled;
 - *unflushed text lost by a kill*: the age of the oldest character that the server had sent,
   that was not stored, when the worker was killed; its bound is the flush interval;
 - *tokens paid twice*: tokens that the server sent in requests other than those of the

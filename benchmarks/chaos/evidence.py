@@ -24,7 +24,7 @@ from tests.fakes.plan import Behaviour
 from tests.fakes.words import words
 
 Span = tuple[float, float]
-SLACK_SECONDS = 0.25  # between the clocks of tables and of the server's log
+CLOCK_SECONDS = 0.01  # how exactly tables and the log of the server tell the time
 
 # Seen from the server's side: after these an answer is whole, whatever else came.
 WHOLE = {"none", "double-done", "text-after-done", "huge"}
@@ -87,13 +87,14 @@ class Evidence:
                 if said_by(one).startswith(text) and thoughts_of(one).startswith(thoughts)
             ]
             return (fitting or self.by_prompt[prompt] or [None])[-1]
-        until = run.finished_at or time.time()
+        # The request follows the claim at once; the next run's comes after the end of this one.
+        since, until = run.started_at - CLOCK_SECONDS, run.finished_at or time.time()
         timely = [
             one
             for one in self.by_prompt[prompt]
-            if run.started_at - SLACK_SECONDS <= self.asked_at(one) <= until + SLACK_SECONDS
+            if since <= self.asked_at(one) <= until + CLOCK_SECONDS
         ]
-        return timely[-1] if timely else None
+        return timely[0] if timely else None
 
     def sent_by(self, one: Served, epoch: float) -> int:
         """How many characters of the answer had been sent at that time."""

@@ -24,7 +24,7 @@ MAX_FRAME_BYTES = 1_000_000
 
 BATCH = "crash"
 SLICE_PROMPTS = 40
-SLICES_MAX = 12
+SLICES_MAX = 24
 ADDED_WITHIN = 0.85  # of the chaos window; what arrives last still meets some chaos
 CHAOS_WITHIN = 0.7  # of the time allowed; the rest is for draining
 
@@ -172,7 +172,7 @@ def _prompt(dice: random.Random, number: int) -> dict[str, str]:
     if kind < 0.30:
         manner = f"tokens={dice.randint(1, 60)}"
     elif kind < 0.78:
-        manner = f"tokens={dice.randint(40, 120)} rate={dice.randint(20, 40)}"
+        manner = f"tokens={dice.randint(60, 160)} rate={dice.randint(20, 40)}"
     elif kind < 0.90:
         manner = f"tokens={dice.randint(200, 450)} rate={dice.randint(25, 40)}"
     elif kind < 0.95:

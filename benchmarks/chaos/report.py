@@ -53,7 +53,7 @@ def _harms(play: Play, evidence: Evidence) -> Iterable[Line]:
     name = "disk full" if play.database.url.startswith("sqlite") else "PostgreSQL crashes"
     yield name, f"{play.done[What.DATABASE]}, away for {downtime:.0f} s, at most {longest:.1f} s"
     said = Counter(
-        event.get("error", "")
+        str(event.get("error")).rpartition(": ")[2]
         for event in play.crew.logged()
         if event.get("event") == "database_unavailable"
     )
@@ -76,8 +76,10 @@ def _cancels(play: Play, tables: Tables) -> Iterable[Line]:
         yield "seconds from cancel to closed", took
 
 
-def recoveries(tables: Tables, evidence: Evidence) -> list[tuple[float, bool]]:
-    """For each prompt that a kill hit: seconds until it ran again, and whether undisturbed."""
+def recoveries(tables: Tables, evidence: Evidence) -> list[tuple[float, float, bool]]:
+    """For each run that a kill ended: seconds until it was taken back, and until its prompt ran
+    again; and whether nothing else was away meanwhile.
+    """
     found = []
     for harm in evidence.harms:
         if harm.kind != "kill":
@@ -88,13 +90,11 @@ def recoveries(tables: Tables, evidence: Evidence) -> list[tuple[float, bool]]:
                 continue
             if run.finished_at < harm.began:
                 continue
-            later = [
-                next_run.started_at
-                for next_run in tables.runs_of(run.prompt_id)
-                if next_run.attempt == run.attempt + 1
-            ]
-            if later:
-                found.append((later[0] - harm.began, _undisturbed(evidence, harm, later[0])))
+            for later in tables.runs_of(run.prompt_id):
+                if later.attempt == run.attempt + 1:
+                    calm = _undisturbed(evidence, harm, later.started_at)
+                    took = (run.finished_at - harm.began, later.started_at - harm.began)
+                    found.append((*took, calm))
     return found
 
 
@@ -104,14 +104,14 @@ def _undisturbed(evidence: Evidence, harm: Harm, until: float) -> bool:
 
 
 def _speed(tables: Tables, evidence: Evidence, audit: Audit) -> Iterable[Line]:
-    all_of_them = recoveries(tables, evidence)
-    calm = [seconds for seconds, undisturbed in all_of_them if undisturbed]
-    if calm:
-        told = f"median {median(calm):.1f}, longest {max(calm):.1f}"
-        yield "seconds from a kill to its prompts running again", told
-    if all_of_them:
-        longest = max(seconds for seconds, _ in all_of_them)
-        yield "the same, with database or server away meanwhile", f"longest {longest:.1f}"
+    found = recoveries(tables, evidence)
+    for number, until in enumerate(("being queued again", "running again (in a free slot)")):
+        calm = [each[number] for each in found if each[2]]
+        if calm:
+            longest = max(each[number] for each in found)
+            told = f"median {median(calm):.1f}, longest {max(calm):.1f}"
+            rest = f"; with database or server away meanwhile, longest {longest:.1f}"
+            yield f"seconds from a kill to its prompts {until}", told + rest
     ages = audit.loss_seconds
     if ages:
         told = f"{len(ages)} streams, median {median(ages):.2f}, most {max(ages):.2f}"
