@@ -7,15 +7,17 @@ import sys
 import time
 from typing import Any
 
+import httpx
+import uvloop
+
 from benchmarks import harness
+from worker.clock import SystemClock
+from worker.records import Endpoint, Run
+from worker.stream import Stream
+from worker.wire import DIALECTS
 
 
 async def _spool(url: str, streams: int) -> None:
-    from worker.clock import SystemClock
-    from worker.records import Endpoint, Run
-    from worker.stream import Stream
-    from worker.wire import DIALECTS
-
     dialect, stream = DIALECTS["ollama-chat"], Stream(clock=SystemClock())
     endpoint = Endpoint("bench", "ollama-chat", url, "m", connect_timeout_seconds=120)
 
@@ -30,8 +32,6 @@ async def _spool(url: str, streams: int) -> None:
 
 
 async def _httpx(url: str, streams: int) -> None:
-    import httpx
-
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     client = httpx.AsyncClient(timeout=None, limits=limits)
     body: dict[str, Any] = {"stream": True, "messages": [{"role": "user", "content": "go"}]}
@@ -60,8 +60,6 @@ class Gate:
 
 
 def main() -> None:
-    import uvloop
-
     name, url, streams = sys.argv[1:]
     began = time.perf_counter()
     cpu = time.process_time()
