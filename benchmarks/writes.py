@@ -14,7 +14,7 @@ from benchmarks import databases, harness
 from benchmarks.harness import Sample, Table
 
 RUNS = 200
-SIZES = ((256, 160), (4096, 24), (8192, 16), (65536, 4))  # bytes of a flush, flushes of a run
+SIZES = ((256, 100), (4096, 16), (65536, 3))  # bytes of a flush, flushes of a run
 
 
 def tables(*, short: bool) -> Iterator[Table]:
