@@ -99,6 +99,8 @@ def test_prompt_tokens_are_a_sum_and_the_placeholder_is_not_believed():
     assert said(first, outcome("end_turn", output_tokens=5)).usage == Usage(1103, 5)
     later = outcome("end_turn", output_tokens=6, input_tokens=4, cache_read_input_tokens=2000)
     assert said(first, outcome(None, output_tokens=5), later).usage == Usage(2104, 6)
+    none_cached = outcome(None, cache_read_input_tokens=0)
+    assert said(first, none_cached).usage == Usage(103, None)
     assert said(start(input_tokens=None)).usage == Usage(None, None)
     assert said({"type": "message_start", "message": {}}, STOP).usage == Usage(None, None)
 

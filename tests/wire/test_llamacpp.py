@@ -60,6 +60,8 @@ def test_the_end_may_carry_text_and_says_why(last, reason):
 @pytest.mark.parametrize(
     "last",
     [
+        {"content": "", "stop": False, "stop_type": "none"},
+        {"content": "", "stop": False, "stop_type": "eos"},
         {"content": "", "stop": "true"},
         {"content": "", "stop": ["</s>"]},
         {"content": "", "generation_settings": {"stop": True}},
