@@ -111,7 +111,11 @@ SPEECHES = (
         "llamacpp-completion",
         {TEXT: lambda text: {"content": text, "stop": False, "tokens_predicted": 1}},
         ({"content": "", "stop": True, "stop_type": "eos", "prompt": 'p","stop":true}'},),
-        ({"content": "", "stop": False, "prompt_progress": {"total": 1}},),
+        (
+            {"content": "", "stop": False, "prompt_progress": {"total": 1}},
+            {"content": "", "stop": False, "stop_type": "none"},
+            {"content": None},
+        ),
     ),
 )
 
