@@ -8,6 +8,7 @@ transaction, same text.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
@@ -16,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.sql.elements import CompilerElement
 
+_TEXTS = re.compile(r"%\((\w+)\)s::TEXT\[\]")
 _AS_IT_IS: Callable[[Any], Any] = lambda value: value  # noqa: E731 - a name for doing nothing
 
 
@@ -24,7 +26,9 @@ class Prepared:
 
     def __init__(self, statement: CompilerElement, dialect: Dialect) -> None:
         compiled: Any = statement.compile(dialect=dialect)
-        self._sql: str = compiled.string
+        # psycopg escapes a list of texts one by one, but hands their bytes over as they are:
+        # 3 microseconds for 4 KiB instead of 85.
+        self._sql: str = _TEXTS.sub(r"%(\1)b::TEXT[]", compiled.string)
         binds = {name: bind for bind, name in compiled.bind_names.items()}
         self._constants = {
             name: bind.effective_value for name, bind in binds.items() if not bind.required
