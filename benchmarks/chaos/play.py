@@ -74,6 +74,7 @@ class Play:
             while acts and acts[0].at <= now:
                 self._act(acts.pop(0))
             self.crew.tick()
+            self.server.check()
             time.sleep(TICK_SECONDS)
             if time.monotonic() - told_at > TELL_SECONDS:
                 told_at = time.monotonic()
@@ -83,6 +84,7 @@ class Play:
         self.say(f"{time.monotonic() - began:5.0f} s  draining: {self._progress()}")
         while time.monotonic() - began < self.plan.total_seconds and not self.drained:
             self.crew.tick()
+            self.server.check()
             time.sleep(TICK_SECONDS * 4)
             self.drained = self._left() == 0
         self.say(f"{time.monotonic() - began:5.0f} s  drained: {self.drained}")

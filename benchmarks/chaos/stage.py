@@ -120,6 +120,11 @@ class ModelServer:
         self._tell("up")
         self.outages.append((began, time.monotonic() + 0.5))
 
+    def check(self) -> None:
+        """Raise if somebody else has ended it: without its log nothing can be judged."""
+        if self._process.poll() is not None:
+            raise SystemExit(f"the model server ended by itself, with {self._process.returncode}")
+
     def close(self) -> None:
         """End it; its log is complete then."""
         with suppress(subprocess.TimeoutExpired):
