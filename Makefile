@@ -28,7 +28,7 @@ check: $(STAMP) ## lint, formatting, types and layers
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --quiet 2>/dev/null || $(BIN)/lint-imports
+	@said=$$($(BIN)/lint-imports) || { echo "$$said"; exit 1; }
 
 fix: $(STAMP) ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .

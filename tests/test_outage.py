@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from math import inf
 
 from tests.fakes.aio import aio, turns
 from tests.fakes.clock import FakeClock
@@ -39,6 +40,10 @@ class Watched:
     def fail(self, error=None, times: int = 1, *, answered: bool = False) -> None:
         for _ in range(times):
             self.watch.learn(Outcome(None, error or Unreachable("refused"), answered))
+
+    async def alive(self, *, since: float = inf) -> bool:
+        """Asked for a run that has only just begun, if nothing else is said."""
+        return await self.watch.alive(since=since)
 
     def open(self) -> None:
         self.fail(times=FAILURES_TO_OPEN)
@@ -191,7 +196,7 @@ async def test_a_hundred_runs_that_fail_together_ask_once():
     it = Watched()
     it.stream.alive = Unreachable("refused")
     it.stream.probing = asyncio.Event()
-    asking = [asyncio.create_task(it.watch.alive()) for _ in range(100)]
+    asking = [asyncio.create_task(it.alive()) for _ in range(100)]
     await turns()
     it.stream.probing.set()
     assert await asyncio.gather(*asking) == [False] * 100
@@ -203,22 +208,62 @@ async def test_nobody_answers_is_believed_for_a_moment():
     """Late stragglers of the same outage need no probe of their own."""
     it = Watched()
     it.stream.alive = Unreachable("refused")
-    assert not await it.watch.alive()
+    assert not await it.alive()
     it.stream.alive = None
     it.clock.move(OUT_SECONDS - 0.1)
-    assert not await it.watch.alive()
+    assert not await it.alive()
     assert it.stream.probes == 1
     it.clock.move(0.1)
-    assert await it.watch.alive()
+    assert await it.alive()
 
 
 @aio
 async def test_a_sign_of_life_is_past_at_once():
     """The server may have died right after it: the next failure asks again."""
     it = Watched()
-    assert await it.watch.alive()
+    assert await it.alive()
     it.stream.alive = Unreachable("refused")
-    assert not await it.watch.alive()
+    assert not await it.alive()
+
+
+@aio
+async def test_an_outage_is_remembered_for_the_runs_that_it_met():
+    """A server that restarts in a second is up when the last broken stream is noticed."""
+    it = Watched()
+    before = it.clock.monotonic()
+    it.clock.move(1)
+    it.stream.alive = Unreachable("refused")
+    assert not await it.alive()
+    it.stream.alive = None
+    it.clock.move(60)
+    assert not await it.alive(since=before)
+    assert await it.alive(since=it.clock.monotonic())
+
+
+@aio
+async def test_a_refused_connection_is_an_outage_that_was_met():
+    """One run could not connect: another that broke before is no more to blame than it."""
+    it = Watched()
+    before = it.clock.monotonic()
+    it.clock.move(1)
+    it.fail(Unreachable("refused"))
+    assert not await it.alive(since=before)
+    it.clock.move(1)
+    assert await it.alive(since=it.clock.monotonic())
+
+
+@aio
+async def test_an_outage_that_is_noticed_while_we_ask_counts():
+    """The probe found it back; another run was refused meanwhile."""
+    it = Watched()
+    it.stream.probing = asyncio.Event()
+    since = it.clock.monotonic()
+    it.clock.move(1)
+    asking = asyncio.create_task(it.alive(since=since))
+    await turns()
+    it.fail(Unreachable("refused"))
+    it.stream.probing.set()
+    assert not await asking
 
 
 @aio
@@ -226,7 +271,7 @@ async def test_who_stops_waiting_does_not_take_the_answer_from_the_others():
     """A run that is cancelled while it asks leaves the question standing."""
     it = Watched()
     it.stream.probing = asyncio.Event()
-    one, other = (asyncio.create_task(it.watch.alive()) for _ in range(2))
+    one, other = (asyncio.create_task(it.alive()) for _ in range(2))
     await turns()
     one.cancel()
     await turns()
@@ -240,13 +285,13 @@ async def test_closing_ends_a_question_that_is_under_way():
     it = Watched()
     await it.watch.close()
     it.stream.probing = asyncio.Event()
-    asking = asyncio.create_task(it.watch.alive())
+    asking = asyncio.create_task(it.alive())
     await turns()
     await it.watch.close()
     await asyncio.gather(asking, return_exceptions=True)
     assert asking.cancelled()
     it.stream.probing.set()
-    assert await it.watch.alive()
+    assert await it.alive()
 
 
 # --- an endpoint of our own
@@ -257,11 +302,29 @@ async def test_an_embedded_endpoint_is_brought_back_before_it_is_asked():
     """It may come back at another address; later runs go there."""
 
     async def revive(place):
-        return replace(place, base_url="http://127.0.0.1:9/v1")
+        return replace(place, base_url="http://127.0.0.1:9/v1"), False
 
     it = Watched(revive, embedded=True)
-    assert await it.watch.alive()
+    assert await it.alive()
     assert it.watch.endpoint.base_url == "http://127.0.0.1:9/v1"
+
+
+@aio
+async def test_a_server_of_our_own_that_died_was_out_though_it_is_back():
+    """To ask revives it: an answer to that is no proof that it was there all the while."""
+
+    async def revive(place):
+        return place, it.died
+
+    it = Watched(revive, embedded=True)
+    it.died = True
+    since = it.clock.monotonic()
+    it.clock.move(1)
+    assert not await it.alive(since=since)
+    it.died = False
+    assert not await it.alive(since=since)
+    it.clock.move(1)
+    assert await it.alive(since=it.clock.monotonic())
 
 
 @aio
@@ -272,7 +335,7 @@ async def test_an_endpoint_of_somebody_else_is_not_revived():
         raise AssertionError("not ours")
 
     it = Watched(revive)
-    assert await it.watch.alive()
+    assert await it.alive()
 
 
 # --- how it stands

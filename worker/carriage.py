@@ -88,8 +88,8 @@ class Control:
     def __init__(
         self, alive: Callable[[], Awaitable[bool]], *, on_answer: Callable[[], None] | None = None
     ) -> None:
-        """alive: whether the endpoint answers at all, asked after a failure: an outage is not
-        the prompt's fault and is not charged to it.  on_answer: told of the first frame.
+        """alive: whether the endpoint answered all the while, asked after a failure: an outage is
+        not the prompt's fault and is not charged to it.  on_answer: told of the first frame.
         """
         self.reason: SpoolError | None = None
         self.finishing = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from worker import retry
@@ -65,7 +66,8 @@ class Carriers:
 
     def start(self, run: Run, watch: EndpointWatch, rooms: Rooms) -> None:
         """Begin to carry a claimed run."""
-        control = Control(watch.alive, on_answer=lambda: self._answered(watch))
+        alive = partial(watch.alive, since=self._clock.monotonic())
+        control = Control(alive, on_answer=lambda: self._answered(watch))
         task = asyncio.create_task(self._carry(run, watch, rooms, control), name=f"run-{run.id}")
         self._carried[run.id] = _Carried(run, watch.endpoint.name, control, task)
         self._log("run_claimed", run_id=run.id, prompt_id=run.prompt_id, attempt=run.attempt)

@@ -59,9 +59,11 @@ class Worker:
         options: Options,
         clock: Clock,
         log: Log,
-        revive: Callable[[Endpoint], Awaitable[Endpoint]] | None = None,
+        revive: Callable[[Endpoint], Awaitable[tuple[Endpoint, bool]]] | None = None,
     ) -> None:
-        """revive: brings back an embedded endpoint that does not answer, perhaps elsewhere."""
+        """revive: brings back an embedded endpoint that does not answer, perhaps elsewhere; and
+        says whether it had died.
+        """
         self._info = info
         self._store = store
         self._options = options

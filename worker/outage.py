@@ -3,8 +3,10 @@
 Whether a failed attempt is the prompt's fault cannot be read from the failure
 alone: a reset connection may be a poisonous prompt or a server that restarts.
 So after such a failure the endpoint is asked, with one cheap request.  If it
-does not answer either, it is an outage, and nobody's attempt is used up.  One
-question at a time: whoever wants to know meanwhile waits for the same answer.
+does not answer either, it is an outage, and nobody's attempt is used up.  A server
+may be back before anybody asks: whoever was under way when it was last found out
+belongs to the same outage, however much later the failure is noticed.  One question
+at a time: whoever wants to know meanwhile waits for the same answer.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
+from math import inf
 from typing import Protocol
 
 from worker.breaker import Breaker
 from worker.carriage import Outcome, Stream
 from worker.clock import Clock
 from worker.committer import Log
+from worker.errors import Unreachable
 from worker.records import Endpoint
 from worker.wire.events import Dialect
 
@@ -43,9 +47,11 @@ class EndpointWatch:
         *,
         clock: Clock,
         log: Log,
-        revive: Callable[[Endpoint], Awaitable[Endpoint]] | None = None,
+        revive: Callable[[Endpoint], Awaitable[tuple[Endpoint, bool]]] | None = None,
     ) -> None:
-        """revive: brings back an endpoint that this worker itself runs, perhaps elsewhere."""
+        """revive: brings back an endpoint that this worker itself runs, perhaps elsewhere; and says
+        whether it had died.
+        """
         self.endpoint = endpoint
         self.dialect = dialect
         self.breaker = Breaker()
@@ -54,7 +60,8 @@ class EndpointWatch:
         self._log = log
         self._revive = revive
         self._asking: asyncio.Task[bool] | None = None
-        self._out_until: float | None = None
+        self._out_at = -inf  # when it was last known to be out
+        self._out_until = -inf
         self._walls: dict[float, str] = {}  # the two moments that are told, as wall time
 
     def slots(self, carried: Collection[int]) -> int:
@@ -72,6 +79,8 @@ class EndpointWatch:
     def learn(self, outcome: Outcome, *, waiting: int = 0) -> None:
         """Tell the breaker how a run ended; its first frame, if it had one, was told before."""
         error = outcome.error
+        if isinstance(error, Unreachable):
+            self._out_at = self._clock.monotonic()
         if error is None:
             if not outcome.answered:
                 self.answered()
@@ -110,11 +119,11 @@ class EndpointWatch:
         if alive:
             wake()
 
-    async def alive(self) -> bool:
-        """Whether the endpoint answers at all; asked after a failure, to place the blame."""
-        if self._out_until is not None and self._clock.monotonic() < self._out_until:
+    async def alive(self, *, since: float) -> bool:
+        """Whether it answers, and did all the time since a run began; asked to place the blame."""
+        if since <= self._out_at or self._clock.monotonic() < self._out_until:
             return False
-        return await self._ask()
+        return await self._ask() and since > self._out_at
 
     async def close(self) -> None:
         """Ask no further."""
@@ -135,11 +144,14 @@ class EndpointWatch:
     async def _answers(self) -> bool:
         try:
             if self._revive and self.endpoint.embedded:
-                self.endpoint = await self._revive(self.endpoint)
+                self.endpoint, was_out = await self._revive(self.endpoint)
+                if was_out:
+                    self._out_at = self._clock.monotonic()
             await self._stream.probe(self.endpoint, self.dialect)
         except Exception as fault:  # noqa: BLE001 - whatever prevents an answer, there is none
             self._log("breaker_probe_failed", endpoint=self.endpoint.name, error=str(fault))
-            self._out_until = self._clock.monotonic() + OUT_SECONDS
+            self._out_at = self._clock.monotonic()
+            self._out_until = self._out_at + OUT_SECONDS
             return False
-        self._out_until = None
+        self._out_until = -inf
         return True

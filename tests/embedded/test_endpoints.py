@@ -71,8 +71,9 @@ def test_endpoints_with_one_model_share_a_server_that_is_revived_for_both():
             os.kill(server.pid, signal.SIGKILL)
             await server._process.wait()
             revived = await asyncio.gather(*map(servers.revive, (chat, same)))
-            assert revived == [started["chat"], started["same"]]
-            assert contexts(revived[1]) == [4096, 4096]
+            assert revived == [(started["chat"], True), (started["same"], True)]
+            assert await servers.revive(chat) == (started["chat"], False)
+            assert contexts(started["same"]) == [4096, 4096]
         assert not server.alive
 
     asyncio.run(story())

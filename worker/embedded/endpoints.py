@@ -43,6 +43,7 @@ class EmbeddedServers:
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
         self.endpoints = dict(endpoints)
         self._servers: dict[Path, EmbeddedServer] = {}
+        self._starts: dict[str, int] = {}  # of its server, when an endpoint was last revived
 
     async def __aenter__(self) -> Self:
         """Start every server that is needed.
@@ -59,7 +60,7 @@ class EmbeddedServers:
             self._servers[path] = EmbeddedServer(_plan(path, sharers))
         try:
             for each in embedded:
-                self.endpoints[each.name] = await self.revive(each)
+                self.endpoints[each.name], _ = await self.revive(each)
         except BaseException:
             await self._stop()
             raise
@@ -69,14 +70,19 @@ class EmbeddedServers:
         """Stop every server."""
         await self._stop()
 
-    async def revive(self, endpoint: Endpoint) -> Endpoint:
-        """The endpoint with the address of its server, which is started again if it died.
+    async def revive(self, endpoint: Endpoint) -> tuple[Endpoint, bool]:
+        """The endpoint with the address of its server; and whether that has died since last time.
+
+        A server that died is started again, for all endpoints that share it.
 
         Raises:
             SettingsError: it cannot be started.
         """
-        address = await self._servers[model_path(endpoint.model)].ensure()
-        return replace(endpoint, base_url=base_url_for(endpoint.dialect, address))
+        server = self._servers[model_path(endpoint.model)]
+        address = await server.ensure()
+        before, self._starts[endpoint.name] = self._starts.get(endpoint.name), server.starts
+        place = replace(endpoint, base_url=base_url_for(endpoint.dialect, address))
+        return place, before is not None and before < server.starts
 
     async def _stop(self) -> None:
         await asyncio.gather(*(server.stop() for server in self._servers.values()))

@@ -57,9 +57,14 @@ class Plan:
 
 
 class EmbeddedServer:
-    """One llama.cpp server in a child process; it belongs to one event loop."""
+    """One llama.cpp server in a child process; it belongs to one event loop.
+
+    Attributes:
+        starts: how often it was started with success.
+    """
 
     def __init__(self, plan: Plan) -> None:
+        self.starts = 0
         self._plan = plan
         self._process: asyncio.subprocess.Process | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES)
@@ -142,6 +147,7 @@ class EmbeddedServer:
         if "port" not in said:
             status = await self._end()
             raise SettingsError(_why(self._plan, status, said.get("error", ""), self._log))
+        self.starts += 1
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         # A folder named `worker` in the working directory must not be taken for this package:
