@@ -259,10 +259,9 @@ MUTANTS = (
     ),
     Mutant(
         "An outage of the endpoint charges nobody",
-        "worker/outage.py",
-        "            self._out_until = self._clock.monotonic() + OUT_SECONDS\n"
-        "            return False\n",
-        "            return True\n",
+        "worker/finish.py",
+        "    return may_be_outage and await control.is_outage()",
+        "    return False",
         "tests/test_loop_on_store.py::test_an_outage_of_the_endpoint_uses_up_nothing",
     ),
     Mutant(
