@@ -10,10 +10,11 @@ import sqlite3
 import subprocess
 import threading
 import time
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,6 +29,7 @@ from benchmarks.chaos.stage import Crew, ModelServer, run_spool
 TICK_SECONDS = 0.05
 TELL_SECONDS = 20.0
 ADD_TRIES = 60
+POSTPONE_SECONDS = 1.0
 
 NOW = {
     True: "strftime('%Y-%m-%d %H:%M:%f', 'now')",
@@ -72,7 +74,9 @@ class Play:
         acts, told_at = list(self.plan.acts), began
         while (now := time.monotonic() - began) < self.plan.chaos_seconds or acts:
             while acts and acts[0].at <= now:
-                self._act(acts.pop(0))
+                act = acts.pop(0)
+                if not self._act(act):
+                    insort(acts, replace(act, at=now + POSTPONE_SECONDS))
             self.crew.tick()
             self.server.check()
             time.sleep(TICK_SECONDS)
@@ -89,14 +93,15 @@ class Play:
             self.drained = self._left() == 0
         self.say(f"{time.monotonic() - began:5.0f} s  drained: {self.drained}")
 
-    def _act(self, act: Act) -> None:
+    def _act(self, act: Act) -> bool:
+        """Do it; False if it cannot be done just now, because every worker is down."""
         match act.what:
-            case What.KILL:
-                self.crew.kill(act.index)
-                self.done[act.what] += 1
-            case What.PAUSE:
-                self.crew.pause(act.index, act.seconds)
-                self.done[act.what] += 1
+            case What.KILL | What.PAUSE:
+                kill = act.what is What.KILL
+                crew, at = self.crew, act.index
+                worked = crew.kill(at) if kill else crew.pause(at, act.seconds)
+                self.done[act.what] += worked
+                return worked
             case What.ADD:
                 self._beside(self._add, act.index)
             case What.DATABASE:
@@ -105,6 +110,7 @@ class Play:
                 self._beside(self._server_down, act.seconds)
             case _:
                 self._beside(self._cancel, act.what)
+        return True
 
     def _beside(self, work: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)

@@ -166,7 +166,6 @@ class Crew:
     size: int
     harms: list[Harm] = field(default_factory=list)
     exits: Counter = field(default_factory=Counter)  # exit codes of workers that ended themselves
-    missed: int = 0  # acts that found their victim paused or gone already
 
     def __post_init__(self) -> None:
         self._logs = [self.config.parent / f"worker-{n}.log" for n in range(self.size)]
@@ -188,28 +187,38 @@ class Crew:
         """The processes that work, or pause."""
         return [slot.process.pid for slot in self._slots]
 
-    def kill(self, index: int) -> None:
-        """SIGKILL, and a new worker in its place."""
-        slot = self._slots[index]
-        if slot.process.poll() is not None:
-            self.missed += 1
-            return
+    def kill(self, index: int) -> bool:
+        """SIGKILL, and a new worker in its place; False if there is nobody to kill."""
+        victim = self._victim(index, paused=True)
+        if victim is None:
+            return False
+        slot = self._slots[victim]
         now = time.time()
         if slot.resume_at is not None:  # it was paused: nobody will resume it
             self.harms.append(Harm(slot.process.pid, "pause", slot.began, now))
         slot.process.kill()
         slot.process.wait()
         self.harms.append(Harm(slot.process.pid, "kill", now, now))
-        self._slots[index] = Slot(self._start(index))
+        self._slots[victim] = Slot(self._start(victim))
+        return True
 
-    def pause(self, index: int, seconds: float) -> None:
-        """SIGSTOP; `tick` resumes it when the time is over."""
-        slot = self._slots[index]
-        if slot.process.poll() is not None or slot.resume_at is not None:
-            self.missed += 1
-            return
+    def pause(self, index: int, seconds: float) -> bool:
+        """SIGSTOP; `tick` resumes it when the time is over.  False if there is nobody to stop."""
+        victim = self._victim(index, paused=False)
+        if victim is None:
+            return False
+        slot = self._slots[victim]
         slot.process.send_signal(signal.SIGSTOP)
         slot.began, slot.resume_at = time.time(), time.monotonic() + seconds
+        return True
+
+    def _victim(self, index: int, *, paused: bool) -> int | None:
+        """The worker that was drawn, or the next one that lives and, unless `paused`, moves."""
+        for distance in range(self.size):
+            slot = self._slots[at := (index + distance) % self.size]
+            if slot.process.poll() is None and (paused or slot.resume_at is None):
+                return at
+        return None
 
     def tick(self) -> None:
         """Resume who has been paused long enough, replace who ended."""
