@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,3 +190,19 @@ def another_sql(database_url: str, connect: Callable[[str], Client]) -> Client:
 def postgres_sql(postgres_url: str, connect: Callable[[str], Client]) -> Client:
     """A plain SQL client on the same database as `postgres_store`."""
     return connect(postgres_url)
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port that neither accepts nor refuses: its queue is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        waiting = [socket.socket() for _ in range(3)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        yield port
+        for sock in waiting:
+            sock.close()

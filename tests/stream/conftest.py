@@ -117,19 +117,3 @@ def deaf_reader_fixture() -> Iterator[str]:
     """The URL of a server whose kernel accepts connections and that never reads."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-@pytest.fixture(name="deaf_port")
-def deaf_port_fixture() -> Iterator[int]:
-    """A port that neither accepts nor refuses: its queue is full."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        waiting = [socket.socket() for _ in range(3)]
-        for sock in waiting:
-            sock.setblocking(False)
-            sock.connect_ex(("127.0.0.1", port))
-        yield port
-        for sock in waiting:
-            sock.close()
