@@ -154,9 +154,9 @@ async def test_in_a_hurry_nothing_is_held_back(server, chat, monkeypatch):
 async def test_the_interval_is_not_taken_for_silence(server, chat, monkeypatch):
     """A read time-out shorter than the interval does not end a stream that is alive."""
     monkeypatch.setattr(connection, "DELAY_SHARE", 1.0)
-    transport = FastTransport(read_interval_seconds=0.3)
+    transport = FastTransport(read_interval_seconds=1.5)
     body = chat("[[tokens=60 rate=60]]")
-    async with httpx.AsyncClient(transport=transport, timeout=0.1) as client:
+    async with httpx.AsyncClient(transport=transport, timeout=0.75) as client:
         response = await client.post(server.url + "/v1/chat/completions", json=body)
     assert response.text.endswith("[DONE]\n\n")
 
