@@ -3,6 +3,7 @@
 And for any bytes at all: no crash, no growth, one end, and an end that does not depend on the cuts.
 """
 
+import json
 import os
 
 import pytest
@@ -14,7 +15,7 @@ from tests.wire.reading import bytewise, careful, cut, decoder, read
 from tests.wire.speech import SPEECHES, streams
 from worker.errors import Truncated
 from worker.records import Kind
-from worker.wire import framing
+from worker.wire import DIALECTS, framing
 
 BY_NAME = {speech.dialect: speech for speech in SPEECHES}
 EXAMPLES = int(os.environ.get("SPOOL_TEST_EXAMPLES", "50"))  # a night's worth: 20000
@@ -117,6 +118,52 @@ def test_damage_reads_the_same_in_all_cuts(dialect, data):
     assert read(decoder(dialect), bytewise(body)).sameness() == expected
 
 
+WORDS = [
+    *("", "stop", "error", "abort", "message", "tool_use", "text", "function_call", "ping"),
+    *("text_delta", "thinking_delta", "input_json_delta", "content_block_delta", "message_stop"),
+    *("content_block_start", "message_delta", "response.output_text.delta", "response.failed"),
+    *("response.completed", "response.output_item.done", "completed", "failed", "\ud83d"),
+]
+
+
+def field_names(keep):
+    """All names that a dialect knows, at any depth."""
+    names = set(keep or ())
+    return names.union(*(field_names(below) for below in (keep or {}).values()))
+
+
+def values(dialect):
+    """Any JSON made of the words that the dialect knows, in places where they may not belong."""
+    own = sorted(field_names(decoder(dialect)._answer.shape.keep))
+    keys = st.sampled_from([*own, "error", "object", "message", "code", "detail", "errors"])
+    scalars = (
+        st.none() | st.booleans() | st.integers(-1, 700) | st.floats() | st.sampled_from(WORDS)
+    )
+    return st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=5),
+        max_leaves=12,
+    )
+
+
+@pytest.mark.parametrize("dialect", BY_NAME)
+@quick
+@given(data=st.data())
+def test_fields_of_any_type_crash_nothing(dialect, data):
+    """As frames, as events with names, or as one document; and all lanes agree what it means."""
+    said = data.draw(st.lists(values(dialect), min_size=1, max_size=4))
+    lines = [json.dumps(value).encode() for value in said]
+    if dialect.startswith("ollama") or data.draw(st.integers(0, 4)) == 0:
+        body = b"\n".join(lines) + b"\n"
+    else:
+        names = [data.draw(st.sampled_from([b"", b"event: error\n"])) for _ in lines]
+        events = zip(names, lines, strict=True)
+        body = b"".join(name + b"data: " + line + b"\n\n" for name, line in events)
+    expected = read(careful(dialect), [body]).sameness()
+    assert read(decoder(dialect), [body]).sameness() == expected
+    assert read(decoder(dialect), bytewise(body)).sameness() == expected
+
+
 @pytest.mark.parametrize("dialect", BY_NAME)
 @quick
 @given(data=st.data(), limit=st.integers(1, 400))
@@ -157,7 +204,5 @@ def test_nothing_counts_after_the_end(dialect, data):
 
 def test_every_dialect_is_spoken():
     """A dialect without made-up streams would be tested by nothing here."""
-    from worker.wire import DIALECTS
-
     assert set(BY_NAME) == set(DIALECTS)
     assert all(Kind.TEXT in speech.says for speech in SPEECHES)

@@ -85,6 +85,12 @@ def test_a_json_error_with_status_200_is_that_error(name, indent):
         assert "No such model." in str(error)
 
 
+@pytest.mark.parametrize("name", EVENT_DIALECTS)
+def test_a_document_with_fields_of_any_type_is_malformed(name):
+    for text in (b'{"object": {}}', b'{"type": ["error"]}', b'[{"object": []}]'):
+        assert isinstance(body(name, text).error, Malformed), text
+
+
 def test_a_pretty_printed_error_on_json_lines():
     said = json.dumps({"error": "boom", "StatusCode": 503}, indent=4).encode()
     for pieces in ([said], bytewise(said)):
@@ -401,6 +407,15 @@ def test_arguments_that_can_be_read_but_not_written_again_are_an_error_of_the_fr
             b'{"message":{"tool_calls":[{"function":{"name":"f","arguments":%b}}]}}\n' % arguments
         )
         assert not body("ollama-chat", line).is_done
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_report_that_one_parser_reads_and_the_other_does_not_is_an_error_of_the_frame(name):
+    """The fast lane reads deeper than Python's parser, which has to read the report once more."""
+    for depth in range(850, 1000):
+        line = b'{"error":{"message":%b}}' % (b"[" * depth + b"]" * depth)
+        frame = line + b"\n" if name.startswith("ollama") else sse(line)
+        assert not body(name, frame).is_done
 
 
 def test_after_the_end_nothing_is_held():

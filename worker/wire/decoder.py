@@ -179,10 +179,17 @@ class StreamDecoder:
                 return False
         except Reported as reported:
             number = next(n for n, frame in enumerate(frames) if frame is reported.frame)
-            self._answer.fail_with_report(parse(packed.lines.split(b"\n")[number]))
+            self._take_report(packed.lines.split(b"\n")[number])
         if packed.sentinel and not self._answer.is_over():
             self._answer.sentinel()
         return True
+
+    def _take_report(self, line: bytes) -> None:
+        try:
+            said = parse(line)
+        except ValueError as error:  # msgspec reads deeper than Python's own parser
+            raise Malformed(f"an error report that cannot be read: {error}") from error
+        self._answer.fail_with_report(said)
 
     def _take_alike(self, block: bytes) -> bool:
         """The fastest lane: text and nothing else, in frames laid out alike."""
@@ -289,4 +296,4 @@ class StreamDecoder:
 
 
 def _is_report(said: Mapping[str, Json]) -> bool:
-    return bool(said.get("error")) or "error" in {said.get("object"), said.get("type")}
+    return bool(said.get("error")) or "error" in (said.get("object"), said.get("type"))
