@@ -100,6 +100,11 @@ def test_the_end_after_the_server_gave_up_is_an_error(reason):
         ({"type": "error", "message": "boom", "code": "server_error"}, ServerFailed),
         ({"error": {"message": "boom", "http_status_code": 422}}, ServerFailed),
         ({"error": {"message": "boom", "type": "BadRequestError", "code": 400}}, Refused),
+        ({"message": "boom", "type": "server_error", "code": 500}, ServerFailed),
+        ({"text": "boom", "error_code": 50001}, ServerFailed),
+        ({"detail": "boom"}, ServerFailed),
+        ({"detail": [{"loc": ["body"], "msg": "boom"}], "choices": None}, ServerFailed),
+        ({"choices": [], "x_groq": {"id": "r", "error": "boom"}}, ServerFailed),
     ],
 )
 @pytest.mark.parametrize("name", ["openai-chat", "openai-completions"])
@@ -107,6 +112,22 @@ def test_errors_in_the_stream(frame, kind, name):
     reading = said(frame, name=name)
     assert isinstance(reading.error, kind)
     assert "boom" in str(reading.error)
+
+
+def test_an_error_after_output_beats_the_sentinel_in_every_shape():
+    """Nothing in these chunks but their lack of an answer says that they are errors."""
+    for error in ({"text": "boom", "error_code": 50001}, {"message": "boom", "code": 500}):
+        for frames in ((chunk({"content": "a"}), error), (error,)):
+            assert isinstance(said(*frames).error, ServerFailed)
+
+
+def test_a_note_beside_an_answer_is_no_error():
+    notes = {"message": "queued", "detail": "d", "error_code": 0, "code": 0}
+    assert said({"message": "queued"}, {"code": 1}, chunk({"content": "a"}, **notes)).text == "a"
+
+
+def test_counts_of_a_chunk_that_reports_an_error_count():
+    assert said(chunk({"content": "a"}), {"error": "boom", "usage": USAGE}).usage == Usage(7, 3)
 
 
 def test_a_bad_request_after_output_is_not_believed():
@@ -163,6 +184,24 @@ def test_everything_in_one_message_is_taken_unless_it_was_streamed():
     message = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
     assert said(message).text == "hi"
     assert said(chunk({"content": "hi"}), message).text == "hi"
+
+
+def test_a_stream_of_whole_messages_is_an_error_not_a_gap():
+    """Pieces in the place of whole messages: all but the first would be lost."""
+    first, second = ({"choices": [{"message": {"content": text}}]} for text in "ab")
+    assert said(first, first).text == "a"
+    reading = said(first, second)
+    assert (reading.text, type(reading.error)) == ("a", Malformed)
+
+
+def test_of_what_is_spoken_the_words_are_the_text():
+    audio = {"id": "a", "data": "UklGRg==", "expires_at": 1}
+    reading = said(
+        chunk({"role": "assistant", "content": None, "audio": {"id": "a", "transcript": "Hi "}}),
+        chunk({"audio": audio}),
+        chunk({"content": "", "audio": {"transcript": "there"}}, "stop"),
+    )
+    assert (reading.text, reading.is_done) == ("Hi there", True)
 
 
 def test_other_answers_beside_the_first_are_left_out():

@@ -43,6 +43,10 @@ SHAPES = [
     ({"error": {"message": "M p", "param": "p"}}, "M p", None, set()),
     ({"error": {"message": "M", "metadata": {"raw": "U"}}}, "M (upstream: U)", None, set()),
     ({"error": {"message": {"detail": "M"}}}, "M", None, set()),
+    ({"error": "invalid_grant", "error_description": "M"}, "M", None, set()),
+    ({"error_code": 17, "error_msg": "M"}, "M", None, set()),
+    ({"errors": [{"message": "M", "code": 5006}], "success": False}, "M", None, set()),
+    ({"id": "c", "x_groq": {"id": "r", "error": "M"}}, "M", None, set()),
     ("M", "M", None, set()),
     ({"foo": 1}, '{"foo": 1}', None, set()),
     ({"error": True}, '{"error": true}', None, set()),
@@ -63,6 +67,22 @@ def test_bodies_of_these_shapes(said, message, number, names):
     """Pretty-printed too, and behind a byte order mark."""
     report = read_body(b"\xef\xbb\xbf" + json.dumps(said, indent=2).encode())
     assert (report.message, report.number, report.names) == (message, number, names)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'data: {"error":{"message":"M","code":"insufficient_quota"}}\n\n',
+        b'id:1\nevent:error\n:HTTP_STATUS/429\ndata:{"code":"insufficient_quota","message":"M"}\n\n',
+        b'event: error\r\ndata: {"message":"M","code":"insufficient_quota"}\r\n\r\n',
+    ],
+)
+def test_an_error_response_in_the_form_of_an_event(body):
+    """The stream was asked for, so some refuse it as one."""
+    report = read_body(body)
+    assert (report.message, report.names) == ("M", {"insufficient_quota"})
+    cut = b'data: {"error":{"mess'
+    assert read_body(cut).message == cut.decode()
 
 
 def test_waits_and_ids_inside_a_report():

@@ -3,8 +3,9 @@
 Done is `data: [DONE]`, nothing else: not a finish reason, not the usage chunk.
 `[DONE]` after a finish reason that means "the server gave up" is an error, and
 so is any chunk with a truthy `error`, whatever follows it (vLLM always sends
-`[DONE]`).  Usage may come in a chunk of its own, on the finishing chunk, on all
-chunks, or under `x_groq`; the last one counts.
+`[DONE]`).  Some report errors without that envelope, in a chunk without choices
+(FastChat) or under `x_groq`.  Usage may come in a chunk of its own, on the
+finishing chunk, on all chunks, or under `x_groq`; the last one counts.
 
 The same thought may come under two names (LiteLLM, OpenRouter); the first
 non-empty one is read.  `content` may be a list of parts (Mistral).
@@ -38,14 +39,20 @@ class _Usage(msgspec.Struct, gc=False):
 
 class _Groq(msgspec.Struct, gc=False):
     usage: _Usage | None = None
+    error: Any = None
 
 
 class _Chunk(msgspec.Struct, gc=False):
+    choices: Any = None
     error: Any = None
     usage: _Usage | None = None
     object: str | None = None
     type: str | None = None
     x_groq: _Groq | None = None
+    code: Any = None
+    message: Any = None
+    detail: Any = None
+    error_code: Any = None
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -56,6 +63,7 @@ class _Delta(msgspec.Struct, gc=False):
     refusal: Any = None
     tool_calls: Any = None
     function_call: Any = None
+    audio: Any = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -89,6 +97,7 @@ class _PlainDelta(msgspec.Struct, gc=False):
     refusal: Literal[""] | None = None
     tool_calls: None = None
     function_call: None = None
+    audio: None = None
 
 
 class _PlainChoice(msgspec.Struct, gc=False):
@@ -142,16 +151,25 @@ class _OpenAIAnswer(Answer[C]):
         self.finish()
 
     def _check(self, chunk: _Chunk) -> None:
-        if chunk.error or chunk.object == "error" or chunk.type == "error":
-            raise Reported(chunk)
-        self.frames += 1
         if chunk.usage is not None:
             self._count(chunk.usage)
         if chunk.x_groq is not None and chunk.x_groq.usage is not None:
             self._count(chunk.x_groq.usage)
+        if _is_report(chunk):
+            raise Reported(chunk)
+        self.frames += 1
 
     def _count(self, usage: _Usage) -> None:
         self.count(usage.prompt_tokens, usage.completion_tokens)
+
+
+def _is_report(chunk: _Chunk) -> bool:
+    if chunk.error or chunk.object == "error" or chunk.type == "error":
+        return True
+    if chunk.x_groq is not None and chunk.x_groq.error:
+        return True
+    says_why = chunk.error_code or chunk.detail or (chunk.code and chunk.message)
+    return chunk.choices is None and bool(says_why)
 
 
 class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
@@ -163,6 +181,7 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
     def __init__(self, *, accept_finish_without_done: bool = False) -> None:
         super().__init__(accept_finish_without_done=accept_finish_without_done)
         self._tools = -1  # index of the last tool call, for servers that send none
+        self._message: int | None = None  # digest of the whole message, if one came
 
     def take(self, frame: _ChatChunk, event: str) -> None:
         """Understand one chunk."""
@@ -173,8 +192,8 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
                 continue  # answers beside the first: one run stores one answer
             if choice.delta is not None:
                 self._take_delta(choice.delta)
-            elif choice.message is not None and not self.output.has_any():
-                self._take_delta(choice.message)  # everything at once, by a gateway
+            elif choice.message is not None:
+                self._take_message(choice.message)
             if choice.finish_reason:
                 self.note_finish(choice.finish_reason)
             if choice.usage is not None:
@@ -186,7 +205,9 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
         for frame in frames:
             if frame.error or frame.usage or frame.object == "error" or frame.x_groq or frame.type:
                 return super().take_all(frames)
-            for choice in frame.choices or ():
+            if frame.choices is None:
+                return super().take_all(frames)
+            for choice in frame.choices:
                 delta = choice.delta
                 if delta is None or choice.index or choice.finish_reason or choice.usage:
                     return super().take_all(frames)
@@ -197,6 +218,7 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
                     or delta.refusal
                     or delta.tool_calls
                     or delta.function_call
+                    or delta.audio
                 ):
                     return super().take_all(frames)
                 if delta.content is not None:
@@ -217,6 +239,15 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
         self.take(frame, "")
         return True
 
+    def _take_message(self, message: _Delta) -> None:
+        """Everything at once, by a gateway; after deltas, or once more, it is a repetition."""
+        digest = hash(repr(message))
+        if not self.output.has_any():
+            self._message = digest
+            self._take_delta(message)
+        elif self._message not in {None, digest}:
+            raise Malformed("a second whole message in one stream: one of them would be lost")
+
     def _take_delta(self, delta: _Delta) -> None:
         self._take_thinking(delta)
         if type(delta.content) is list:
@@ -230,6 +261,8 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
             self._take_tools(delta.tool_calls)
         if type(delta.function_call) is dict:
             self._take_function(0, None, delta.function_call)
+        if type(delta.audio) is dict:  # of what is spoken, the words
+            self.add_text(delta.audio.get("transcript"))
 
     def _take_thinking(self, delta: _Delta) -> None:
         for value in (delta.reasoning_content, delta.reasoning):

@@ -10,9 +10,13 @@ There is no common envelope.  Seen in the field:
     {"error": "text", "error_type": "overloaded"}       TGI, native
     {"object": "error", "message", "type", "code"}      old vLLM, FastChat, Mistral
     {"detail": "text" | [{"loc", "msg"}]}               FastAPI
+    {"text", "error_code"}                              FastChat
+    {"x_groq": {"error": "text"}}                       Groq
+    {"errors": [{"message", "code"}]}                   Cloudflare
     [{"error": {...}}]                                  Gemini
     {"response": {"error": {"code", "message"}}}        response.failed
     {"code", "message", "type"}                         llama.cpp, SSE field `error:`
+    data: {...}                                         any of them, where a stream was wanted
 
 ``Report`` is the common denominator.  It judges nothing; failure.py does.
 """
@@ -32,6 +36,8 @@ from worker.wire.waiting import span
 MAX_MESSAGE_CHARS = 1000
 _ERROR_STATUSES = range(400, 600)
 _MAX_DEPTH = 4  # of reports packed into reports
+_SENTENCES = ("message", "msg", "detail", "error_description", "error_msg", "error", "title")
+_EVENT_DATA = re.compile(r"^data: ?([{\[].*)$", re.MULTILINE)  # an error written as an event
 _THREE_DIGITS = re.compile(r"[0-9]{3}")
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]*>", re.IGNORECASE | re.DOTALL)
@@ -59,10 +65,12 @@ class Report:
 def read_body(body: bytes) -> Report:
     """The report in the body of an error response: JSON of any shape, HTML, or plain text."""
     text = body.decode("utf-8", "replace").lstrip("\ufeff").strip()
-    if text[:1] in {"{", "["}:
+    event = _EVENT_DATA.search(text) if text[:1] not in {"{", "[", "<"} else None
+    said = event.group(1) if event else text
+    if said[:1] in {"{", "["}:
         try:
-            return read(parse(text))
-        except ValueError:
+            return read(parse(said))
+        except (ValueError, RecursionError):
             pass
     return Report(message=clip(page_words(text), MAX_MESSAGE_CHARS))
 
@@ -90,7 +98,7 @@ def _layers(said: Json, depth: int) -> Iterator[Mapping[str, Json]]:
             return
     if not isinstance(said, dict) or depth == 0:
         return
-    for key in ("error", "response", "message"):
+    for key in ("error", "errors", "response", "x_groq", "message"):
         if isinstance(said.get(key), str | dict | list):
             yield from _layers(said[key], depth - 1)
     yield said
@@ -98,7 +106,7 @@ def _layers(said: Json, depth: int) -> Iterator[Mapping[str, Json]]:
 
 def _message(said: Json, layers: list[Mapping[str, Json]]) -> str:
     for layer in layers:
-        for key in ("message", "msg", "detail", "error", "error_description", "title"):
+        for key in _SENTENCES:
             if text := _words(layer.get(key)):
                 return text + _details(layer, text)
     if isinstance(said, str):
