@@ -165,6 +165,17 @@ def test_tool_use():
     ]
 
 
+def test_an_input_that_is_sent_whole_and_in_pieces_counts_once():
+    """Some gateways do both; without pieces, the whole one counts, whatever ends the block."""
+    whole = block("tool_use", 1, id="a", name="f", input={"x": 1})
+    pieces = [delta("input_json_delta", 1, partial_json=text) for text in ("", '{"x":', "1}")]
+    stop = {"type": "content_block_stop", "index": 1}
+    for events in ([*pieces, stop], [stop], [pieces[0], stop], [block("text", 2, text="")], []):
+        reading = said(whole, *events, STOP)
+        (call,) = assemble_tool_calls(reading.tool_calls)
+        assert (call["id"], call["arguments"]) == ("a", '{"x":1}')
+
+
 def test_text_of_another_type_is_not_skipped():
     assert isinstance(said(delta("text_delta", text=5), STOP).error, Malformed)
     assert isinstance(said(block("text", text=[]), STOP).error, Malformed)

@@ -57,7 +57,15 @@ def test_the_prompt_wins_over_the_endpoint_and_both_over_the_defaults():
 
 
 @pytest.mark.parametrize(
-    "options", [{"stream": False}, {"stream": "no"}, {"model": "x"}, {"messages": []}, {"n": 2}]
+    "options",
+    [
+        {"stream": False},
+        {"stream": "no"},
+        {"model": "x"},
+        {"messages": []},
+        {"n": 2},
+        {"n_cmpl": 2},
+    ],
 )
 def test_what_cannot_work_is_refused_by_name(options):
     with pytest.raises(Refused, match=next(iter(options))) as refused:

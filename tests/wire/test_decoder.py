@@ -264,6 +264,16 @@ def test_a_bare_line_is_no_data(name):
                 assert (reading.runs, type(reading.error)) == ((), Truncated)
 
 
+@pytest.mark.parametrize("name", EVENT_DIALECTS)
+def test_a_pretty_printed_object_inside_a_stream_is_an_error(name):
+    """Gateways append errors so; the lines are no fields, and a sentinel may follow."""
+    said = json.dumps({"error": {"message": "boom", "code": 503}}, indent=2).encode()
+    data = b": hi\n\n" + said + b"\n\ndata: [DONE]\n\n"
+    for pieces in ([data], bytewise(data)):
+        assert isinstance(read(decoder(name), pieces).error, Malformed)
+    assert isinstance(body(name, b": hi\n\n{").error, Truncated), "cut off: it may be anything"
+
+
 # --- limits
 
 

@@ -92,6 +92,8 @@ def test_a_rejected_extra_is_left_out_once(status):
         request.method,
     )
     assert dialect.simpler(simpler, error) is None
+    inner = Refused("HTTP 400: Unrecognized key: include_usage", http_status=status)
+    assert dialect.simpler(request, inner) == simpler
 
 
 @pytest.mark.parametrize(

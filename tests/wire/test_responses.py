@@ -232,6 +232,52 @@ def test_errors(last, kind, code):
     assert type(late) is (ServerFailed if kind is Refused else kind)
 
 
+def test_a_terminal_event_of_a_response_that_failed_is_no_completion():
+    """The text stays; what counts is what the response says of itself."""
+    usage = {"input_tokens": 3, "output_tokens": 1}
+    failed = event("response.completed", response={"status": "failed", "usage": usage})
+    boom = {"code": "rate_limit_exceeded", "message": "boom"}
+    with_reason = event("response.completed", response={"status": "completed", "error": boom})
+    cancelled = event("response.completed", response={"status": "cancelled", "usage": usage})
+    for last, code in (
+        (failed, ErrorCode.SERVER_ERROR),
+        (with_reason, ErrorCode.RATE_LIMITED),
+        (cancelled, ErrorCode.GENERATION_ABORTED),
+    ):
+        reading = said(event(TEXT, delta="a"), last)
+        assert (reading.text, reading.error.code) == ("a", code)
+        assert reading.usage == (Usage(3, 1) if last is not with_reason else Usage())
+
+
+def test_counts_of_a_response_that_failed_count():
+    response = {"error": {"message": "boom"}, "usage": {"input_tokens": 3, "output_tokens": 1}}
+    assert said(event("response.failed", response=response)).usage == Usage(3, 1)
+
+
+def test_thoughts_that_did_not_come_as_deltas():
+    raw = {"type": "reasoning_text", "text": "raw"}
+    short = {"type": "summary_text", "text": "short"}
+    for summary, thinking in (([], "raw"), (None, "raw"), ([short], "short")):
+        thought = {"type": "reasoning", "summary": summary, "content": [raw]}
+        reading = said(completed(thought, message("a")))
+        assert (reading.thinking, reading.text) == (thinking, "a")
+        came_before = said(event("response.reasoning_text.delta", delta="raw"), completed(thought))
+        assert came_before.thinking == "raw"
+
+
+def test_a_call_that_the_terminal_event_counts_otherwise_is_still_the_same_call():
+    """Some leave the items of thinking out at the end, and every index moves."""
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    reading = said(
+        event("response.output_item.added", output_index=1, item={**call, "arguments": ""}),
+        event("response.function_call_arguments.delta", output_index=1, delta="{}"),
+        completed(call),
+    )
+    assert assemble_tool_calls(reading.tool_calls) == [
+        {"index": 1, "id": "c", "name": "f", "arguments": "{}"}
+    ]
+
+
 def test_keepalives_are_no_progress_and_unknown_events_are_ignored():
     reading = said(event("keepalive"), event("response.new", delta="NO"), completed())
     assert (reading.text, reading.frames) == ("", 2)

@@ -77,6 +77,7 @@ class MessagesAnswer(Answer[_Event]):
         super().__init__(accept_finish_without_done=accept_finish_without_done)
         self._prompt_counts: dict[str, int] = {}
         self._tools: set[int] = set()
+        self._whole_input: tuple[int, Json] | None = None  # stands until pieces of it come
 
     def take(self, frame: _Event, event: str) -> None:
         """Understand one event."""
@@ -92,9 +93,12 @@ class MessagesAnswer(Answer[_Event]):
             self._take_block(frame.index or 0, frame.content_block)
         elif kind == "message_start" and frame.message is not None:
             self._count_prompt(frame.message.usage)
+        elif kind == "content_block_stop":
+            self._end_block()
         elif kind == "message_delta":
             self._take_outcome(frame)
         elif kind == "message_stop":
+            self._end_block()
             self.finish()
 
     def take_all(self, frames: Sequence[_Event]) -> bool:
@@ -128,6 +132,7 @@ class MessagesAnswer(Answer[_Event]):
         return True
 
     def _take_outcome(self, frame: _Event) -> None:
+        self._end_block()
         if frame.usage is not None:
             self._count_prompt(frame.usage)
             self.count(None, frame.usage.output_tokens)
@@ -140,17 +145,27 @@ class MessagesAnswer(Answer[_Event]):
         elif delta.type == "thinking_delta":
             self.add_text(delta.thinking, Kind.THINKING)
         elif delta.type == "input_json_delta" and index in self._tools:
+            if delta.partial_json:
+                self._whole_input = None  # as the vendor's SDK has it: the pieces are the input
             self.output.add_tool(index, arguments=delta.partial_json)
 
     def _take_block(self, index: int, block: _Block) -> None:
+        self._end_block()
         if block.type == "text":
             self.add_text(block.text)
         elif block.type == "thinking":
             self.add_text(block.thinking, Kind.THINKING)
         elif block.type == "tool_use":  # tools that the server runs itself are not the caller's
             self._tools.add(index)
-            arguments = block.input or None  # {} at the start of a stream of pieces
-            self.output.add_tool(index, call_id=block.id, name=block.name, arguments=arguments)
+            self.output.add_tool(index, call_id=block.id, name=block.name)
+            if block.input:  # {} at the start of a stream of pieces
+                self._whole_input = index, block.input
+
+    def _end_block(self) -> None:
+        if self._whole_input is not None:
+            index, arguments = self._whole_input
+            self._whole_input = None
+            self.output.add_tool(index, arguments=arguments)
 
     def _count_prompt(self, usage: _Usage | None) -> None:
         """Counts that are repeated replace the earlier ones, each by itself."""

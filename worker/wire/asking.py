@@ -58,8 +58,11 @@ def options_for(
                 f"the option {key} contradicts the prompt's own {key}; set it there, or as the"
                 " endpoint's model, and remove the option"
             )
-    if options.get("n", 1) != 1:
-        raise Refused("the option n must be 1: a run stores one answer; add the prompt n times")
+    for key in ("n", "n_cmpl"):  # the latter is llama.cpp's
+        if options.get(key, 1) != 1:
+            raise Refused(
+                f"the option {key} must be 1: a run stores one answer; add the prompt more often"
+            )
     return options
 
 

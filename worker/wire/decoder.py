@@ -244,6 +244,8 @@ class StreamDecoder:
         words = text[:2000].decode("utf-8", "replace")
         if is_error and not frame.tail:
             self._answer.fail_with_report(words)
+        elif frame.nature is Nature.BARE and text == b"{" and not frame.tail:
+            raise Malformed("a JSON document over several lines inside the stream, as errors are")
         elif frame.nature is Nature.DATA:
             hint = ""
             if not self._framing.has_events and text.startswith((b"data:", b"event:")):

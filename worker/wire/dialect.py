@@ -42,7 +42,8 @@ class WireFormat:
         body: the request body for a prompt and its options; model and stream are added to it.
         defaults: options unless the endpoint or the prompt says otherwise.
         reserved: options that would contradict the prompt.
-        droppable: body keys that a server may reject and an answer can do without.
+        droppable: body keys that a server may reject and an answer can do without, each with
+            the names under which it is rejected.
     """
 
     name: str
@@ -54,7 +55,7 @@ class WireFormat:
     reserved: tuple[str, ...] = ("messages", "prompt")
     authorize: Callable[[str], dict[str, str]] = bearer
     headers: Mapping[str, str] = field(default_factory=dict)
-    droppable: tuple[str, ...] = ()
+    droppable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def request(self, endpoint: Endpoint, run: Run) -> Request:
         """The request for a run, without credentials.
@@ -79,7 +80,11 @@ class WireFormat:
         if error.http_status not in _REJECTED:
             return None
         body = json.loads(request.body)
-        rejected = [key for key in self.droppable if key in body and key in error.message]
+        rejected = [
+            key
+            for key, names in self.droppable.items()
+            if key in body and any(name in error.message for name in names)
+        ]
         if not rejected:
             return None
         less = {key: value for key, value in body.items() if key not in rejected}

@@ -29,7 +29,7 @@ from worker.wire.shape import Shape
 from worker.wire.text import clip
 
 _DEFAULTS = {"stream_options": {"include_usage": True}}
-_DROPPABLE = ("stream_options",)
+_DROPPABLE = {"stream_options": ("stream_options", "include_usage")}
 
 
 class _Usage(msgspec.Struct, gc=False):

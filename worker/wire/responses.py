@@ -5,7 +5,8 @@ Done is `response.completed` or `response.incomplete`; everything else, also
 each `.done` event and the terminal one repeat it and are not appended.  Only
 when no delta came at all (an upstream that does not stream) is the text taken
 from the terminal event.  Those events are as long as the answer, so of a long
-one only what is needed is kept.
+one only what is needed is kept.  A terminal event whose own response failed or
+was cancelled (vLLM, when its engine gave up) is no completion.
 
 Proxies may drop the `event:` lines, so `type` decides and the name stands in
 for a missing type.  `response.error` is null in normal events.
@@ -18,6 +19,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from worker.errors import ErrorCode, ServerFailed
 from worker.records import Json, Kind, Run
 from worker.wire.answer import Answer, Reported
 from worker.wire.asking import Options, chat_messages
@@ -36,6 +38,7 @@ _ARGUMENTS = frozenset(
 _ITEMS = frozenset({"response.output_item.added", "response.output_item.done"})
 _TERMINAL = {"response.completed": "completed", "response.incomplete": "incomplete"}
 _FAILED = frozenset({"error", "response.failed"})
+_GAVE_UP = "cancelled"
 _TOOLS = frozenset({"function_call", "custom_tool_call"})
 
 
@@ -107,6 +110,7 @@ class ResponsesAnswer(Answer[_Event]):
         super().__init__(accept_finish_without_done=accept_finish_without_done)
         self._named: set[int] = set()  # tool calls whose name has come ...
         self._argued: set[int] = set()  # ... and whose arguments have
+        self._indexes: dict[str, int] = {}  # of calls, by id: the last event may count otherwise
 
     @property
     def keep(self) -> Mapping[str, Keep]:
@@ -116,7 +120,8 @@ class ResponsesAnswer(Answer[_Event]):
     def take(self, frame: _Event, event: str) -> None:
         """Understand one event."""
         kind = frame.type or event
-        if frame.error or kind in _FAILED:
+        if frame.error or kind in _FAILED or (kind in _TERMINAL and _has_failed(frame.response)):
+            self._count(frame.response)
             raise Reported(frame)
         if kind in PINGS:
             return
@@ -156,19 +161,34 @@ class ResponsesAnswer(Answer[_Event]):
     def _all_have_types(self, frames: Sequence[_Event]) -> bool:
         return all(event.type for event in frames)
 
-    def _take_response(self, response: _Response, outcome: str) -> None:
-        if response.usage is not None:
+    def _count(self, response: _Response | None) -> None:
+        if response is not None and response.usage is not None:
             self.count(response.usage.input_tokens, response.usage.output_tokens)
+
+    def _take_response(self, response: _Response, outcome: str) -> None:
+        self._count(response)
         had_text, had_thinking = self.output.has(Kind.TEXT), self.output.has(Kind.THINKING)
         for index, item in enumerate(response.output or ()):
             if not had_thinking:
-                for part in item.summary or ():
-                    self.add_text(part.text, Kind.THINKING)
+                self._take_thoughts(item, raw=not had_text)
             if not had_text and item.type == "message":
                 self._take_parts(item.content or ())
             self._take_call(index, item)
         details = response.incomplete_details
         self.note_finish((details and details.reason) or outcome)
+        if response.status == _GAVE_UP:
+            self.fail(
+                ServerFailed(
+                    f"the server gave up: response status {_GAVE_UP}",
+                    code=ErrorCode.GENERATION_ABORTED,
+                )
+            )
+
+    def _take_thoughts(self, item: _Item, *, raw: bool) -> None:
+        """Thinking that did not come as deltas: its summary, else itself."""
+        parts = item.summary or (item.content if raw and item.type == "reasoning" else None)
+        for part in parts or ():
+            self.add_text(part.text, Kind.THINKING)
 
     def _take_parts(self, parts: Sequence[_Part]) -> None:
         for part in parts:
@@ -182,6 +202,8 @@ class ResponsesAnswer(Answer[_Event]):
         """An item that may be a tool call; what has come before is not said again."""
         if item.type not in _TOOLS:
             return
+        if item.call_id:
+            index = self._indexes.setdefault(item.call_id, index)
         arguments = item.input if item.arguments is None else item.arguments
         named = index in self._named
         self._named.add(index)
@@ -198,6 +220,10 @@ class ResponsesAnswer(Answer[_Event]):
     def _add_arguments(self, index: int, delta: Json) -> None:
         self._argued.add(index)
         self.output.add_tool(index, arguments=delta)
+
+
+def _has_failed(response: _Response | None) -> bool:
+    return response is not None and bool(response.error or response.status == "failed")
 
 
 def _body(run: Run, options: Options) -> Options:
