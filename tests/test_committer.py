@@ -341,11 +341,13 @@ def test_the_database_is_reported_once_whoever_notices():
     """Two threads wait for it; a person reads one line."""
     said = []
     availability = Availability(lambda event, **values: said.append((event, values)))
-    availability.came_back()
-    availability.went_away(StoreBusy("locked"))
-    availability.went_away(StoreBusy("still locked"))
-    availability.came_back()
-    availability.came_back()
+    availability.came_back("one")
+    availability.went_away("one", StoreBusy("locked"))
+    availability.went_away("other", StoreBusy("still locked"))
+    availability.came_back("one")
+    assert availability.away
+    availability.came_back("other")
+    availability.came_back("other")
     assert said == [("database_unavailable", {"error": "locked"}), ("database_back", {})]
 
 

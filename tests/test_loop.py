@@ -287,6 +287,29 @@ async def test_the_database_goes_away_and_comes_back():
 
 
 @aio
+async def test_a_full_disk_is_told_once_though_what_only_reads_goes_through():
+    """It takes no text all night, but answers every question: one line, not one a second."""
+    async with house(limits=Limits(flush_bytes=1)) as it:
+        it.store.queue()
+        it.store.failures["commit"].extend([StoreBusy("disk full")] * 10**6)
+        it.begin()
+        await it.streaming(1)
+        await it.told("database_unavailable")
+        for _ in range(5):
+            commits, looks = it.store.calls["commit"], it.store.calls["cancel_requests"]
+            await it.pass_(1)
+            assert it.store.calls["cancel_requests"] > looks
+            await it.store.bell.until(lambda seen=commits: it.store.calls["commit"] > seen)
+            assert it.worker.health().database_away
+        it.store.failures["commit"].clear()
+        await it.told("database_back")
+        assert [word for word in it.words if word.startswith("database")] == [
+            "database_unavailable",
+            "database_back",
+        ]
+
+
+@aio
 async def test_a_worker_that_never_reached_its_database_ends_when_told():
     """In good order: there is nothing to hand back."""
     async with house() as it:

@@ -21,6 +21,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, Self
 
 from worker import retry
@@ -30,6 +31,7 @@ from worker.records import Chunk, Ending, Run
 from worker.wire.events import Delta, Done, Event, Fault
 
 GROUP_CHARS_MAX = 8 * 1024 * 1024  # one transaction; more waits for the next
+_THREAD = "committer"
 
 
 class CommitStore(Protocol):
@@ -51,32 +53,38 @@ class Log(Protocol):
 
 
 class Availability:
-    """Says once that the database went away, and once that it is back; for all threads."""
+    """Says once that the database went away, and once that it is back; for all threads.
+
+    Each thread speaks for itself alone: a full disk takes no text, while a look for requests to
+    cancel, which only reads, goes through.
+    """
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._lock = threading.Lock()
-        self._away = False
+        self._waiting: set[str] = set()
 
-    def went_away(self, error: SpoolError) -> None:
-        """A transaction has to wait."""
+    def went_away(self, thread: str, error: SpoolError) -> None:
+        """A transaction of this thread has to wait."""
         with self._lock:
-            was_away, self._away = self._away, True
+            was_away = self.away
+            self._waiting.add(thread)
         if not was_away:
             self._log("database_unavailable", error=error.message)
 
     @property
     def away(self) -> bool:
-        """Whether the last transaction had to wait."""
-        return self._away
+        """Whether the last transaction of any thread had to wait."""
+        return bool(self._waiting)
 
-    def came_back(self) -> None:
-        """A transaction went through."""
-        if not self._away:
+    def came_back(self, thread: str) -> None:
+        """A transaction of this thread went through."""
+        if thread not in self._waiting:
             return
         with self._lock:
-            was_away, self._away = self._away, False
-        if was_away:
+            self._waiting.discard(thread)
+            is_back = not self.away
+        if is_back:
             self._log("database_back")
 
 
@@ -111,7 +119,7 @@ class Committer:
         self._ended = False
         self._urgent = False
         self._give_up = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="committer", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=_THREAD, daemon=True)
         self._thread.start()
 
     def submit(
@@ -178,12 +186,12 @@ class Committer:
                     [item.ending for item in group if item.ending],
                 ),
                 give_up=self._give_up,
-                on_wait=self._availability.went_away,
+                on_wait=partial(self._availability.went_away, _THREAD),
             )
         except Exception as fault:  # noqa: BLE001 - this thread serves every run and must not die
             self._failed(group, _as_store_error(fault))
             return
-        self._availability.came_back()
+        self._availability.came_back(_THREAD)
         outcomes: list[tuple[_Item, SpoolError | None]] = [
             (item, _lease_lost(item.run_id) if item.run_id in lost else None) for item in group
         ]

@@ -43,6 +43,7 @@ HAND_BACK_SECONDS = 10.0  # after the grace: how long an absent database is wait
 CLAIM_MAX = 500  # prompts in one claim; the rest follows at once
 LOOK_SECONDS_MAX = 1.0  # between two looks for cancel requests and probes that are due
 LOOK_SECONDS_MIN = 0.25
+_STORE_THREAD = "store"
 
 
 class Worker:
@@ -92,7 +93,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._waker: Waker | None = None
         self._hurry = asyncio.Event()
-        self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._store_thread = ThreadPoolExecutor(1, thread_name_prefix=_STORE_THREAD)
         self._database = Availability(log)
         self.summary = self._carriers.summary
 
@@ -316,8 +317,9 @@ class Worker:
         """Do one transaction in the store thread; wait for an absent database until stopped."""
 
         def patiently() -> T:
-            result = retry.database(work, give_up=self._stopping, on_wait=self._database.went_away)
-            self._database.came_back()
+            on_wait = partial(self._database.went_away, _STORE_THREAD)
+            result = retry.database(work, give_up=self._stopping, on_wait=on_wait)
+            self._database.came_back(_STORE_THREAD)
             return result
 
         loop = asyncio.get_running_loop()
