@@ -219,6 +219,7 @@ async def test_a_fault_of_ours_in_the_ending_does_not_leave_the_run_behind():
     await it.all_ended()
     (ending,) = it.commits.endings
     assert (ending.error_code, ending.charged) == (ErrorCode.INTERNAL_ERROR, True)
+    assert ending.chars is None, "how far it came only the store can tell"
     assert ending.error.startswith("internal error: RuntimeError: a bug (test_carriers.py:")
     assert it.carriers.summary == Summary(requeued=1)
     assert it.rooms.budget.used_bytes == 0

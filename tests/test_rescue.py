@@ -125,6 +125,7 @@ def test_what_is_owned_and_not_carried_is_handed_back_uncharged():
     for end in it.store.endings:
         assert (end.run_event, end.prompt_event) == (RunEvent.INTERRUPT, PromptEvent.REQUEUE)
         assert (end.error_code, end.charged) == (ErrorCode.ORPHANED, False)
+        assert end.chars is None, "how far it came only the store can tell"
     assert it.said == [("prompts_orphaned", {"runs": [1, 3]})]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -172,7 +172,7 @@ def _ends_the_worker(outcome: Outcome) -> bool:
 async def _end_faulty(run: Run, fault: Exception, rooms: Rooms) -> Outcome:
     """Not even the ending went as it should: write one that holds nothing but the reason."""
     error = as_error(fault)
-    ending = retry.ending(run, error, rooms.clock)
+    ending = replace(retry.ending(run, error, rooms.clock), chars=None)
     try:
         await rooms.submit(run.id, [], ending)
     except SpoolError as failure:

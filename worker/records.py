@@ -124,7 +124,8 @@ class Ending:
         charged: False gives the attempt back to the prompt.
         delay_seconds: with REQUEUE, how long the prompt waits before it may be claimed.
         first_text_seconds_ago: age of the first output at the ending; None if there was none.
-        chars: characters of kind text that the run produced.
+        chars: characters of kind text that the run produced; None: whoever ends it does not know,
+            and what is stored is measured instead, for `chunks` and the first text as well.
         chunks: chunks of every kind that the run produced.
     """
 
@@ -142,7 +143,7 @@ class Ending:
     charged: bool = True
     delay_seconds: float = 0.0
     first_text_seconds_ago: float | None = None
-    chars: int = 0
+    chars: int | None = 0
     chunks: int = 0
 
 

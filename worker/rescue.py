@@ -110,6 +110,7 @@ class Rescuer:
                 error_code=ErrorCode.ORPHANED,
                 error="the worker owned this run without carrying it and handed it back",
                 charged=False,
+                chars=None,
             )
             for run_id, prompt_id in orphans.items()
         ]

@@ -137,6 +137,15 @@ def test_a_prompt_that_its_owner_gave_up_is_not_queued_again(store, sql):
     assert sql("SELECT status FROM runs") == [("interrupted",)]
 
 
+def test_who_does_not_know_how_far_a_run_came_has_it_measured(store, sql):
+    """It is handed back by a worker that never carried it: what is stored says how long it is."""
+    run = start(store)
+    store.commit("w1", [words(run, 0, "hm", Kind.THINKING), words(run, 1, "some")], [])
+    store.commit("w1", [words(run, 2, " words")], [interrupted(run, chars=None)])
+    rows = sql("SELECT chars, chunks, first_text_at IS NOT NULL FROM runs")
+    assert rows == [(len("some words"), 3, True)]
+
+
 def test_a_completion_beats_a_request_to_cancel(store, sql):
     """The answer is there; nobody is served by throwing it away."""
     run = start(store)

@@ -280,6 +280,7 @@ WRITES = {
     "close_stray": ["runs.id = ", "runs.worker_id = ", "runs.status = 'streaming'"],
     "interrupt_orphans": ["runs.id ", "runs.status = 'streaming'", "NOT (EXISTS", "lease_until"],
     "requeue_orphans": ["prompts.run_id ", "prompts.id ", "prompts.status = 'running'"],
+    "measure": ["runs.id ", "runs.worker_id = "],
     "add_chunks": ["ON CONFLICT (run_id, seq) DO NOTHING"],
 }
 

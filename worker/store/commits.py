@@ -4,9 +4,8 @@ Each guard is one line: the run is this worker's, it is still streaming, its pro
 is still running *this* run, the rows are locked against a rescue, a chunk is stored
 once.  Whoever takes one away finds a test in `tests/store` that notices.
 
-Locks are taken in the order of run ids, run before prompt.  The foreign key of a
-chunk locks its run only against deletion, not against a change of its status: that
-is why the fence locks it itself.
+Locks are taken in the order of run ids, run before prompt.  The foreign key of a chunk
+locks its run only against deletion, not against a change of its status: the fence does.
 """
 
 from __future__ import annotations
@@ -355,9 +354,10 @@ def requeue_orphans() -> Update:
 
 
 @cache
-def prompt_states() -> Select[int, str]:
-    """How the prompts `ids` stand."""
-    return select(prompts.c.id, prompts.c.status).where(among(prompts.c.id, "ids"))
+def measure() -> Update:
+    """Write down how far the runs `ids` of `worker` came, by what is stored of them."""
+    mine = runs.c.worker_id == bindparam("worker", type_=String())
+    return update(runs).where(among(runs.c.id, "ids"), mine).values(_measured())
 
 
 def _measured() -> dict[str, Any]:

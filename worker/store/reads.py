@@ -100,6 +100,12 @@ def running_for() -> Select[int]:
     return select(func.count()).select_from(runs).where(*under_way)
 
 
+@cache
+def prompt_states() -> Select[int, str]:
+    """How the prompts `ids` stand."""
+    return select(prompts.c.id, prompts.c.status).where(among(prompts.c.id, "ids"))
+
+
 # --- one prompt -----------------------------------------------------------------------------
 
 

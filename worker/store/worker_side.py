@@ -138,10 +138,15 @@ class WorkerSide:
         flushes = {chunk.run_id for chunk in chunks} - ends.keys()
         if not ends and not flushes:
             return frozenset()
-        with self._work_db.writing() if chunks else self._work_db.single() as connection:
+        unmeasured = {end.run_id for end in endings if end.chars is None}
+        several = chunks or unmeasured
+        with self._work_db.writing() if several else self._work_db.single() as connection:
             live = self._hold(connection, worker_id, flushes)
             live |= self._end(connection, worker_id, endings)
             self._insert(connection, [chunk for chunk in chunks if chunk.run_id in live])
+            if measured := unmeasured & live:
+                given = {"ids": sorted(measured), "worker": worker_id}
+                connection.execute(commits.measure(), given)
         lost = (ends.keys() | flushes) - live
         return self._explain(worker_id, lost, ends) if lost else frozenset()
 
@@ -232,7 +237,7 @@ class WorkerSide:
             prompt_ids = [prompt_id for _, prompt_id, _ in taken]
             given = {**given, "ids": run_ids, "prompt_ids": prompt_ids}
             connection.execute(commits.requeue_orphans(), given)
-            rows = connection.execute(commits.prompt_states(), {"ids": prompt_ids}).all()
+            rows = connection.execute(reads.prompt_states(), {"ids": prompt_ids}).all()
             states = {prompt_id: PromptState(state) for prompt_id, state in rows}
         return [
             Rescued(run_id, prompt_id, worker_id, states[prompt_id])
@@ -293,7 +298,7 @@ def _ending(end: Ending) -> tuple[Any, ...]:
         _storable(end.finish_reason),
         end.usage.prompt_tokens,
         end.usage.completion_tokens,
-        end.chars,
+        end.chars or 0,
         end.chunks,
         end.http_status,
         _storable(end.request_id),
