@@ -12,12 +12,15 @@ from worker.breaker import (
     PAUSE_SECONDS_MAX,
     PROBE_SECONDS_FIRST,
     PROBE_SECONDS_MAX,
+    REFUSALS_BELIEVED,
+    REFUSED_SECONDS_MAX,
     Breaker,
     BreakerState,
 )
 from worker.errors import (
     Broken,
     Busy,
+    ErrorCode,
     Malformed,
     Refused,
     ServerFailed,
@@ -278,3 +281,73 @@ def test_a_few_failures_among_many_that_wait_are_no_outage() -> None:
         assert not breaker.failed(ServerFailed("500"), at=1.0, waiting=100)
     assert breaker.failed(ServerFailed("500"), at=1.0, waiting=100)
     assert breaker.state is BreakerState.OPEN
+
+
+# --- refused at the door
+
+
+def refusal(code: ErrorCode = ErrorCode.UNAUTHORIZED) -> Refused:
+    return Refused("HTTP 401: this key has expired", code=code)
+
+
+def shut(at: float = 0.0) -> Breaker:
+    breaker = Breaker()
+    told = [breaker.refused(refusal(), at=at) for _ in range(REFUSALS_BELIEVED + 1)]
+    assert told == [False] * REFUSALS_BELIEVED + [True]
+    return breaker
+
+
+@pytest.mark.parametrize(
+    "code", [ErrorCode.UNAUTHORIZED, ErrorCode.QUOTA_EXHAUSTED, ErrorCode.NOT_FOUND]
+)
+def test_whoever_refuses_everybody_gets_no_more_prompts(code) -> None:
+    """A key that expired at night is no matter of fifty thousand prompts."""
+    breaker = Breaker()
+    for _ in range(REFUSALS_BELIEVED):
+        assert not breaker.refused(refusal(code), at=5)
+        assert not breaker.refuses
+    assert breaker.refused(refusal(code), at=6)
+    assert breaker.refuses
+    assert (breaker.state, breaker.opened_at) == (BreakerState.OPEN, 6)
+    assert str(breaker.last_error) == "HTTP 401: this key has expired"
+    assert not breaker.refused(refusal(code), at=7), "told once"
+
+
+def test_a_prompt_that_was_looked_at_shows_that_the_door_is_open() -> None:
+    """A request that is bad in itself came past the key."""
+    breaker = Breaker()
+    for code in [ErrorCode.UNAUTHORIZED] * REFUSALS_BELIEVED + [ErrorCode.BAD_REQUEST]:
+        assert not breaker.refused(refusal(code), at=0)
+    assert not breaker.refused(refusal(), at=0)
+    breaker.answered()
+    for _ in range(REFUSALS_BELIEVED):
+        assert not breaker.refused(refusal(), at=0)
+
+
+def test_one_prompt_at_a_time_finds_out_whether_the_door_is_open_again() -> None:
+    """Less and less often, for each try is a prompt's; the first answer opens it for all."""
+    breaker, at, pauses = shut(), 0.0, []
+    for _ in range(12):
+        before = at
+        while not breaker.probe_due(at=at):
+            at += 0.5
+        pauses.append(at - before)
+        breaker.probed(alive=True, at=at)
+        assert breaker.slots(4, [], at=at) == 1
+        assert breaker.refused(refusal(), at=at)
+    assert pauses[:3] == [1, 2, 4]
+    assert pauses[-1] == REFUSED_SECONDS_MAX
+    assert breaker.opened_at == 0
+    breaker.probed(alive=True, at=at)
+    assert breaker.answered()
+    assert not breaker.refuses
+    assert breaker.slots(4, [], at=at) == 4
+
+
+def test_it_is_remembered_whether_there_ever_was_an_answer() -> None:
+    """A key that never worked is a typing error; one that did may work again."""
+    assert not shut().has_answered
+    breaker = Breaker()
+    breaker.answered()
+    breaker.failed(Unreachable("refused"), at=0)
+    assert breaker.has_answered

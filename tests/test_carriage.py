@@ -59,9 +59,10 @@ async def test_only_the_first_frame_is_news() -> None:
     """The breaker is told once that the endpoint answers, not once a read."""
     told: list[bool] = []
     control = Control(alive, on_answer=lambda: told.append(True))
-    for frames in (0, 0, 3, 9):
-        control.heard(frames)
+    for at, frames in enumerate((0, 0, 3, 9, 9)):
+        control.heard(frames, at=at)
     assert told == [True]
+    assert control.heard_at == 3, "a read without a frame is no sign of life"
 
 
 @aio

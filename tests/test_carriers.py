@@ -20,9 +20,9 @@ from tests.fakes.scripted_stream import (
     run,
     say,
 )
-from worker.breaker import FAILURES_TO_OPEN, BreakerState
+from worker.breaker import FAILURES_TO_OPEN, REFUSALS_BELIEVED, BreakerState
 from worker.buffer import Budget, Limits
-from worker.carriage import Rooms
+from worker.carriage import Outcome, Rooms
 from worker.carriers import Carriers, Summary, first_of
 from worker.errors import (
     Broken,
@@ -355,3 +355,36 @@ async def test_an_outage_is_found_out_and_charged_to_nobody():
     it.start()
     await it.all_ended()
     assert [end.charged for end in it.commits.endings] == [False]
+
+
+@pytest.mark.parametrize(("later_seconds", "charged"), [(0, False), (600, True)])
+@aio
+async def test_an_outage_that_a_stream_has_outlived_is_no_excuse(later_seconds, charged):
+    """It was met at the first hour, and the stream went on to the sixth: this end is its own."""
+    it = Crew([say("x"), HOLD])
+    it.start()
+    while not it.stream.readers:
+        await turns(1)
+    (reader,) = it.stream.readers
+    await reader.holding.wait()
+    it.clock.move(60)
+    it.watch.learn(Outcome(None, Unreachable("refused"), answered=False))
+    it.clock.move(later_seconds)
+    reader.push(say("y"), Broken("reset"))
+    await it.all_ended()
+    assert [end.charged for end in it.commits.endings] == [charged]
+
+
+@aio
+async def test_a_key_that_expired_at_night_does_not_fail_the_whole_queue():
+    """A few fail, and say why; the others wait, uncharged, until somebody has mended it."""
+    it = Crew(*[Refused("HTTP 401: expired", code=ErrorCode.UNAUTHORIZED) for _ in range(60)])
+    for id_ in range(1, 61):
+        it.start(id_)
+    await it.all_ended()
+    ends = [(end.prompt_event, end.charged, end.error_code) for end in it.commits.endings]
+    code = ErrorCode.UNAUTHORIZED
+    assert ends.count((PromptEvent.FAIL, True, code)) == REFUSALS_BELIEVED
+    assert ends.count((PromptEvent.REQUEUE, False, code)) == 60 - REFUSALS_BELIEVED
+    assert it.watch.breaker.state is BreakerState.OPEN
+    assert it.words.count("breaker_opened") == 1

@@ -8,10 +8,10 @@ from math import inf
 
 from tests.fakes.aio import aio, turns
 from tests.fakes.clock import FakeClock
-from tests.fakes.scripted_stream import CHAT, ScriptedStream, endpoint
-from worker.breaker import FAILURES_TO_OPEN, BreakerState
+from tests.fakes.scripted_stream import CHAT, ScriptedStream, endpoint, run
+from worker.breaker import FAILURES_TO_OPEN, REFUSALS_BELIEVED, BreakerState
 from worker.carriage import Outcome
-from worker.errors import Broken, Busy, Refused, ServerFailed, Unreachable
+from worker.errors import Broken, Busy, ErrorCode, Refused, ServerFailed, Unreachable
 from worker.outage import OUT_SECONDS, EndpointWatch
 
 COMPLETED = Outcome(None, None, answered=True)
@@ -338,6 +338,48 @@ async def test_an_endpoint_of_somebody_else_is_not_revived():
     assert await it.alive()
 
 
+# --- an endpoint that refuses everybody
+
+
+def refusal(code: ErrorCode = ErrorCode.UNAUTHORIZED) -> Refused:
+    return Refused("HTTP 401: no such key", code=code)
+
+
+def test_after_many_refusals_prompts_are_spared():
+    """The first of them have failed, as each of them says; then it is the endpoint's fault."""
+    it = Watched()
+    spared = [it.watch.turned_away(run(n), refusal()) for n in range(REFUSALS_BELIEVED + 3)]
+    assert spared == [False] * REFUSALS_BELIEVED + [True] * 3
+    said = {"endpoint": "default", "error": "HTTP 401: no such key"}
+    assert it.said == [("breaker_opened", said)]
+    assert not it.watch.turned_away(run(99), refusal(ErrorCode.BAD_REQUEST))
+
+
+def test_a_model_that_the_prompt_has_chosen_itself_is_its_own_fault():
+    """A thousand prompts for a model that is not there say nothing about the endpoint's own."""
+    it = Watched()
+    missing = ErrorCode.NOT_FOUND
+    odd = [it.watch.turned_away(run(n, model="odd"), refusal(missing)) for n in range(50)]
+    own = [it.watch.turned_away(run(n), refusal(missing)) for n in range(REFUSALS_BELIEVED + 1)]
+    assert not any(odd)
+    assert own == [False] * REFUSALS_BELIEVED + [True]
+
+
+def test_only_an_endpoint_that_never_answered_is_given_up():
+    """One that did may be what it was again: its account is topped up, its model comes back."""
+    it = Watched()
+    for n in range(REFUSALS_BELIEVED + 1):
+        assert not it.watch.is_hopeless
+        it.watch.turned_away(run(n), refusal())
+    assert it.watch.is_hopeless
+    assert "'default' turns every prompt away (HTTP 401: no such key)" in str(it.watch.hopelessness)
+    it.watch.answered()
+    for n in range(REFUSALS_BELIEVED + 1):
+        it.watch.turned_away(run(n), refusal())
+    assert it.watch.breaker.refuses
+    assert not it.watch.is_hopeless
+
+
 # --- how it stands
 
 
@@ -362,3 +404,16 @@ def test_it_says_how_it_stands():
     assert it.watch.standing()["paused_until"] == "2026-01-01T00:01:05+00:00"
     it.clock.move(1)
     assert it.watch.standing() == {"state": "closed"}
+
+
+def test_it_says_that_it_is_refused():
+    """The code, so that `status` can name the cure."""
+    it = Watched()
+    for n in range(REFUSALS_BELIEVED + 1):
+        it.watch.turned_away(run(n), refusal())
+    assert it.watch.standing() == {
+        "state": "open",
+        "since": "2026-01-01T00:00:00+00:00",
+        "error": "HTTP 401: no such key",
+        "refuses": "unauthorized",
+    }

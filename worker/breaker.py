@@ -5,7 +5,12 @@ in between open it: no claims; one cheap probe at a time, with growing pauses,
 finds out whether the endpoint is back.  A probe that is answered makes it half
 open: one prompt at a time goes out, the first frame of an answer closes it, the
 next failure opens it again.  A server that says how long to wait (`Retry-After`) is
-given that long, in every state.  Told the time, knows no clock.
+given that long, in every state.
+
+A key that expires at night, an account without credit, a model that was removed: then
+every prompt is refused, and no prompt is to blame.  One that is refused has failed;
+but after `REFUSALS_BELIEVED` in a row the endpoint is taken at its word, the breaker opens,
+and the others are spared until an answer comes.  Told the time, knows no clock.
 """
 
 from __future__ import annotations
@@ -13,12 +18,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from enum import StrEnum
 
-from worker.errors import Busy, ServerFailed, SpoolError, StreamError, Truncated
+from worker.errors import Busy, ErrorCode, ServerFailed, SpoolError, StreamError, Truncated
 
 FAILURES_TO_OPEN = 5
 PROBE_SECONDS_FIRST = 1.0
 PROBE_SECONDS_MAX = 30.0
 PAUSE_SECONDS_MAX = 3600.0
+REFUSALS_BELIEVED = 20  # fewer are for their owner to look at: they have failed, and say why
+REFUSED_SECONDS_MAX = 300.0  # between two tries: it takes a person, and each try is a prompt's
+# What a server says to everybody alike.  What it holds against one prompt has other codes.
+AT_THE_DOOR = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.QUOTA_EXHAUSTED, ErrorCode.NOT_FOUND})
 
 
 class BreakerState(StrEnum):
@@ -36,7 +45,9 @@ class Breaker:
         self.state = BreakerState.CLOSED
         self.opened_at: float | None = None
         self.last_error: SpoolError | None = None
+        self.has_answered = False  # ever
         self._failures = 0
+        self._refusals = 0
         self._paused_until = 0.0
         self._probe_seconds = PROBE_SECONDS_FIRST
         self._probe_at = 0.0
@@ -63,7 +74,9 @@ class Breaker:
         self.state = BreakerState.CLOSED
         self.opened_at = None
         self.last_error = None
+        self.has_answered = True
         self._failures = 0
+        self._refusals = 0
         self._probe_seconds = PROBE_SECONDS_FIRST
         return not was_closed
 
@@ -81,9 +94,28 @@ class Breaker:
             return False
         self._failures += 1
         self.last_error = error
-        if self.state is BreakerState.OPEN:
-            return False
         if self.state is BreakerState.CLOSED and self._failures < max(FAILURES_TO_OPEN, waiting):
+            return False
+        return self._open(at)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the endpoint turns everybody away."""
+        return self._refusals > REFUSALS_BELIEVED
+
+    def refused(self, error: SpoolError, *, at: float) -> bool:
+        """A run was refused before any frame; True if that opened the breaker."""
+        if error.code not in AT_THE_DOOR:
+            self._refusals = 0  # this one came in, and was looked at
+            return False
+        self._refusals += 1
+        if not self.refuses:
+            return False
+        self.last_error = error
+        return self._open(at)
+
+    def _open(self, at: float) -> bool:
+        if self.state is BreakerState.OPEN:
             return False
         self.state = BreakerState.OPEN
         if self.opened_at is None:
@@ -97,7 +129,8 @@ class Breaker:
 
     def probed(self, *, alive: bool, at: float) -> None:
         """What the probe found."""
-        self._probe_seconds = min(self._probe_seconds * 2, PROBE_SECONDS_MAX)
+        most_seconds = REFUSED_SECONDS_MAX if self.refuses else PROBE_SECONDS_MAX
+        self._probe_seconds = min(self._probe_seconds * 2, most_seconds)
         self._probe_at = at + self._probe_seconds
         if alive and self.state is BreakerState.OPEN:
             self.state = BreakerState.HALF_OPEN

@@ -86,15 +86,23 @@ class Control:
     """How the loop reaches into a run that is under way, and the other way round."""
 
     def __init__(
-        self, alive: Callable[[], Awaitable[bool]], *, on_answer: Callable[[], None] | None = None
+        self,
+        alive: Callable[[], Awaitable[bool]],
+        *,
+        turned_away: Callable[[SpoolError], bool] = lambda _: False,
+        on_answer: Callable[[], None] | None = None,
     ) -> None:
         """alive: whether the endpoint answered all the while, asked after a failure: an outage is
-        not the prompt's fault and is not charged to it.  on_answer: told of the first frame.
+        not the prompt's fault and is not charged to it.  turned_away: told of a refusal; whether
+        everybody is refused.  on_answer: told of the first frame.
         """
         self.reason: SpoolError | None = None
         self.finishing = False
+        self.heard_at: float | None = None  # when the last frame was read
+        self.turned_away = turned_away
         self._alive = alive
         self._on_answer = on_answer
+        self._frames = 0
         self._task: asyncio.Task[object] | None = None
         self._stopped = asyncio.Event()
 
@@ -112,8 +120,10 @@ class Control:
             if self._task is not None:
                 self._task.cancel()
 
-    def heard(self, frames: int) -> None:
+    def heard(self, frames: int, *, at: float) -> None:
         """The server has sent so many frames by now; the first of them is news."""
+        if frames > self._frames:
+            self._frames, self.heard_at = frames, at
         if frames and self._on_answer is not None:
             self._on_answer()
             self._on_answer = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,6 +18,9 @@ from worker.outage import EndpointWatch
 from worker.pipeline import carry
 from worker.records import Run
 from worker.states import PromptEvent
+
+# What is read now may have left the server so long before: it waited in the kernel, for us.
+READ_LATE_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -66,8 +69,16 @@ class Carriers:
 
     def start(self, run: Run, watch: EndpointWatch, rooms: Rooms) -> None:
         """Begin to carry a claimed run."""
-        alive = partial(watch.alive, since=self._clock.monotonic())
-        control = Control(alive, on_answer=lambda: self._answered(watch))
+        began_at = self._clock.monotonic()
+
+        def alive() -> Awaitable[bool]:
+            return watch.alive(since=max(began_at, (control.heard_at or 0.0) - READ_LATE_SECONDS))
+
+        control = Control(
+            alive,
+            turned_away=partial(watch.turned_away, run),
+            on_answer=lambda: self._answered(watch),
+        )
         task = asyncio.create_task(self._carry(run, watch, rooms, control), name=f"run-{run.id}")
         self._carried[run.id] = _Carried(run, watch.endpoint.name, control, task)
         self._log("run_claimed", run_id=run.id, prompt_id=run.prompt_id, attempt=run.attempt)

@@ -18,6 +18,7 @@ from worker.committer import RunWriter
 from worker.errors import (
     ErrorCode,
     LeaseLost,
+    Refused,
     ServerFailed,
     SpoolError,
     StoreError,
@@ -72,6 +73,8 @@ async def end_early(
         return await _without_text(error, answer, writer, clock)
     if error.verdict is Verdict.YIELD:
         return Outcome(None, error, answer.begun)
+    if isinstance(error, Refused) and not answer.begun and control.turned_away(error):
+        error.charged, error.verdict = False, Verdict.RETRY_LATER
     if error.charged and await _is_nobodys_fault(error, control):
         error.charged = False
     ending = _with_facts(retry.ending(answer.run, error, clock), answer, writer, clock)

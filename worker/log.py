@@ -138,7 +138,7 @@ class Event(StrEnum):
     BREAKER_OPENED = (
         "breaker_opened",
         "error",
-        "An endpoint is down: nothing is claimed for it, and no prompt is charged.",
+        "An endpoint is down or turns everybody away: it is given nothing, and nobody is charged.",
     )
     BREAKER_PROBE_FAILED = "breaker_probe_failed", "debug", "The endpoint is still down."
     BREAKER_CLOSED = "breaker_closed", "info", "The endpoint answers again."

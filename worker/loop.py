@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -138,6 +138,7 @@ class Worker:
 
         Raises:
             StoreBroken: the database cannot be used as it is.
+            Refused: with `drain`, an endpoint has turned everybody away from the start.
         """
         try:
             sent_at = await self._in_store(self._register)
@@ -262,8 +263,22 @@ class Worker:
         return claimed
 
     async def _nothing_left(self) -> bool:
-        backlog = await self._in_store(lambda: self._store.backlog(sorted(self._watches)))
-        return not (backlog.ready or backlog.later or backlog.running)
+        """Whether draining is over.
+
+        Raises:
+            Refused: what is left is for an endpoint that has turned everybody away from the start.
+        """
+        hopeless = {name for name, watch in self._watches.items() if watch.is_hopeless}
+        if await self._is_left(self._watches.keys() - hopeless):
+            return False
+        for name in sorted(hopeless):
+            if await self._is_left({name}):
+                raise self._watches[name].hopelessness
+        return True
+
+    async def _is_left(self, endpoints: Collection[str]) -> bool:
+        backlog = await self._in_store(lambda: self._store.backlog(sorted(endpoints)))
+        return bool(backlog.ready or backlog.later or backlog.running)
 
     # --- the end
 

@@ -17,12 +17,12 @@ from datetime import timedelta
 from math import inf
 from typing import Protocol
 
-from worker.breaker import Breaker
+from worker.breaker import AT_THE_DOOR, Breaker
 from worker.carriage import Outcome, Stream
 from worker.clock import Clock
 from worker.committer import Log
-from worker.errors import Unreachable
-from worker.records import Endpoint
+from worker.errors import ErrorCode, Refused, SpoolError, Unreachable
+from worker.records import Endpoint, Run
 from worker.wire.events import Dialect
 
 OUT_SECONDS = 0.5  # for so long "nobody answers" is believed; a sign of life is past at once
@@ -89,6 +89,28 @@ class EndpointWatch:
         if news and self.breaker.failed(error, at=self._clock.monotonic(), waiting=waiting):
             self._log("breaker_opened", endpoint=self.endpoint.name, error=error.message)
 
+    def turned_away(self, run: Run, error: SpoolError) -> bool:
+        """A run was refused; True if everybody is, so that its prompt is not to blame."""
+        if error.code is ErrorCode.NOT_FOUND and run.model != self.endpoint.model:
+            return False  # the prompt has chosen its model itself
+        if self.breaker.refused(error, at=self._clock.monotonic()):
+            self._log("breaker_opened", endpoint=self.endpoint.name, error=error.message)
+        return self.breaker.refuses and error.code in AT_THE_DOOR
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it has turned everybody away since we know it: a person has to look at it."""
+        return self.breaker.refuses and not self.breaker.has_answered
+
+    @property
+    def hopelessness(self) -> Refused:
+        """What to tell the person."""
+        return Refused(
+            f"endpoint {self.endpoint.name!r} turns every prompt away ({self.breaker.last_error});"
+            " the others stay queued: correct its key, base_url or model (`spool doctor`), then run"
+            " again"
+        )
+
     def standing(self) -> dict[str, str]:
         """How the endpoint stands, for the worker's row: `state`, and why and since when."""
         said = {"state": str(self.breaker.state)}
@@ -96,6 +118,8 @@ class EndpointWatch:
             said["since"] = self._wall(self.breaker.opened_at)
         if self.breaker.last_error is not None:
             said["error"] = self.breaker.last_error.message
+        if self.breaker.refuses and self.breaker.last_error is not None:
+            said["refuses"] = str(self.breaker.last_error.code)
         if self.breaker.waits_until > self._clock.monotonic():
             said["paused_until"] = self._wall(self.breaker.waits_until)
         return said

@@ -36,8 +36,8 @@ async def carry(
                     wait_seconds = until(writer, deadlines, at=asked_at)
                     data = await reader.read(wait_seconds)  # stream
                     events = decoder.close() if data is None else decoder.feed(data)  # decode
-                    control.heard(decoder.frames)
                     now = clock.monotonic()
+                    control.heard(decoder.frames, at=now)
                     done = writer.keep(events, at=now)  # buffer
                     deadlines.woke(asked_at=asked_at, wait_seconds=wait_seconds, at=now)
                     deadlines.progressed(decoder.frames, at=now)

@@ -265,6 +265,40 @@ MUTANTS = (
         "tests/test_loop_on_store.py::test_an_outage_of_the_endpoint_uses_up_nothing",
     ),
     Mutant(
+        "An outage is remembered for the runs that it met",
+        "worker/outage.py",
+        "        return await self._ask() and since > self._out_at\n",
+        "        return await self._ask()\n",
+        "tests/test_outage.py::test_an_outage_that_is_noticed_while_we_ask_counts",
+    ),
+    Mutant(
+        "An outage that a stream has outlived is no excuse",
+        "worker/carriers.py",
+        "since=max(began_at, (control.heard_at or 0.0) - READ_LATE_SECONDS)",
+        "since=began_at",
+        "tests/test_carriers.py::test_an_outage_that_a_stream_has_outlived_is_no_excuse",
+    ),
+    Mutant(
+        "Whoever is refused where everybody is refused is not failed",
+        "worker/finish.py",
+        "not answer.begun and control.turned_away(error)",
+        "control.turned_away(error) and answer.begun",
+        "tests/test_carriers.py::test_a_key_that_expired_at_night_does_not_fail_the_whole_queue",
+    ),
+    Mutant(
+        "A thread for which the database answers does not speak for the others",
+        "worker/committer.py",
+        "        if thread not in self._waiting:\n"
+        "            return\n"
+        "        with self._lock:\n"
+        "            self._waiting.discard(thread)\n",
+        "        if not self._waiting:\n"
+        "            return\n"
+        "        with self._lock:\n"
+        "            self._waiting.clear()\n",
+        "tests/test_loop.py::test_a_full_disk_is_told_once_though_what_only_reads_goes_through",
+    ),
+    Mutant(
         "A shutdown charges nobody",
         "worker/loop.py",
         'ShutDown("handed back: the worker was told to stop", charged=False)',

@@ -105,6 +105,13 @@ def test_an_endpoint_that_a_worker_waits_for(told, words):
     assert said(workers=(worker(-99.0, 0, endpoints={"default": told}),)) == []
 
 
+def test_an_endpoint_that_turns_everybody_away():
+    """What it said, and the cure."""
+    told = {"state": "open", "since": "noon", "error": "HTTP 402", "refuses": "quota_exhausted"}
+    (sentence,) = said(workers=(worker(endpoints={"default": told}),))
+    assert sentence.endswith("is charged: HTTP 402; top up the account, and it goes on by itself")
+
+
 @pytest.mark.parametrize(
     ("live", "words"),
     [

@@ -29,6 +29,14 @@ _CURES: Mapping[str, str] = {
 }
 
 
+# Of an endpoint that turns everybody away.
+_OPEN_CURES: Mapping[str, str] = {
+    ErrorCode.UNAUTHORIZED: "; correct the key behind its api_key_env, then restart the worker",
+    ErrorCode.NOT_FOUND: "; correct its base_url or model (`spool doctor`), or bring it back",
+    ErrorCode.QUOTA_EXHAUSTED: "; top up the account, and it goes on by itself",
+}
+
+
 def concerns(
     status: QueueStatus, endpoints: Mapping[str, Endpoint], *, lease_seconds: float
 ) -> Iterator[str]:
@@ -85,9 +93,10 @@ def _outages(living: list[WorkerStatus]) -> Iterator[str]:
         for name, said in (each.endpoints or {}).items():
             where = f"worker {each.host}:{each.pid}, endpoint {name!r}"
             if said.get("state") == BreakerState.OPEN:
+                cure = _OPEN_CURES.get(str(said.get("refuses")), "")
                 yield (
                     f"{where}: breaker open since {said.get('since')}, so nothing is claimed for it"
-                    f" and nobody is charged: {said.get('error', 'no answer')}"
+                    f" and nobody is charged: {said.get('error', 'no answer')}{cure}"
                 )
             elif said.get("state") == BreakerState.HALF_OPEN:
                 yield f"{where}: it answers again; one prompt at a time finds out if it works"
