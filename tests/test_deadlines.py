@@ -123,3 +123,11 @@ def test_being_a_little_late_is_not_sleep():
     watched.woke(asked_at=152, wait_seconds=8, at=160.9)
     watched.woke(asked_at=152, wait_seconds=None, at=500)
     assert watched.next_at == 160
+
+
+def test_what_is_left_of_the_whole():
+    """For those who wait elsewhere than in the stream; never less than nothing."""
+    assert deadlines().total_left(at=100) is None
+    watched = deadlines(total=30)
+    assert [watched.total_left(at=at) for at in (100, 125, 131)] == [30, 5, 0]
+    assert watched.too_long().code == ErrorCode.TOTAL_TIMEOUT

@@ -548,6 +548,22 @@ async def test_a_claim_whose_answer_is_lost_at_the_end_is_handed_back_before_sig
         assert it.store.signed_off == ["w1"]
 
 
+@pytest.mark.parametrize("step", ["owned", "commit", "sign_off"])
+@aio
+async def test_a_stumble_of_the_database_at_the_end_leaves_no_row_behind(step):
+    """A restart, a deadlock: what could have been handed back a moment later is."""
+    async with house() as it:
+        it.begin()
+        await it.settle()
+        it.store.stream(it.store.queue()[0].id)
+        it.store.failures[step].append(StoreBusy("the server shut the connection down"))
+        it.worker.stop()
+        await it.task
+        assert it.store.under_way("w1") == set()
+        assert it.store.signed_off == ["w1"]
+        assert "sign_off_failed" not in it.words
+
+
 @aio
 async def test_an_end_without_a_database_ends_in_time_and_says_what_it_could_not_store():
     """Patience is bounded; the lease runs out by itself."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -641,6 +644,26 @@ async def test_the_total_deadline_ends_a_stream_that_never_stops():
     ending = (await it.outcome(endpoint=endpoint(total_timeout_seconds=30))).ending
     assert ending.error_code == ErrorCode.TOTAL_TIMEOUT
     assert it.clock.monotonic() == pytest.approx(1030)
+
+
+class Mute(ScriptedStream):
+    """Takes the request, and does not even send headers."""
+
+    @asynccontextmanager
+    async def open(self, *_: object) -> AsyncIterator[ScriptedReader]:
+        await asyncio.Event().wait()
+        yield ScriptedReader([], self.clock)
+
+
+@aio
+async def test_the_total_deadline_holds_while_there_is_no_answer_at_all():
+    """It is of the whole run: who has a minute does not wait ten for the first frame."""
+    it = Carried()
+    it.rooms = replace(it.rooms, stream=Mute(it.clock))
+    place = endpoint(total_timeout_seconds=0.01, first_frame_timeout_seconds=600)
+    ending = (await it.outcome(endpoint=place)).ending
+    assert ending.error_code == ErrorCode.TOTAL_TIMEOUT
+    assert it.asked == 1, "it may be an outage"
 
 
 @aio

@@ -176,9 +176,12 @@ class Outcome:
 
 @asynccontextmanager
 async def opened(
-    run: Run, endpoint: Endpoint, dialect: Dialect, rooms: Rooms
+    run: Run, endpoint: Endpoint, dialect: Dialect, rooms: Rooms, deadlines: Deadlines
 ) -> AsyncIterator[Reader]:
-    """Connect, with a few tries; once more in a simpler form if the server rejects an extra."""
+    """Connect, with a few tries; once more in a simpler form if the server rejects an extra.
+
+    Raises Stalled if the server has not begun to answer when the deadline of the whole passes.
+    """
     request = dialect.request(endpoint, run)
     if known := rooms.rejected.get(endpoint.name):
         request = dialect.simpler(request, known) or request
@@ -186,7 +189,13 @@ async def opened(
     async with AsyncExitStack() as stack:
 
         async def attempt() -> Reader:
-            return await stack.enter_async_context(rooms.stream.open(request, endpoint, dialect))
+            left_seconds = deadlines.total_left(at=rooms.clock.monotonic())
+            try:
+                async with asyncio.timeout(left_seconds):
+                    opening = rooms.stream.open(request, endpoint, dialect)
+                    return await stack.enter_async_context(opening)
+            except TimeoutError as error:
+                raise deadlines.too_long() from error
 
         try:
             reader = await retry.connecting(attempt, rooms.clock)

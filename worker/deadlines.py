@@ -51,14 +51,22 @@ class Deadlines:
         """When the next deadline passes, if nothing arrives until then."""
         return min(self._progress_at, self._total_at)
 
+    def total_left(self, *, at: float) -> float | None:
+        """Seconds until the deadline of the whole; None if there is none."""
+        return None if self._total_at == inf else max(0.0, self._total_at - at)
+
+    def too_long(self) -> Stalled:
+        """That the deadline of the whole has passed."""
+        return Stalled(
+            f"the response took longer than total_timeout_seconds = "
+            f"{self._endpoint.total_timeout_seconds:g}",
+            code=ErrorCode.TOTAL_TIMEOUT,
+        )
+
     def check(self, *, at: float) -> None:
         """Raise Stalled if a deadline has passed."""
         if at >= self._total_at:
-            raise Stalled(
-                f"the response took longer than total_timeout_seconds = "
-                f"{self._endpoint.total_timeout_seconds:g}",
-                code=ErrorCode.TOTAL_TIMEOUT,
-            )
+            raise self.too_long()
         if at < self._progress_at:
             return
         if self._frames:

@@ -308,7 +308,7 @@ class Worker:
         if self._waker:
             await asyncio.to_thread(self._waker.stop)
         try:
-            await self._in_store(self._leave)
+            await self._take_leave()
         except StoreError as error:
             self._log("sign_off_failed", error=error.message)
         await asyncio.to_thread(self._store_thread.shutdown)
@@ -321,6 +321,16 @@ class Worker:
         for watch in self._watches.values():
             await watch.close()
 
+    async def _take_leave(self) -> None:
+        """A stumble of the database must leave no row behind; its absence is not waited out."""
+        enough = threading.Event()
+        if self._database.away:
+            enough.set()
+        leaving = asyncio.ensure_future(self._in_store(self._leave, give_up=enough))
+        await first_of(asyncio.wait({leaving}), self._clock.sleep(HAND_BACK_SECONDS))
+        enough.set()
+        await leaving
+
     def _leave(self) -> None:
         """Whatever this worker still owns, by a lost answer or a late one, is nobody's crash."""
         self._rescuer.hand_back(())
@@ -328,12 +338,14 @@ class Worker:
 
     # --- waiting
 
-    async def _in_store(self, work: Callable[[], T]) -> T:
+    async def _in_store(
+        self, work: Callable[[], T], *, give_up: threading.Event | None = None
+    ) -> T:
         """Do one transaction in the store thread; wait for an absent database until stopped."""
 
         def patiently() -> T:
             on_wait = partial(self._database.went_away, _STORE_THREAD)
-            result = retry.database(work, give_up=self._stopping, on_wait=on_wait)
+            result = retry.database(work, give_up=give_up or self._stopping, on_wait=on_wait)
             self._database.came_back(_STORE_THREAD)
             return result
 

@@ -28,7 +28,7 @@ async def carry(
     ) as writer:
         try:
             control.begin()
-            async with opened(run, endpoint, dialect, rooms) as reader:
+            async with opened(run, endpoint, dialect, rooms, deadlines) as reader:
                 decoder = decoder_of(answer, reader, endpoint, dialect, rooms)
                 done = None
                 while done is None:

@@ -299,6 +299,13 @@ MUTANTS = (
         "tests/test_loop.py::test_a_full_disk_is_told_once_though_what_only_reads_goes_through",
     ),
     Mutant(
+        "A stumble of the database at the end is not the end",
+        "worker/loop.py",
+        "self._in_store(self._leave, give_up=enough)",
+        "self._in_store(self._leave)",
+        "tests/test_loop.py::test_a_stumble_of_the_database_at_the_end_leaves_no_row_behind",
+    ),
+    Mutant(
         "A shutdown charges nobody",
         "worker/loop.py",
         'ShutDown("handed back: the worker was told to stop", charged=False)',
