@@ -156,6 +156,31 @@ async def test_cancelling_a_prompt_closes_its_stream_and_keeps_its_text(store):
     assert store.prompt(1).status is PromptState.CANCELLED
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE prompts SET status = 'cancelled', finished_at = created_at",
+        "DELETE FROM prompts",
+    ],
+)
+@aio
+async def test_a_prompt_that_somebody_takes_away_closes_a_stream_that_is_silent(store, sql, change):
+    """It has nothing to flush, so no fence tells it: a sweep does, within a lease."""
+    queue(store)
+    async with living(House(store)) as it:
+        it.stream.usual = lambda: [HOLD]
+        it.begin()
+        await it.streaming(1)
+        await it.settle()
+        sql(change)
+        await it.pass_(25)
+        await it.settle()
+        assert "run_lost" in it.words
+        assert "lease_lapsed" not in it.words
+        assert (it.stream.closed, it.worker.carried) == (1, 0)
+    assert sql("SELECT id FROM runs WHERE status = 'streaming'") == []
+
+
 @aio
 async def test_an_outage_of_the_endpoint_uses_up_nothing(store):
     """However long it lasts: prompts wait, with every attempt they had."""

@@ -29,6 +29,7 @@ class Store:
 
     def __init__(self) -> None:
         self.mine: dict[int, int] = {}
+        self.taken_away: frozenset[int] = frozenset()
         self.dead: list[Rescued] = []
         self.calls: list[str] = []
         self.endings: list[Ending] = []
@@ -44,6 +45,9 @@ class Store:
     def owned(self, worker_id: str) -> dict[int, int]:
         self.calls.append("owned")
         return self.mine
+
+    def strays(self, worker_id: str) -> frozenset[int]:
+        return self.taken_away
 
     def cancel_queued(self) -> int:
         self.slow()
@@ -127,6 +131,18 @@ def test_what_is_owned_and_not_carried_is_handed_back_uncharged():
         assert (end.error_code, end.charged) == (ErrorCode.ORPHANED, False)
         assert end.chars is None, "how far it came only the store can tell"
     assert it.said == [("prompts_orphaned", {"runs": [1, 3]})]
+
+
+def test_what_is_carried_and_not_owned_is_told():
+    """Its prompt was deleted, or is somebody else's: a silent stream would not learn it."""
+    it = Sweeps()
+    it.store.mine = {1: 101, 2: 102}
+    it.store.taken_away = frozenset({2, 7})
+    assert it.rescuer.sweep({1, 2, 3}) == {2, 3}
+    assert it.store.endings == []
+    it.store.mine = {4: 104}
+    assert it.rescuer.sweep({3}) == {3}
+    assert [end.run_id for end in it.store.endings] == [4]
 
 
 def test_sweeps_in_their_rhythm_rescue_each_time():

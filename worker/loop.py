@@ -205,7 +205,7 @@ class Worker:
             if now >= sweep_at:
                 sweep_at = now + options.lease_seconds / SWEEPS_PER_LEASE
                 if lease.valid:
-                    await self._in_store(partial(self._rescuer.sweep, self._carriers.run_ids))
+                    await self._sweep()
             if now >= claim_at or self._wake.is_set():
                 self._wake.clear()
                 claimed = await self._claim(rooms) if lease.valid else 0
@@ -214,6 +214,11 @@ class Worker:
                 claim_at = now if claimed else self._claim_at(now + options.poll_seconds)
             next_at = min(look_at, sweep_at, claim_at)
             await self._sleep(max(0.0, next_at - self._clock.monotonic()))
+
+    async def _sweep(self) -> None:
+        sweep = partial(self._rescuer.sweep, self._carriers.run_ids)
+        lost = await self._in_store(sweep)
+        self._carriers.stop(LeaseLost("the run is not this worker's any more"), lost)
 
     def _claim_at(self, poll_at: float) -> float:
         """When to claim again: at the next poll, or when an endpoint's `Retry-After` is over."""

@@ -1,4 +1,5 @@
-"""Takes back what dead workers held, and what this worker owns without carrying it.
+"""Takes back what dead workers held; sees what this worker owns without carrying it, or carries
+without owning it.
 
 Part of every worker's loop, so that nothing waits for a human or for a special
 process.  The guards are in the UPDATE itself (`Store.rescue`); this room only
@@ -36,6 +37,10 @@ class RescueStore(Protocol):
         """Run id -> prompt id of the streaming runs of one worker."""
         ...
 
+    def strays(self, worker_id: str) -> frozenset[int]:
+        """Of those, the runs whose prompt is not theirs any more."""
+        ...
+
     def cancel_queued(self) -> int:
         """Cancel queued prompts that ask for it."""
         ...
@@ -69,12 +74,18 @@ class Rescuer:
         self._fair_from = self._looked_at = clock.monotonic()
         self._looked_at_wall = clock.now()
 
-    def sweep(self, carried: Collection[int]) -> None:
-        """Do all of it once; `carried` are the runs that this worker really carries."""
+    def sweep(self, carried: Collection[int]) -> frozenset[int]:
+        """Do all of it once; `carried` are the runs that this worker really carries.
+
+        Returns those of them that are not its own any more.  A stream that speaks learns so from
+        its next flush; one that is silent would go on until its deadline.
+        """
         self._store.cancel_queued()
-        self.hand_back(carried)
+        owned = self.hand_back(carried)
+        strays = self._store.strays(self._worker_id) if carried else frozenset()
         if self._is_fair():
             self._rescue()
+        return frozenset(run_id for run_id in carried if run_id not in owned or run_id in strays)
 
     def _is_fair(self) -> bool:
         """Whether whoever lives has had the time to renew its lease."""
@@ -95,12 +106,15 @@ class Rescuer:
                 runs = [each.run_id for each in rescued if each.worker_id == worker_id]
                 self._log("prompts_rescued", dead_worker_id=worker_id, runs=runs)
 
-    def hand_back(self, carried: Collection[int]) -> None:
-        """A claim or an ending whose answer was lost leaves rows that nobody carries."""
+    def hand_back(self, carried: Collection[int]) -> Collection[int]:
+        """A claim or an ending whose answer was lost leaves rows that nobody carries.
+
+        Returns all runs that this worker owns.
+        """
         owned = self._store.owned(self._worker_id)
         orphans = {run_id: owned[run_id] for run_id in owned if run_id not in carried}
         if not orphans:
-            return
+            return owned
         endings = [
             Ending(
                 run_id=run_id,
@@ -116,3 +130,4 @@ class Rescuer:
         ]
         self._store.commit(self._worker_id, [], endings)
         self._log("prompts_orphaned", runs=sorted(orphans))
+        return owned

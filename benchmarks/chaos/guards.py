@@ -258,6 +258,14 @@ MUTANTS = (
         "tests/test_loop.py::test_a_claim_whose_answer_was_lost_is_handed_back",
     ),
     Mutant(
+        "A worker lets go of what is not its own any more, though it is silent",
+        "worker/rescue.py",
+        "if run_id not in owned or run_id in strays",
+        "if run_id in owned and run_id in strays",
+        "tests/test_loop_on_store.py"
+        "::test_a_prompt_that_somebody_takes_away_closes_a_stream_that_is_silent",
+    ),
+    Mutant(
         "An outage of the endpoint charges nobody",
         "worker/finish.py",
         "    return may_be_outage and await control.is_outage()",

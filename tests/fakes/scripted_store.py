@@ -240,6 +240,15 @@ class ScriptedStore:
         with self._lock:
             return {id_: self.runs[id_].prompt_id for id_ in self.under_way(worker_id)}
 
+    def strays(self, worker_id: str) -> frozenset[int]:
+        self._call("strays")
+        return frozenset(
+            id_
+            for id_ in self.under_way(worker_id)
+            if (prompt := self.prompts.get(self.runs[id_].prompt_id)) is not None
+            and (prompt.run_id, prompt.status) != (id_, PromptState.RUNNING)
+        )
+
     def cancel_requests(self, worker_id: str) -> frozenset[int]:
         self._call("cancel_requests")
         with self._lock:

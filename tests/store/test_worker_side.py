@@ -72,6 +72,23 @@ def test_what_a_worker_owns_is_what_streams(store):
     assert store.owned("nobody") == {}
 
 
+def test_a_run_whose_prompt_was_taken_away_is_a_stray(store, sql):
+    """Cancelled or queued again by hand, while it has nothing to flush; nobody else's is told."""
+    cancelled, queued, _kept = (start(store) for _ in range(3))
+    foreign = start(store, "w2")
+    assert store.strays("w1") == frozenset()
+    for run in (cancelled, foreign):
+        sql(
+            f"UPDATE prompts SET status = 'cancelled', finished_at = created_at"
+            f" WHERE id = {run.prompt_id}"
+        )
+    sql(f"UPDATE prompts SET status = 'queued' WHERE id = {queued.prompt_id}")
+    assert store.strays("w1") == {cancelled.id, queued.id}
+    (again,) = take(store, "w1")
+    assert again.prompt_id == queued.prompt_id
+    assert store.strays("w1") == {cancelled.id, queued.id}
+
+
 def test_the_backlog_says_what_is_left_and_when(store, sql):
     """Of the endpoints that are asked for."""
     assert store.backlog(["default"]) == Backlog(0, 0, 0, None)

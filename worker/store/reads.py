@@ -101,6 +101,17 @@ def running_for() -> Select[int]:
 
 
 @cache
+def strays() -> Select[int]:
+    """Runs of `worker` that are under way though their prompt is not running them."""
+    carried = standing(prompts.c.status, (PromptState.RUNNING,)) & (prompts.c.run_id == runs.c.id)
+    return (
+        select(runs.c.id)
+        .join(prompts, prompts.c.id == runs.c.prompt_id)
+        .where(runs.c.worker_id == bindparam("worker", type_=String()), STREAMING, ~carried)
+    )
+
+
+@cache
 def prompt_states() -> Select[int, str]:
     """How the prompts `ids` stand."""
     return select(prompts.c.id, prompts.c.status).where(among(prompts.c.id, "ids"))

@@ -252,6 +252,12 @@ class WorkerSide:
             rows = connection.execute(commits.owned(), {"worker": worker_id}).all()
             return {row.id: row.prompt_id for row in rows}
 
+    def strays(self, worker_id: str) -> frozenset[int]:
+        """Of those, the runs whose prompt was changed by hand: it is not theirs any more."""
+        with self._work_db.reading() as connection:
+            rows = connection.execute(reads.strays(), {"worker": worker_id})
+            return frozenset(rows.scalars())
+
     def cancel_requests(self, worker_id: str) -> frozenset[int]:
         """Runs of the worker whose owner wants them cancelled."""
         with self._work_db.reading() as connection:
