@@ -1,9 +1,10 @@
-"""A worker carries no library that only a terminal would need."""
+"""A worker carries no library that it does not need: a terminal's, the other database's."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,21 @@ def test_a_worker_is_built_without_rich():
     )
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_worker_on_sqlite_has_no_driver_of_postgresql_and_nobody_counts_for_nobody(
+    tmp_path: Path,
+) -> None:
+    """psycopg takes 9 MiB, Prometheus and its HTTP server two more."""
+    words = (
+        "import sys\n"
+        "from worker.cli import main\n"
+        "sys.argv = ['spool', 'run', '--drain', '--database-url', 'sqlite:///lean.db']\n"
+        "try: main()\n"
+        "except SystemExit as ended: code = ended.code\n"
+        "print(code, [m for m in ('psycopg', 'prometheus_client', 'rich') if m in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", words], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout == "0 []\n"

@@ -16,7 +16,7 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from worker.buffer import Limits
 from worker.carriers import Summary
@@ -25,7 +25,6 @@ from worker.committer import Log
 from worker.embedded import EmbeddedServers
 from worker.errors import SettingsError
 from worker.loop import Worker
-from worker.metrics import HealthServer, Metrics
 from worker.records import WorkerInfo
 from worker.settings import Settings
 from worker.store import Store
@@ -33,6 +32,9 @@ from worker.stream import Stream
 from worker.terms import Options
 from worker.version import __version__
 from worker.wire import DIALECTS
+
+if TYPE_CHECKING:
+    from worker.metrics import Metrics
 
 T = TypeVar("T")
 
@@ -134,11 +136,13 @@ async def worker_of(
 
 
 @asynccontextmanager
-async def _watched(settings: Settings, worker: Worker, metrics: Metrics) -> AsyncIterator[None]:
+async def _watched(port: int, worker: Worker, metrics: Metrics | None) -> AsyncIterator[None]:
     """Answer Prometheus and health checks while the context lasts, if a port is set."""
-    if not settings.metrics_port:
+    if metrics is None:
         yield
         return
+    from worker.metrics import HealthServer
+
     loop = asyncio.get_running_loop()
 
     def turns() -> bool:
@@ -147,11 +151,17 @@ async def _watched(settings: Settings, worker: Worker, metrics: Metrics) -> Asyn
         return turned.wait(TURN_SECONDS)
 
     metrics.watch(worker.health, {n: watch.breaker for n, watch in worker.watches.items()})
-    server = HealthServer(settings.metrics_port, metrics, health=worker.health, turns=turns)
+    server = HealthServer(port, metrics, health=worker.health, turns=turns)
     try:
         yield
     finally:
         await asyncio.to_thread(server.close)
+
+
+def _metrics() -> Metrics:
+    from worker.metrics import Metrics  # Prometheus and an HTTP server: 2 MiB, for those who ask
+
+    return Metrics()
 
 
 async def serve(
@@ -174,11 +184,11 @@ async def serve(
     info = WorkerInfo(
         id=str(uuid.uuid4()), host=socket.gethostname(), pid=os.getpid(), version=__version__
     )
-    metrics = Metrics()
-    counted = metrics.counting(log.bind(worker_id=info.id))
+    told = log.bind(worker_id=info.id)
+    metrics = _metrics() if settings.metrics_port else None
     async with (
-        worker_of(settings, store, counted, info) as worker,
-        _watched(settings, worker, metrics),
+        worker_of(settings, store, metrics.counting(told) if metrics else told, info) as worker,
+        _watched(settings.metrics_port, worker, metrics),
     ):
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:

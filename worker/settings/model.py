@@ -23,7 +23,10 @@ _MEBIBYTE = 1024 * 1024
 class Values(BaseModel):
     """The settings that are single values; endpoints are tables of their own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # Deferred: of the models made of this one, two are never asked to validate anything.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
+    )
 
     database_url: str = Field(
         default="sqlite:///spool.db",

@@ -28,7 +28,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
@@ -36,8 +35,10 @@ from worker.states import PromptEvent, PromptState, RunState, sources, target
 from worker.store.constructs import (
     Json,
     Seconds,
+    Upsert,
     among,
     bound,
+    inserting,
     later,
     moment,
     now,
@@ -65,15 +66,14 @@ NEW_PROMPT: Mapping[str, TypeEngine[Any]] = {
 
 
 @cache
-def add_batch(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
+def add_batch(*, is_sqlite: bool) -> Upsert:
     """Create the batch `name` unless it exists."""
     values: dict[str, ColumnElement[str]] = {
         "name": bindparam("b_name"),
         "source": bindparam("b_source"),
     }
-    if is_sqlite:
-        return sqlite.insert(batches).values(values).on_conflict_do_nothing(["name"])
-    return postgresql.insert(batches).values(values).on_conflict_do_nothing(index_elements=["name"])
+    row = inserting(batches, is_sqlite=is_sqlite).values(values)
+    return row.on_conflict_do_nothing(index_elements=["name"])
 
 
 @cache
@@ -83,22 +83,17 @@ def batch_id() -> Select[int]:
 
 
 @cache
-def add_prompts(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
+def add_prompts(*, is_sqlite: bool) -> Upsert:
     """Insert prompts into batch `batch`; those that it has already are left alone."""
     columns = ["batch_id", *NEW_PROMPT]
     batch = bindparam("batch", type_=BigInteger())
+    rows = inserting(prompts, is_sqlite=is_sqlite)
     if is_sqlite:
-        return (
-            sqlite.insert(prompts)
-            .values({"batch_id": batch, **bound(NEW_PROMPT)})
-            .on_conflict_do_nothing(["batch_id", "custom_id"])
-        )
-    arriving = unnested(NEW_PROMPT)
-    return (
-        postgresql.insert(prompts)
-        .from_select(columns, select(batch, *map(_as_stored, arriving.items())), False)
-        .on_conflict_do_nothing(index_elements=["batch_id", "custom_id"])
-    )
+        rows = rows.values({"batch_id": batch, **bound(NEW_PROMPT)})
+    else:
+        arriving = unnested(NEW_PROMPT).items()
+        rows = rows.from_select(columns, select(batch, *map(_as_stored, arriving)), False)
+    return rows.on_conflict_do_nothing(index_elements=["batch_id", "custom_id"])
 
 
 def _as_stored(arriving: tuple[str, ColumnElement[Any]]) -> ColumnElement[Any]:
@@ -111,10 +106,9 @@ def _as_stored(arriving: tuple[str, ColumnElement[Any]]) -> ColumnElement[Any]:
 
 
 @cache
-def register(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
+def register(*, is_sqlite: bool) -> Upsert:
     """Insert the worker with its first lease; sent again, after a lost answer, it renews."""
-    build = sqlite.insert if is_sqlite else postgresql.insert
-    row = build(workers).values(
+    row = inserting(workers, is_sqlite=is_sqlite).values(
         id=bindparam("w_id"),
         host=bindparam("w_host"),
         pid=bindparam("w_pid"),

@@ -32,7 +32,6 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
@@ -45,8 +44,10 @@ from worker.store.constructs import (
     Flag,
     Id,
     Seconds,
+    Upsert,
     among,
     bound,
+    inserting,
     later,
     now,
     recorded,
@@ -147,16 +148,14 @@ CHUNK: Mapping[str, TypeEngine[Any]] = {
 
 
 @cache
-def add_chunks(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
+def add_chunks(*, is_sqlite: bool) -> Upsert:
     """Insert chunks; one that is there is left alone, so a lost commit can be sent again."""
-    key = ["run_id", "seq"]
+    rows = inserting(chunks, is_sqlite=is_sqlite)
     if is_sqlite:
-        return sqlite.insert(chunks).values(dict(bound(CHUNK))).on_conflict_do_nothing(key)
-    return (
-        postgresql.insert(chunks)
-        .from_select(list(CHUNK), select(*unnested(CHUNK).values()), include_defaults=False)
-        .on_conflict_do_nothing(index_elements=key)
-    )
+        rows = rows.values(dict(bound(CHUNK)))
+    else:
+        rows = rows.from_select(list(CHUNK), select(*unnested(CHUNK).values()), False)
+    return rows.on_conflict_do_nothing(index_elements=["run_id", "seq"])
 
 
 @cache

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import (
     BigInteger,
@@ -25,6 +25,7 @@ from sqlalchemy import (
     Integer,
     ScalarSelect,
     String,
+    Table,
     Text,
     bindparam,
     column,
@@ -32,13 +33,15 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from worker.states import State
+
+if TYPE_CHECKING:  # each takes memory and time, so only that of the database in use is imported
+    from sqlalchemy.dialects import postgresql, sqlite
 
 SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
@@ -128,6 +131,8 @@ class Json(TypeDecorator[Any]):
         """Text on SQLite."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(Text())
+        from sqlalchemy.dialects import postgresql
+
         own = postgresql.JSONB if self.binary else postgresql.JSON
         return dialect.type_descriptor(own(none_as_null=True))
 
@@ -157,6 +162,8 @@ class Listed(TypeDecorator[Sequence[Any]]):
         """Text on SQLite."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(Text())
+        from sqlalchemy.dialects import postgresql
+
         return dialect.type_descriptor(postgresql.ARRAY(self.item))
 
     def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> Any:
@@ -275,6 +282,20 @@ def spell(word: str) -> ColumnElement[str]:
     return literal_column(f"'{word}'", type_=String())
 
 
+Upsert: TypeAlias = "sqlite.Insert | postgresql.Insert"
+
+
+def inserting(table: Table, *, is_sqlite: bool) -> Upsert:
+    """An INSERT that may say what happens ON CONFLICT."""
+    if is_sqlite:
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
+
+
 Id = BigInteger().with_variant(Integer(), "sqlite")  # SQLite's rowid needs this very name
 
 Columns = Mapping[str, ColumnElement[Any]]
@@ -287,6 +308,8 @@ def bound(kinds: Mapping[str, TypeEngine[Any]]) -> Columns:
 
 def recorded(kinds: Mapping[str, TypeEngine[Any]], name: str) -> Columns:
     """Rows as one JSON parameter (PostgreSQL): the cheapest for few rows of many columns."""
+    from sqlalchemy.dialects import postgresql
+
     named = [column(each, kind) for each, kind in kinds.items()]
     rows = func.json_to_recordset(bindparam(name, type_=postgresql.JSON()))
     table = rows.table_valued(*named).render_derived(name="v", with_types=True)

@@ -32,11 +32,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
-import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.sql.elements import CompilerElement
@@ -45,6 +44,9 @@ from worker.errors import SettingsError, StoreBroken, StoreBusy
 from worker.store.constructs import dumps
 from worker.store.faults import translated
 from worker.store.prepared import Prepared
+
+if TYPE_CHECKING:
+    import psycopg
 
 SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA", "OFF")  # SQLite's own words
 SQLITE_OLDEST = (3, 37, 0)  # RETURNING, UPDATE FROM, strict tables
@@ -175,6 +177,8 @@ class Database:
             self.engine = _sqlite_engine(self._connect, connections)
         else:
             self.engine = _postgresql_engine(self.url, connections, pinned=pinned)
+        dbapi = self.engine.dialect.loaded_dbapi
+        self._may_be_lost = () if self.is_sqlite else (dbapi.Error,)
         self._writer = self.engine.execution_options(spool_begin="BEGIN IMMEDIATE")
         self._single = self.engine.execution_options(spool_single=True)
         self._prepared: dict[CompilerElement, Prepared] = {}
@@ -216,7 +220,7 @@ class Database:
             try:
                 yield connection
                 connection.commit()
-            except psycopg.Error:
+            except self._may_be_lost:
                 # SQLAlchemy does this for what it has run itself.
                 driver = connection.connection.driver_connection
                 if driver is None or driver.closed:

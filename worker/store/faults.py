@@ -5,18 +5,25 @@ Each becomes one of three: *busy* (try again: locks, lost connections, full
 disks), *broken* (nobody but a person can help: schema, permissions), or
 *unstorable* (this value can never be stored).  Messages quote the driver's first
 line, never a statement, never its parameters: those hold people's text.
+
+psycopg is never imported here: with SQLite nobody needs it, and it takes 9 MiB.  A driver
+that nobody has imported cannot have raised anything.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import psycopg
 from sqlalchemy import exc
 
 from worker.errors import ErrorCode, StoreBroken, StoreBusy, StoreError, Verdict
+
+if TYPE_CHECKING:
+    import psycopg
 
 MIGRATE = "run `spool migrate`"
 
@@ -92,7 +99,7 @@ def translated() -> Iterator[None]:
         raise _meaning(error.orig, lost=error.connection_invalidated) from error
     except exc.TimeoutError as error:
         raise StoreBusy("every database connection of this process is in use") from error
-    except (psycopg.Error, sqlite3.Error) as error:
+    except _raised_by_drivers() as error:
         raise _meaning(error, lost=False) from error
     except UnicodeEncodeError as error:
         raise unstorable("a text holds half a surrogate pair, which no database stores") from error
@@ -100,8 +107,18 @@ def translated() -> Iterator[None]:
         raise unstorable(f"a number is too large: {error}") from error
 
 
+def _raised_by_drivers() -> tuple[type[Exception], ...]:
+    return (sqlite3.Error, *_of_psycopg("Error"))
+
+
+def _of_psycopg(*names: str) -> tuple[type[psycopg.Error], ...]:
+    """These classes of psycopg; none if nobody has imported it."""
+    module = sys.modules.get("psycopg")
+    return tuple(getattr(module, name) for name in names) if module else ()
+
+
 def _meaning(error: BaseException | None, *, lost: bool) -> StoreError:
-    if isinstance(error, psycopg.Error):
+    if isinstance(error, _of_psycopg("Error")):
         return _of_postgresql(error, lost=lost)
     if isinstance(error, sqlite3.Error):
         return _of_sqlite(error)
@@ -128,9 +145,9 @@ def _of_libpq(error: psycopg.Error, words: str) -> StoreError:
     for sign, cure in _POSTGRESQL_LOGIN.items():
         if sign in words:
             return StoreBroken(f"{cure} ({words})")
-    if isinstance(error, psycopg.DataError):
+    if isinstance(error, _of_psycopg("DataError")):
         return unstorable(f"PostgreSQL cannot store a value: {words}")
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+    if isinstance(error, _of_psycopg("OperationalError", "InterfaceError")):
         return StoreBusy(f"the database cannot be reached, or the connection was lost: {words}")
     return _unexpected(words)
 
@@ -161,7 +178,7 @@ def _unexpected(words: str) -> StoreError:
 
 def _first_line(error: BaseException | None) -> str:
     # psycopg appends DETAIL lines that quote rows; the primary message does not.
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+    if isinstance(error, _of_psycopg("Error")) and error.diag.message_primary:
         return error.diag.message_primary
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -7,7 +7,6 @@ this needs a direct connection, not one through PgBouncer in transaction mode.
 
 from __future__ import annotations
 
-import psycopg
 from sqlalchemy import URL
 
 from worker.store.engine import POSTGRESQL_CONNECTION
@@ -19,6 +18,8 @@ class Listener:
     """A connection of its own that hears about new prompts."""
 
     def __init__(self, url: URL) -> None:
+        import psycopg
+
         plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
         options = {k: v for k, v in POSTGRESQL_CONNECTION.items() if k not in url.query}
         with translated():
