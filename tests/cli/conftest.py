@@ -42,9 +42,8 @@ class Said:
         assert sentence in self.err
         assert "Traceback" not in self.err
         assert self.out == ""
-        if code == 1:
-            assert self.err.startswith("spool: ")
-            assert self.err.count("\n") == 1
+        assert self.err.startswith("spool: ")
+        assert self.err.count("\n") == 1
 
 
 @pytest.fixture(autouse=True)

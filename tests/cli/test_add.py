@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.cli.carried import claim
@@ -195,7 +197,7 @@ def test_json_says_everything(spool, here):
         (["-p", "a", "--batch", "x\n"], "a batch needs a printable name", 2),
         (["-p", "a", "--endpoint", "defalt"], "did you mean default?", 2),
         (["-p", "a", "--option", "x"], "is not KEY=VALUE", 2),
-        (["-p", "a", "--priority", "x"], "is not a valid integer", 2),
+        (["-p", "a", "--priority", "x"], "is not a valid whole number", 2),
         (["-p", "a", "--format", "xml"], "'xml' is not one of", 2),
         (["none.jsonl"], "there is no file none.jsonl: check its name", 1),
         (["."], ". is a directory: name the files in it", 1),
@@ -235,6 +237,30 @@ def test_an_empty_file_is_no_failure(spool, here):
     (here / "p.jsonl").write_text("\n")
     said = spool("add", "p.jsonl")
     assert (said.code, said.out) == (0, "p.jsonl holds no prompts; nothing was added\n")
+
+
+@pytest.mark.parametrize("data", ["\n", '{"promt": "a"}\n'])
+def test_a_file_without_a_usable_prompt_makes_no_database(spool, here, data):
+    """Nothing was added, and that is what is said."""
+    (here / "p.jsonl").write_text(data)
+    assert "nothing was added" in spool("add", "p.jsonl").out
+    assert not (here / "spool.db").exists()
+
+
+def test_what_was_left_out_is_called_what_it_is(spool, here):
+    """A row of a table is no line, and a prompt that was typed is neither."""
+    said = spool("add", "-p", " ", "-p", "a")
+    assert said.out == "added 1 prompt; 1 prompt left out\n"
+    assert "spool: -p 1 has an empty prompt\n" in said.err
+    pq.write_table(pa.table({"prompt": ["a", None, ""]}), here / "p.parquet")
+    assert spool("add", "p.parquet").out.endswith("batch p.parquet; 2 rows left out\n")
+
+
+def test_a_template_file_that_is_no_text_is_one_sentence(spool, here):
+    """With the cure."""
+    (here / "t").write_bytes(b"\xff{{ a }}")
+    (here / "p.csv").write_text("a\nb\n")
+    spool("add", "p.csv", "--template", "@t").fails("the template t is not UTF-8: save it as")
 
 
 def test_good_prompts_before_a_fault_that_ends_the_file_are_kept(spool, here, rows):

@@ -46,8 +46,25 @@ def test_a_misspelt_batch_is_answered_with_the_nearest(on, here):
 
 @pytest.mark.parametrize("arguments", [["--status", "done"], ["--error-code", "x"], ["abc"]])
 def test_words_outside_the_lists_are_wrong_usage(spool, arguments):
-    """Click names those that there are."""
-    spool("cancel", *arguments).fails("Invalid value", code=2)
+    """The answer names those that there are."""
+    spool("cancel", *arguments).fails("invalid value", code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [(["--status", "runing"], "running"), (["--error-code", "not_fond"], "not_found")],
+)
+def test_a_misspelt_word_of_a_list_is_answered_with_the_nearest(spool, arguments, meant):
+    """Twenty-six codes on the screen would hide it."""
+    said = spool("cancel", *arguments)
+    said.fails(f"did you mean {meant}?", code=2)
+    assert "rate_limited" not in said.err
+
+
+@pytest.mark.parametrize("command", ["show", "tail", "cancel", "retry", "prune", "export"])
+def test_an_id_that_no_database_can_hold_is_a_prompt_that_is_not_there(on, command):
+    """Not an overflow."""
+    on(command, "99999999999999999999").fails("there is no prompt 99999999999999999999")
 
 
 def test_all_and_some_contradict_each_other(spool):

@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from worker.settings.endpoints import EndpointTable
 from worker.settings.reference import as_markdown, as_toml
 
 FILE = """
@@ -84,3 +85,10 @@ def test_a_name_with_a_dot_is_quoted(spool, here):
     """Or it would read back as two tables."""
     (here / "spool.toml").write_text('[endpoints."a.b"]\n')
     assert "a.b" in tomllib.loads(spool("config").out)["endpoints"]
+
+
+def test_no_setting_of_an_endpoint_is_left_out(spool):
+    """But for where the key comes from, which has a line of its own."""
+    (shown,) = spool("config", "--json").matches("config")
+    known = set(EndpointTable.model_fields) - {"api_key_env", "api_key_file"}
+    assert set(shown["endpoints"]["default"]) == known | {"api_key"}

@@ -41,6 +41,7 @@ def test_it_answers_everything_and_the_second_time_adds_nothing(spool, short):
     assert "spool: queued 12 prompts as batch 'demo'" in first.err
     assert "spool: 12 of 12 answered: " in first.err
     assert f"\n{QUERY};\n" in first.err
+    assert "show 2` prints a whole answer" in first.err  # 1 is not the demo's
     found = rows(QUERY)
     assert [line.split()[0] for line in first.out.splitlines()[2:]] == [
         str(row[0]) for row in found

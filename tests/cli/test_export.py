@@ -103,6 +103,25 @@ def test_each_wrong_call_is_one_sentence_and_writes_nothing(on, runs, here, argu
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["spool.db", "spool.db-wal", "./spool.db", "link"])
+@pytest.mark.parametrize("option", ["--output", "--errors"])
+def test_no_export_takes_the_place_of_the_database(spool, here, name, option):
+    """It would take every prompt and every answer with it."""
+    assert spool("add", "-p", "a").code == 0
+    (here / "link").symlink_to("spool.db")
+    before = (here / "spool.db").read_bytes()
+    arguments = ["--format", "openai-batch", option, name]
+    spool("export", *arguments).fails(f"{name} is the database itself", code=2)
+    assert (here / "spool.db").read_bytes() == before
+
+
+def test_nothing_to_write_is_worth_a_word(on, runs):
+    """An empty pipe looks like a broken one."""
+    said = on("export", "--error-code", "shutdown")
+    assert (said.code, said.out) == (0, "")
+    assert "no finished prompt is among these; --partial writes unfinished ones too" in said.err
+
+
 def test_an_answer_too_long_to_be_held_is_the_same_text(on, store, runs, monkeypatch):
     """It passes in pieces instead of being read ahead."""
     flush(store, runs[3], *("x" * 1000 for _ in range(200)), seq=10)

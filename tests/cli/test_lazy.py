@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.house.tree import ROOT
 from worker.cli import cli
 from worker.cli.lazy import LazyGroup, global_options
 from worker.errors import InputError, SettingsError, StoreBusy
@@ -93,6 +94,43 @@ def test_shared_options_stand_before_or_after_the_command(spool, here, place):
     said = spool(*(option + command if place == "before" else command + option))
     assert said.code == 0
     assert (here / "other.db").exists()
+
+
+def test_wrong_usage_is_one_line_with_where_to_read_on(spool):
+    """Not the four that Click would write."""
+    said = spool("show", "1", "2")
+    said.fails("got unexpected extra argument (2) (see `cli show --help`)", code=2)
+
+
+def shell(line):
+    """What a shell line says, with `spool` for this program."""
+    line = line.replace("spool", f"{sys.executable} -m worker")
+    return subprocess.run(
+        ["sh", "-c", line],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "err"),
+    [
+        (
+            "spool config > /dev/full",
+            1,
+            "spool: the output cannot be written: No space left on device\n",
+        ),
+        ("spool config >&-", 0, ""),
+        ("spool config 2>&- > /dev/null", 0, ""),
+        ("spool add - <&-", 1, "spool: standard input is closed: name a file\n"),
+    ],
+)
+def test_a_stream_that_is_full_or_closed_is_no_fault_of_the_program(here, line, code, err):
+    """Cron jobs and daemons close them; disks fill up."""
+    said = shell(line)
+    assert (said.returncode, said.stderr) == (code, err)
 
 
 def test_a_reader_that_has_enough_is_no_error(here):

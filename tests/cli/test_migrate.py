@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 
 def test_an_empty_database_gets_its_tables(spool, empty_url):
     """On both databases; the second time there is nothing to do."""
@@ -32,3 +35,15 @@ def test_a_password_is_not_shown(spool):
     said = spool("--database-url", "postgresql://me:hush@127.0.0.1:1/x", "migrate")
     assert said.code == 1
     assert "hush" not in said.err
+
+
+def test_a_schema_that_is_newer_is_left_alone(spool):
+    """Older workers go on with it; that is no reason to call it up to date."""
+    spool("migrate")
+    with closing(sqlite3.connect("spool.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    said = spool("migrate")
+    assert said.code == 0
+    assert "has revision 9999, newer than this version of Spool (0001), which can" in said.out
+    assert spool("status").code == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from worker.cli.pairs import key_values, known_endpoint
+from worker.cli.pairs import Seconds, Whole, key_values, known_endpoint
 
 PARAM = click.Option(["--option"])
 CONTEXT = click.Context(click.Command("x"))
@@ -40,3 +40,12 @@ def test_only_configured_endpoints_are_known():
     with pytest.raises(click.UsageError, match="did you mean default") as caught:
         known_endpoint("defalt", ["default", "gpt"])
     assert "(there is: default, gpt)" in caught.value.message
+
+
+def test_numbers_are_called_what_people_call_them():
+    """`integer range` is a word of the library."""
+    assert Whole(1)("3") == 3
+    assert Seconds(0.2)("0.5") == 0.5
+    for kind, given in ((Whole(1), "x"), (Seconds(0.2), "x"), (Seconds(0.2), "nan")):
+        with pytest.raises(click.BadParameter, match=f"is not a valid {kind.name}"):
+            kind(given)

@@ -31,7 +31,8 @@ def test_a_dry_run_counts(on, store, sql):
 def test_age_is_counted_from_the_end(on, store, sql):
     """An hour ago nothing had finished."""
     every_state(store)
-    assert on("prune", "--older-than", "1h").out == "deleted 0 prompts\n"
+    said = on("prune", "--older-than", "1h")
+    assert said.out == "nothing to delete: no finished prompt is among these\n"
     then = sql.one("SELECT created_at FROM prompts WHERE id = 1")
     value = then.replace("20", "19", 1) if isinstance(then, str) else then - timedelta(days=365)
     sql(f"UPDATE prompts SET finished_at = '{value}' WHERE id = 1")

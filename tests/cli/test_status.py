@@ -103,3 +103,5 @@ def test_on_a_terminal_it_is_a_screen(store, looks, monkeypatch):
 def test_an_interval_of_nothing_is_wrong_usage(spool):
     """It would load the database for no reason."""
     spool("status", "--watch", "--interval", "0").fails("is not in the range x>=0.2", code=2)
+    for word in ("nan", "inf", "x"):
+        spool("status", "--watch", "--interval", word).fails("not a valid number of", code=2)

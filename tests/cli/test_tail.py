@@ -68,8 +68,9 @@ def test_thinking_can_be_followed_too(on, runs):
     ("arguments", "words", "code"),
     [
         (["99"], "there is no prompt 99", 1),
-        ([], "Missing argument", 2),
+        ([], "missing argument", 2),
         (["1", "2", "--after-seq", "1"], "--after-seq goes with one ID", 2),
+        (["1", "--after-seq", "-1"], "-1 is not in the range", 2),
     ],
 )
 def test_what_cannot_be_followed_is_one_sentence(on, runs, arguments, words, code):

@@ -78,7 +78,7 @@ def test_a_line_above_the_limit_is_told():
     """Without being loaded."""
     items = read_csv("prompt\na\n" + "x" * 3000 + "\nb\n", max_line_bytes=2000)
     assert texts(items) == ["a", "b"]
-    assert "line 3 has 3000 bytes" in reasons(items)[0]
+    assert "line 3 has 3,000 bytes" in reasons(items)[0]
 
 
 def test_prompts_longer_than_the_modules_own_limit_are_read():

@@ -24,7 +24,7 @@ def test_lines_end_with_lf_or_crlf_and_a_bom_is_dropped():
         (1, b"one"),
         (2, b""),
         (3, b"two \xe2\x80\xa8 half"),
-        "line 4 has 30 bytes, more than max_line_bytes (20)",
+        "line 4 has 30 bytes, more than max_line_bytes (20): raise it",
         (5, b"last"),
     ]
 
@@ -73,7 +73,7 @@ def test_memory_does_not_grow_with_a_line_that_is_too_long():
     finally:
         tracemalloc.stop()
     assert found == [
-        "line 1 has 67108864 bytes, more than max_line_bytes (1048576)",
+        "line 1 has 67,108,864 bytes, more than max_line_bytes (1048576): raise it",
         (2, b"last"),
     ]
     assert peak < 4 << 20

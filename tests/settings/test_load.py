@@ -53,6 +53,12 @@ def test_an_empty_variable_is_not_set(toml, monkeypatch):
     assert load().max_attempts == 9
 
 
+def test_a_file_of_an_editor_on_windows_is_read(toml):
+    """It begins with a mark that nobody sees."""
+    toml("\ufefflease_seconds = 40")
+    assert load().lease_seconds == 40
+
+
 def test_variables_reach_into_endpoints(toml, monkeypatch):
     """One value of one endpoint can be changed without repeating the others."""
     toml('[endpoints.default]\nmodel = "a"\nconcurrency = 2\noptions = { temperature = 0 }')

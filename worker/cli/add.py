@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from worker.cli.output import counted, data, json_line, json_option, talk
-from worker.cli.pairs import key_values, known_endpoint
+from worker.cli.pairs import Whole, key_values, known_endpoint
 from worker.cli.session import Session, session
 from worker.cli.sources import STDIN, Source, opened
 from worker.errors import InputError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from worker.ingest import BadLine, Intake
     from worker.records import NewPrompt
     from worker.settings import Settings
+    from worker.store import Store
 
 _SHOWN_FAULTS = 10
 _SHOWN_REQUESTS = 3
@@ -48,6 +49,11 @@ class Report:
     def failed(self) -> bool:
         """Whether anything of the source was left out."""
         return bool(self.bad or self.end)
+
+    def unit(self, number: int) -> str:
+        """What the source is made of: lines, rows, requests, or prompts that were typed."""
+        unit = self.faults[0].unit if self.faults else "line"
+        return ("prompt" if unit == self.source else unit) + ("" if number == 1 else "s")
 
 
 @click.command(short_help="Queue prompts: files, standard input, or text.")
@@ -84,8 +90,8 @@ class Report:
 @click.option(
     "--metadata", metavar="KEY=VALUE", multiple=True, callback=key_values, help="Kept with them."
 )
-@click.option("--priority", type=click.IntRange(-(2**31) + 1, 2**31 - 1), help="Higher goes first.")
-@click.option("--max-attempts", type=click.IntRange(1), help="Instead of the setting.")
+@click.option("--priority", type=Whole(-(2**31) + 1, 2**31 - 1), help="Higher goes first.")
+@click.option("--max-attempts", type=Whole(1, 2**31 - 1), help="Instead of the setting.")
 @click.option("--strict", is_flag=True, help="All or nothing: one bad line refuses the file.")
 @click.option(
     "--dry-run", is_flag=True, help="Check everything, show the first requests, add none."
@@ -151,7 +157,7 @@ class _Adder:
 
         report = Report("-p", self._asked["batch"])
         intake = self._intake("-p", report.batch)
-        self._add(report, from_texts(texts, intake, self._asked["custom_id"]), "-p")
+        self._add(report, from_texts(texts, intake, self._asked["custom_id"]))
         return self._told(report)
 
     def file(self, path: str) -> Report:
@@ -162,7 +168,6 @@ class _Adder:
         return self._told(report)
 
     def _read(self, source: Source, report: Report) -> None:
-        from worker.cli.progress import watched
         from worker.ingest import Format, detect, prompts
 
         try:
@@ -181,9 +186,7 @@ class _Adder:
                 return
             source.rewind()
         items = prompts(source.file, found, self._intake(source.path, report.batch))
-        size = source.size if (source.size or 0) >= _BAR_FROM_BYTES else None
-        with watched(items, size, lambda _: source.file.tell(), quiet=self._as_json) as shown:
-            self._add(report, shown, source.path)
+        self._add(report, items, source)
 
     def _intake(self, path: str, batch: str | None) -> Intake:
         from pathlib import Path
@@ -207,14 +210,33 @@ class _Adder:
             id_column=asked["id_column"],
         )
 
-    def _add(self, report: Report, items: Iterable[NewPrompt | BadLine], path: str) -> None:
+    def _add(
+        self,
+        report: Report,
+        items: Iterable[NewPrompt | BadLine],
+        source: Source | None = None,
+    ) -> None:
+        from worker.cli.progress import watched
+
         good = _sorted_out(items, report)
-        if self._asked["dry_run"]:
-            self._show_requests(good)
-            return
-        store = self._session.store(create=True)
+        if (first := next(good, None)) is None:
+            return  # no database is made for nothing
+        store = None if self._asked["dry_run"] else self._session.store(create=True)
+        size = source.size if source and (source.size or 0) >= _BAR_FROM_BYTES else None
+        with watched(
+            chain([first], good),
+            size,
+            lambda _: source.file.tell() if source else 0,
+            quiet=self._as_json,
+        ) as shown:
+            if store is None:
+                self._show_requests(iter(shown))
+            else:
+                self._put(store, report, shown, source.path if source else report.source)
+
+    def _put(self, store: Store, report: Report, prompts: Iterable[NewPrompt], path: str) -> None:
         try:
-            added = store.add(good, batch=report.batch, source=path)
+            added = store.add(prompts, batch=report.batch, source=path)
         except KeyboardInterrupt:
             if report.batch is not None:
                 talk(f"interrupted; add {report.source} again to go on: nothing is added twice")
@@ -231,9 +253,10 @@ class _Adder:
 
     def _told(self, report: Report) -> Report:
         for fault in report.faults:
-            talk(f"{report.source}: {fault}")
-        if report.bad > len(report.faults):
-            talk(f"{report.source}: {report.bad - len(report.faults):,} more lines are bad")
+            talk(str(fault) if fault.unit == report.source else f"{report.source}: {fault}")
+        if more := report.bad - len(report.faults):
+            are = "is" if more == 1 else "are"
+            talk(f"{report.source}: {more:,} more {report.unit(more)} {are} bad")
         if report.end:
             talk(f"{report.source} {report.end}")
         if self._as_json and not self._asked["dry_run"]:
@@ -273,8 +296,10 @@ def _template(given: str | None) -> Any:
     try:
         text = Path(given[1:]).read_text(encoding="utf-8") if given.startswith("@") else given
         return Template(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the template {given[1:]} cannot be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"the template {given[1:]} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the template {given[1:]} is not UTF-8: save it as UTF-8") from error
 
 
 def _sentence(report: Report, *, strict: bool) -> str:
@@ -288,11 +313,13 @@ def _sentence(report: Report, *, strict: bool) -> str:
             f"nothing new: {counted(report.existing, 'prompt')} of {report.source} are already in"
             f" batch {report.batch} (another --batch would take them again)"
         )
+    if not report.good:
+        return f"{report.source}: nothing was added"
     words = f"added {counted(report.added, 'prompt')}{where}"
     if report.existing:
         words += f"; {report.existing:,} were there already"
     if report.bad:
-        words += f"; {counted(report.bad, 'line')} left out"
+        words += f"; {report.bad:,} {report.unit(report.bad)} left out"
     return words
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_LARGEST_ID = 2**63 - 1  # what a database can hold
+
 
 class PromptId(click.ParamType[int]):
     """The id of a prompt, as `spool status`, `export` and SQL show it."""
@@ -33,7 +36,20 @@ class PromptId(click.ParamType[int]):
                 param,
                 ctx,
             )
+        if int(value) > _LARGEST_ID:
+            raise NotFound(f"there is no prompt {value}: `spool export` lists ids")
         return int(value)
+
+
+class OneOf(click.Choice[str]):
+    """A word of a list; a misspelt one is answered with the nearest, not with a long list."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """What is wrong with the word."""
+        close = difflib.get_close_matches(str(value), list(self.choices), n=1)
+        if close:
+            return f"there is no {value!r}; did you mean {close[0]}?"
+        return super().get_invalid_choice_message(value, ctx)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +123,13 @@ def choosing(*, everything: bool) -> Callable[[Function], Function]:
             click.option(
                 "--status",
                 multiple=True,
-                type=click.Choice([str(state) for state in PromptState]),
+                type=OneOf([str(state) for state in PromptState]),
                 help="Prompts in this state; may be repeated.",
             ),
             click.option(
                 "--error-code",
                 metavar="CODE",
-                type=click.Choice([str(code) for code in ErrorCode]),
+                type=OneOf([str(code) for code in ErrorCode]),
                 help="Prompts that failed with this code, such as rate_limited.",
             ),
         ]
@@ -137,7 +153,5 @@ def required(chosen: Chosen) -> None:
 
 
 def _advice(name: str, known: Sequence[str]) -> str:
-    import difflib
-
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ": `spool status` lists them"

@@ -19,6 +19,7 @@ _ENDPOINT_FIELDS = (
     "dialect", "base_url", "model", "concurrency", "headers", "options",
     "connect_timeout_seconds", "first_frame_timeout_seconds", "idle_timeout_seconds",
     "total_timeout_seconds", "accept_finish_without_done", "embedded",
+    "embedded_context_tokens",
 )  # fmt: skip
 
 

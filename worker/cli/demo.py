@@ -7,6 +7,9 @@ what was answered once is not asked again.
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +139,9 @@ def _tell(query: str, found: Glimpse, settings: Settings) -> None:
     for line in _table(found.columns, found.rows):
         data(line)
     click.echo(err=True)
-    talk(f"they are in {settings.safe_database_url}; `spool show ID` has a whole answer")
+    spool = "spool" if shutil.which("spool") else os.path.relpath(sys.argv[0])
+    one = f"{spool} show {found.rows[0][0]}"
+    talk(f"they are in {settings.safe_database_url}; `{one}` prints a whole answer")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _BY_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _PAGE_ROWS = 200
+_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def command(
     from worker import export
     from worker.store.answers import Answers
 
+    _spare_the_database(session.settings().database_url, target)
     store = session.store()
     chosen.check(store)
     everything = partial and target.file_format != "openai-batch"
@@ -86,6 +88,9 @@ def command(
     count = _write(target, store, selection, texts)
     if out != "-":
         talk(f"wrote {counted(count, 'prompt')} to {out}")
+    elif not count and target.file_format != "openai-batch":
+        others = "" if partial else "; --partial writes unfinished ones too"
+        talk(f"nothing was written: no finished prompt is among these{others}")
 
 
 def _check_usage(target: Target, chosen: Chosen) -> None:
@@ -102,6 +107,17 @@ def _check_usage(target: Target, chosen: Chosen) -> None:
         )
     if target.file_format == "parquet" and target.out == "-" and sys.stdout.isatty():
         raise click.UsageError("Parquet is not for the eye: name a file with --output")
+
+
+def _spare_the_database(url: str, target: Target) -> None:
+    """A file that takes the name of the database would take all prompts and answers with it."""
+    if not url.startswith(_SQLITE):
+        return
+    database = Path(url.removeprefix(_SQLITE))
+    taken = [database.with_name(database.name + ending) for ending in ("", "-wal", "-shm")]
+    for name in (target.out, target.errors):
+        if name is not None and any(Path(name).resolve() == each.resolve() for each in taken):
+            raise click.UsageError(f"{name} is the database itself: choose another name")
 
 
 def _write(target: Target, store: Store, selection: Selection, texts: Ahead) -> int:

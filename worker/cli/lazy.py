@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -26,6 +27,8 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader had enough
+# Of standard output, which has no name: the disk is full or failing.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -82,6 +85,7 @@ class LazyGroup(click.Group):
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         session = Session()
+        _open_what_is_closed()
         try:
             code = super().main(
                 args, prog_name, complete_var, standalone_mode=False, obj=session, **extra
@@ -95,10 +99,30 @@ class LazyGroup(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
+def _open_what_is_closed() -> None:
+    """A shell may close a stream (`>&-`): what is written to it goes nowhere, and is no fault."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _say_usage(error: click.ClickException) -> None:
+    """Wrong usage in one line, with where to read on."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    words = " ".join(error.format_message().split()).removesuffix(".")
+    words = words[:1].lower() + words[1:]
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None and "--help`" not in words:
+        words += f" (see `{context.command_path} --help`)"
+    talk(words)
+
+
 def _end(error: BaseException, session: Session) -> NoReturn:
     """Say what happened and exit; `-v` adds the traceback."""
     if isinstance(error, click.ClickException):
-        error.show()
+        _say_usage(error)
         sys.exit(error.exit_code)
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         sys.exit(EXIT_INTERRUPTED)
@@ -111,8 +135,8 @@ def _end(error: BaseException, session: Session) -> NoReturn:
     if isinstance(error, SpoolError):
         talk(str(error))
         sys.exit(EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILED)
-    if isinstance(error, OSError) and error.filename is not None:
-        talk(f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and (error.filename or error.errno in _UNWRITABLE):
+        talk(f"{error.filename or 'the output cannot be written'}: {error.strerror}")
         sys.exit(EXIT_FAILED)
     hint = "" if session.verbose else "; -v shows where"
     talk(f"a fault of this program: {type(error).__name__}: {error}{hint}")

@@ -17,13 +17,18 @@ def command(session: Session, /, *, as_json: bool) -> None:
     Safe to repeat, and while older workers run. `spool add` and `spool run` do it themselves when
     they meet an SQLite file that does not exist yet.
     """
-    from worker.store.schema import upgrade
+    from worker.store.schema import REVISION, upgrade
 
     settings = session.settings()
     revisions = upgrade(settings.database_url)
     where = settings.safe_database_url
     if as_json:
         json_line({"database": where, "before": revisions.before, "after": revisions.after})
+    elif revisions.before == revisions.after != REVISION:
+        data(
+            f"{where} has revision {revisions.after}, newer than this version of Spool"
+            f" ({REVISION}), which can work with it; nothing was changed"
+        )
     elif revisions.before == revisions.after:
         data(f"{where} is up to date (revision {revisions.after})")
     elif revisions.before is None:

@@ -1,13 +1,33 @@
-"""KEY=VALUE options, and names of endpoints: what several commands read in the same way."""
+"""KEY=VALUE options, numbers, names of endpoints: what several commands read in the same way."""
 
 from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Collection
 from typing import Any
 
 import click
+
+
+class Whole(click.IntRange):
+    """A whole number; Click would call it an integer range."""
+
+    name = "whole number"
+
+
+class Seconds(click.FloatRange):
+    """A duration that ends."""
+
+    name = "number of seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, unless it is none that a clock can count to."""
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
+        return seconds
 
 
 def key_values(

@@ -74,5 +74,7 @@ def command(
             raise
     if as_json:
         json_line({"pruned": count, "dry_run": dry_run})
-    else:
+    elif count:
         data(f"{'would delete' if dry_run else 'deleted'} {counted(count, 'prompt')}")
+    else:
+        data("nothing to delete: no finished prompt is among these")

@@ -53,6 +53,8 @@ def opened(path: str, *, twice: bool) -> Iterator[Source]:
         with _file(path) as file:
             yield Source(path, file, Path(path).stat().st_size, path)
         return
+    if vars(sys)["stdin"] is None:  # a shell closed it: <&-
+        raise InputError("standard input is closed: name a file")
     if not twice:
         yield Source("standard input", _peekable(sys.stdin.buffer), None, STDIN)
         return

@@ -12,6 +12,7 @@ import click
 
 from worker.cli.concerns import concerns
 from worker.cli.output import counted, data, for_terminal, json_line, json_option, span
+from worker.cli.pairs import Seconds
 from worker.cli.session import Session, session
 from worker.clock import SystemClock
 from worker.states import PromptState
@@ -29,7 +30,7 @@ _LIVE_ROWS = 20  # runs that are listed; the others are counted
 @click.option(
     "--interval",
     metavar="SECONDS",
-    type=click.FloatRange(min=0.2),
+    type=Seconds(min=0.2),
     default=1.0,
     help="Between two looks of --watch.",
 )

@@ -17,6 +17,7 @@ import click
 
 from worker.cli.choosing import PromptId
 from worker.cli.output import data, for_terminal, json_line, json_option, talk
+from worker.cli.pairs import Whole
 from worker.cli.session import Session, session
 from worker.cli.show import found, state_in_words
 from worker.clock import SystemClock
@@ -46,7 +47,7 @@ class Followed:
 @click.command(short_help="The text of prompts while it streams.")
 @click.argument("prompt_ids", metavar="ID...", nargs=-1, type=PromptId(), required=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on until every prompt is finished.")
-@click.option("--after-seq", metavar="N", type=int, help="Only chunks after this one.")
+@click.option("--after-seq", metavar="N", type=Whole(0), help="Only chunks after this one.")
 @click.option("--thinking", is_flag=True, help="What the model thinks, instead of its answer.")
 @json_option
 @session

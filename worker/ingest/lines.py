@@ -50,7 +50,9 @@ def _finished(
     number: int, pieces: list[bytes], size: int, max_bytes: int
 ) -> tuple[int, bytes] | BadLine:
     if size > max_bytes:
-        return BadLine(number, f"has {size} bytes, more than max_line_bytes ({max_bytes})")
+        return BadLine(
+            number, f"has {size:,} bytes, more than max_line_bytes ({max_bytes}): raise it"
+        )
     return number, b"".join(pieces).removesuffix(b"\r")
 
 

@@ -109,8 +109,8 @@ def _told(faults: list[Fault]) -> str:
 def _file_layer(config: Path | None, origins: Origins) -> tuple[Path | None, Tree]:
     path = config or Path(DEFAULT_FILE)
     try:
-        with path.open("rb") as file:
-            tree = tomllib.load(file)
+        # Editors on Windows begin a file with a mark, which is not TOML.
+        tree = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         if config is None:
             return None, {}
