@@ -10,8 +10,15 @@ import pytest
 
 from tests.cli.carried import every_state
 from worker.cli import status
+from worker.errors import StoreBusy
 from worker.settings import Settings
-from worker.store.rows import QueueStatus
+
+
+class Terminal(io.StringIO):
+    """A person's window."""
+
+    def isatty(self):
+        return True
 
 
 def test_people_get_a_table_and_sentences(on, store):
@@ -25,6 +32,7 @@ def test_people_get_a_table_and_sentences(on, store):
     assert "b default 2 1 1 1 0" in lines
     assert any(line.startswith("host:12 0.1.0 1 ") for line in lines)
     assert any(line.startswith("prompt 4 c4 default 1 ") for line in lines)
+    assert lines[1] == "3 to do, 1.0 a minute completed"
     assert any(
         line.startswith("- waiting for a later try: 1 prompt, the first in") for line in lines
     )
@@ -47,21 +55,15 @@ def test_an_empty_queue_is_one_line(on):
     assert said.out.endswith(": 0 prompts\n")
 
 
-def test_many_runs_are_counted_not_listed(store):
-    """A screen has so many lines."""
-    every_state(store)
-    (run,) = store.status().live
-    lines = list(status.lines(QueueStatus(live=(run,) * 25), Settings(), "url"))
-    assert "... and 5 more" in lines
-    assert sum(line.startswith("prompt 4") for line in lines) == 20
-
-
 @pytest.fixture
 def looks(monkeypatch):
     """Ends a watch after three looks; returns how long it waited between them."""
     waited = []
 
     class Clock:
+        def monotonic(self):
+            return 0.0
+
         async def sleep(self, seconds):
             waited.append(seconds)
             if len(waited) == 3:
@@ -83,11 +85,6 @@ def test_watching_looks_again_and_again(on, store, looks, as_json):
 
 def test_on_a_terminal_it_is_a_screen(store, looks, monkeypatch):
     """It takes the whole window and gives it back."""
-
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setattr(sys, "stdout", Terminal())
@@ -98,6 +95,51 @@ def test_on_a_terminal_it_is_a_screen(store, looks, monkeypatch):
     assert "\x1b[?1049h" in shown
     assert shown.count("completed in the last hour") >= 3
     assert "\x1b[?1049l" in shown
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_database_that_is_away_for_a_while_is_asked_again(
+    store, looks, monkeypatch, capsys, terminal
+):
+    """Whoever watches through the night does not find a dead screen because of one restart."""
+    answers = [store.status(), StoreBusy("the database cannot be reached"), store.status()]
+
+    def status_of(_self):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(type(store), "status", status_of)
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("TERM", "xterm")
+    if terminal:
+        monkeypatch.setattr(sys, "stdout", Terminal())
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(status._watch(store, Settings(), 0.5, as_json=False))
+    assert answers == []
+    told = sys.stdout.getvalue() if terminal else capsys.readouterr().err
+    assert "the database cannot be reached; asking again" in told
+
+
+def test_looking_costs_a_fifth_of_the_time_at_most(store, monkeypatch):
+    """A queue of millions is not counted every second."""
+    seconds = iter(range(0, 1000, 3))
+    waited = []
+
+    class Clock:
+        def monotonic(self):
+            return next(seconds)
+
+        async def sleep(self, seconds):
+            waited.append(seconds)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(status, "SystemClock", Clock)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(status._watch(store, Settings(), 0.5, as_json=False))
+    assert waited[0] >= 15
 
 
 def test_an_interval_of_nothing_is_wrong_usage(spool):

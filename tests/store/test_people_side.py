@@ -140,7 +140,11 @@ def test_the_status_is_the_whole_queue_at_one_glance(store, sql):
     assert (status.ready, status.later) == (2, 1)
     assert 490 < status.next_in_seconds < 500.01
     assert status.failures == {"bad_request": 1}
-    assert (status.crash_capped, status.completed_last_hour) == ((), 1)
+    assert status.crash_capped == ()
+    assert (status.completed_last_hour, status.completed_last_minute) == (1, 1)
+    sql("UPDATE prompts SET finished_at = '2000-01-01 00:00:00' WHERE finished_at IS NOT NULL")
+    later_on = store.status()
+    assert (later_on.completed_last_hour, later_on.completed_last_minute) == (0, 0)
     (worker,) = status.workers
     assert (worker.id, worker.host, worker.runs, worker.stopped_at) == ("w1", "host", 1, None)
     assert 0 < worker.lease_seconds_left <= 300.01
@@ -148,6 +152,17 @@ def test_the_status_is_the_whole_queue_at_one_glance(store, sql):
     assert isinstance(run, LiveRun)
     assert (run.run_id, run.prompt_id, run.batch, run.chunks) == (live.id, live.prompt_id, "b", 1)
     assert 0 <= run.silent_seconds <= run.seconds < 60
+
+
+def test_texts_are_measured_without_being_read(store):
+    """Several at a time; those of other kinds do not count, and who has none is left out."""
+    store.add([NewPrompt(prompt="x")] * 3)
+    sign_on(store)
+    first, second, third = take(store, limit=3)
+    thought = words(second, 0, "hm", Kind.THINKING)
+    store.commit("w1", [words(first, 0, "wör"), words(first, 1, "ld"), thought], [])
+    assert store.lengths([first.id, second.id, third.id]) == {first.id: 5}
+    assert store.lengths([]) == {}
 
 
 @pytest.mark.parametrize("holds", [True, False])

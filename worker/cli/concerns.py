@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from worker.breaker import BreakerState
@@ -13,6 +14,7 @@ from worker.records import Endpoint
 from worker.states import PromptState
 
 if TYPE_CHECKING:
+    from worker.records import Json
     from worker.store.rows import QueueStatus, WorkerStatus
 
 _NAMED = 5  # ids in one sentence
@@ -41,7 +43,7 @@ def concerns(
     status: QueueStatus, endpoints: Mapping[str, Endpoint], *, lease_seconds: float
 ) -> Iterator[str]:
     """A sentence for each thing that a person may want to know or do, the gravest first."""
-    living = [each for each in status.workers if _lives(each)]
+    living = [each for each in status.workers if lives(each)]
     queued = status.ready + status.later
     if queued and not living:
         yield f"no worker is running, and {counted(queued, 'prompt')} queued: start `spool run`"
@@ -65,7 +67,8 @@ def concerns(
         yield f"failed with {code}: {counted(number, 'prompt')}; {cure}"
 
 
-def _lives(worker: WorkerStatus) -> bool:
+def lives(worker: WorkerStatus) -> bool:
+    """Whether it holds its lease."""
     return worker.stopped_at is None and worker.lease_seconds_left > 0
 
 
@@ -95,13 +98,21 @@ def _outages(living: list[WorkerStatus]) -> Iterator[str]:
             if said.get("state") == BreakerState.OPEN:
                 cure = _OPEN_CURES.get(str(said.get("refuses")), "")
                 yield (
-                    f"{where}: breaker open since {said.get('since')}, so nothing is claimed for it"
+                    f"{where}: breaker open since {_hour(said)}, so nothing is claimed for it"
                     f" and nobody is charged: {said.get('error', 'no answer')}{cure}"
                 )
             elif said.get("state") == BreakerState.HALF_OPEN:
                 yield f"{where}: it answers again; one prompt at a time finds out if it works"
             if "paused_until" in said:
                 yield f"{where}: the server asked for patience until {said['paused_until']}"
+
+
+def _hour(said: Mapping[str, Json]) -> str:
+    """When it was opened, on the clock of whoever looks."""
+    try:
+        return datetime.fromisoformat(str(said.get("since"))).astimezone().strftime("%H:%M")
+    except ValueError:
+        return str(said.get("since"))
 
 
 def _unserved(

@@ -7,7 +7,7 @@ stays flat, and nobody who reads slowly keeps a transaction open.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Executable
@@ -138,7 +138,14 @@ class PeopleSide:
             failures=failures,
             crash_capped=tuple(capped),
             completed_last_hour=sum(group.recent for group in groups),
+            completed_last_minute=sum(group.lately for group in groups),
         )
+
+    def lengths(self, run_ids: Collection[int]) -> dict[int, int]:
+        """How many characters of text these runs have stored; those without any are left out."""
+        with self._db.reading() as connection:
+            rows = connection.execute(reads.lengths(), {"ids": list(run_ids)}).all()
+        return {row.run_id: row.chars for row in rows}
 
     # --- decide -----------------------------------------------------------------------------
 

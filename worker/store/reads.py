@@ -36,6 +36,7 @@ from worker.store.rows import Selection
 from worker.store.tables import CLAIMABLE, STREAMING, batches, chunks, prompts, runs, workers
 
 _HOUR_AGO = select(later(bindparam("hour", -3600.0, type_=Seconds()))).scalar_subquery()
+_MINUTE_AGO = select(later(bindparam("minute", -60.0, type_=Seconds()))).scalar_subquery()
 
 # --- selections -----------------------------------------------------------------------------
 
@@ -182,6 +183,16 @@ def text() -> Select[int, str]:
     )
 
 
+@cache
+def lengths() -> Select[int, int]:
+    """How many characters of text the runs `ids` have stored."""
+    return (
+        select(chunks.c.run_id, func.sum(func.length(chunks.c.text)).label("chars"))
+        .where(among(chunks.c.run_id, "ids"), chunks.c.kind == spell(Kind.TEXT))
+        .group_by(chunks.c.run_id)
+    )
+
+
 def span(selection: Selection) -> Select[int | None, int | None]:
     """Before the first and at the last id among which the prompts of a selection are."""
     batch = Selection(batch=selection.batch)
@@ -237,6 +248,7 @@ def tallies() -> Select[Any]:
     completed = standing(prompts.c.status, (PromptState.COMPLETED,))
     why = case((failed, prompts.c.error_code)).label("why")
     recent = func.count().filter(completed, prompts.c.finished_at > _HOUR_AGO)
+    lately = func.count().filter(completed, prompts.c.finished_at > _MINUTE_AGO)
     grouped = (
         select(
             prompts.c.batch_id,
@@ -245,6 +257,7 @@ def tallies() -> Select[Any]:
             why,
             func.count().label("number"),
             recent.label("recent"),
+            lately.label("lately"),
         )
         .group_by(prompts.c.batch_id, prompts.c.endpoint, prompts.c.status, literal_column("why"))
         .subquery()

@@ -181,3 +181,4 @@ class QueueStatus:
     failures: Mapping[str, int] = field(default_factory=dict)
     crash_capped: tuple[int, ...] = ()
     completed_last_hour: int = 0
+    completed_last_minute: int = 0
