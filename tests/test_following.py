@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from worker.errors import NotFound
+from worker.errors import NotFound, StoreBusy
 from worker.following import Changes, Follower, Piece
 from worker.records import Kind
 from worker.states import PromptState
@@ -95,6 +95,18 @@ def test_a_new_attempt_is_fresh_also_if_its_text_comes_later() -> None:
     assert list(follower.look()) == []
     texts.chunks[8] = ["A"]
     assert list(follower.look()) == [Piece(8, 0, "A", fresh=True, attempt=2)]
+
+
+def test_a_database_that_is_away_is_no_reason_to_wait_for_ever() -> None:
+    """The look finds out what is wrong, and whoever looks decides about it."""
+
+    class Away(Watched):
+        def data_version(self) -> int:
+            raise StoreBusy("away")
+
+    watched = Away([])
+    asyncio.run(Changes(watched, watched).wait())
+    assert watched.sleeps == 1
 
 
 @dataclass

@@ -177,7 +177,7 @@ class Spool:
         changes = Changes(self.store, SystemClock())
         with asyncio.Runner() as runner:
             while True:
-                yield from [piece.text for piece in follower.look()]
+                yield from _new_text(follower)
                 if follower.done:
                     return
                 runner.run(changes.wait())
@@ -273,8 +273,8 @@ class AsyncSpool:
         follower = Follower(self.spool.store, prompt_id, kind)
         changes = Changes(self.spool.store, self._clock)
         while True:
-            for piece in await asyncio.to_thread(lambda: list(follower.look())):
-                yield piece.text
+            for text in await asyncio.to_thread(_new_text, follower):
+                yield text
             if follower.done:
                 return
             await changes.wait()
@@ -286,6 +286,17 @@ class AsyncSpool:
     async def retry(self, selection: Selection | None = None, **narrow: Any) -> int:
         """Queue failed or cancelled prompts again; see Spool.retry."""
         return await asyncio.to_thread(lambda: self.spool.retry(selection, **narrow))
+
+
+def _new_text(follower: Follower) -> list[str]:
+    """What was stored since the last look, as far as the database tells it now."""
+    texts = []
+    try:
+        for piece in follower.look():
+            texts.append(piece.text)  # noqa: PERF401 - what came before a fault is kept
+    except StoreBusy:
+        pass  # the next look goes on where this one was
+    return texts
 
 
 def _new_prompt(given: AnyPrompt) -> NewPrompt:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.clock import Clock
-from worker.errors import NotFound
+from worker.errors import NotFound, StoreBusy
 from worker.records import Kind
 from worker.states import FINAL_PROMPT_STATES, PromptState
 
@@ -91,11 +91,17 @@ class Changes:
         """Until a look is worth its price."""
         while True:
             await self._clock.sleep(LOOK_SECONDS)
-            version, now = self._store.data_version(), self._clock.monotonic()
+            version, now = self._ask(), self._clock.monotonic()
             late = now - self._looked_at >= _ALWAYS_LOOK_SECONDS
             if not version or version != self._version or late:
                 self._version, self._looked_at = version, now
                 return
+
+    def _ask(self) -> int:
+        try:
+            return self._store.data_version()
+        except StoreBusy:
+            return 0  # nobody knows
 
 
 class Follower:

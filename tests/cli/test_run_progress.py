@@ -85,6 +85,36 @@ def test_lines_appear_above_the_line_that_moves(shown):
     assert shown.getvalue() == "1 done\r\x1b[2Kevent\n1 done\r\x1b[2K"
 
 
+def test_a_worker_in_the_background_has_no_line(shown):
+    """`spool run &` shares the terminal with what its owner does next."""
+    in_front = [True, False, False, True]
+    line = StatusLine(shown, foreground=lambda: in_front.pop(0))
+    for text in ("one", "two", "three", "four"):
+        line.show(text)
+    line.write("event\n")
+    assert shown.getvalue() == "one\r\x1b[2Kfour\r\x1b[2Kevent\nfour"
+
+
+def test_a_shell_says_who_is_in_the_foreground(here):
+    """Without a terminal nobody is in anybody's way; with one, its owner's group is in front."""
+    code = (
+        "import os, pty, sys\nfrom worker.cli.run_progress import in_foreground\n"
+        "print(in_foreground())\n"
+        "seen, terminal = pty.openpty()\nos.setsid()\nos.close(os.open(os.ttyname(terminal), os.O_RDWR))\n"
+        "os.dup2(terminal, 2)\nprint(in_foreground())\n"
+        "if os.fork() == 0:\n    os.setpgid(0, 0)\n    print(in_foreground(), flush=True)\n    os._exit(0)\n"
+        "os.wait()"
+    )
+    said = subprocess.run(
+        [sys.executable, "-u", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert said.stdout.split() == ["True", "True", "False"]
+
+
 def test_the_line_fits_the_terminal(shown, monkeypatch):
     """A line that wraps could not be taken away again."""
     monkeypatch.setenv("COLUMNS", "10")

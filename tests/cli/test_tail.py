@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.carried import claim, complete, every_state, fail, flush, requeue
 from worker.cli import tail
+from worker.errors import StoreBusy
 from worker.records import NewPrompt
 
 
@@ -71,6 +72,10 @@ def test_thinking_can_be_followed_too(on, runs):
         ([], "missing argument", 2),
         (["1", "2", "--after-seq", "1"], "--after-seq goes with one ID", 2),
         (["1", "--after-seq", "-1"], "-1 is not in the range", 2),
+        (["1", "--after-seq", "1", "--after", "1:1"], "say the same: keep one", 2),
+        (["1", "--after", "7"], "'7' is not RUN:SEQ", 2),
+        (["1", "--after", "1:99999999999999999999"], "is not RUN:SEQ", 2),
+        (["1", "--after", "2:0"], "run 2 is no attempt at these prompts", 1),
     ],
 )
 def test_what_cannot_be_followed_is_one_sentence(on, runs, arguments, words, code):
@@ -161,7 +166,7 @@ def test_json_is_an_object_a_chunk(on, store, runs, script):
 
 
 def test_an_interrupt_says_how_to_go_on(on, runs, script):
-    """With the number of the last chunk."""
+    """With the run and the number of the last chunk, of each prompt."""
 
     def interrupt():
         raise KeyboardInterrupt
@@ -169,7 +174,45 @@ def test_an_interrupt_says_how_to_go_on(on, runs, script):
     script(interrupt)
     said = on("tail", "4", "-f")
     assert said.code == 130
-    assert "to go on: spool tail 4 -f --after-seq 1" in said.err
+    assert "to go on: spool tail 4 -f --after 4:1\n" in said.err
+    script(interrupt)
+    said = on("tail", "4", "3", "5", "-f", "--thinking")
+    assert "to go on: spool tail 4 3 5 -f --thinking --after 4:2 --after 3:2\n" in said.err
+
+
+def test_what_it_says_is_how_it_goes_on(on, store, script):
+    """Also when another attempt has begun meanwhile: that one is told from its start."""
+    store.add([NewPrompt(prompt="x")])
+    (first,) = claim(store)
+    flush(store, first, "a", "b", "c")
+    assert on("tail", "1", "--after", f"{first.id}:1").out == "c\n"
+    requeue(store, first, 0.0)
+    (second,) = claim(store)
+    flush(store, second, "A", "B", "C")
+    complete(store, second)
+    said = on("tail", "1", "-f", "--after", f"{first.id}:1")
+    assert (said.code, said.out) == (0, "c\nABC\n")
+    assert "attempt 2 begins from the start" in said.err
+    assert on("tail", "1", "--after", f"{second.id}:1").out == "C\n"
+
+
+def test_a_database_that_is_away_for_a_while_is_asked_again(on, store, runs, script, monkeypatch):
+    """An answer that takes all night is followed through the restart of a server."""
+    real, faults = type(store).prompt, []
+
+    def prompt(self, prompt_id):
+        if faults:
+            raise faults.pop()
+        return real(self, prompt_id)
+
+    def goes_away():
+        faults.extend([StoreBusy("the database cannot be reached")] * 2)
+
+    monkeypatch.setattr(type(store), "prompt", prompt)
+    script(goes_away, lambda: None, lambda: None, lambda: None, lambda: complete(store, runs[3]))
+    said = on("tail", "4", "-f")
+    assert (said.code, said.out, faults) == (0, "Hello wörld.\n\n", [])
+    assert said.err.count("the database cannot be reached; asking again") == 1
 
 
 def test_on_sqlite_the_database_is_read_only_after_somebody_wrote(spool, sqlite_url, monkeypatch):

@@ -89,7 +89,8 @@ def _carry(
         verbose=session.verbose,
         as_json=as_json,
     )
-    line = run_progress.StatusLine(sys.stderr) if watched else None
+    foreground = run_progress.in_foreground
+    line = run_progress.StatusLine(sys.stderr, foreground=foreground) if watched else None
     log = session.log(line)
     for hint in session.loaded().hints:
         log("settings_hint", hint=hint)

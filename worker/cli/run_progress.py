@@ -10,11 +10,12 @@ line, as `docs/operations.md` lists them.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 import threading
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
 from worker.breaker import BreakerState
@@ -55,8 +56,12 @@ class Terminal(Protocol):
 class StatusLine:
     """A terminal with a last line of its own: what is written appears above it."""
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(
+        self, terminal: Terminal, *, foreground: Callable[[], bool] = lambda: True
+    ) -> None:
+        """foreground: whether this process has the terminal; a line that moves is for no other."""
         self._terminal = terminal
+        self._foreground = foreground
         self._shown = ""
         self._lock = threading.Lock()  # events come from any thread
 
@@ -77,11 +82,23 @@ class StatusLine:
     def show(self, text: str) -> None:
         """Replace the status line; an empty text takes it away."""
         columns = shutil.get_terminal_size().columns
+        if not self._foreground():
+            text = ""
         with self._lock:
+            if not (text or self._shown):
+                return
             before = _CLEAR if self._shown else ""
             self._shown = text[: columns - 1]
             self._terminal.write(before + self._shown)
             self._terminal.flush()
+
+
+def in_foreground() -> bool:
+    """Whether the shell has given the terminal of standard error to this process."""
+    try:
+        return os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
+    except (AttributeError, OSError):
+        return True  # a system without job control
 
 
 class Log(Protocol):

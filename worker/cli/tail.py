@@ -1,8 +1,8 @@
 """`spool tail`: the text of prompts as it is flushed, from any process, on any machine.
 
-It reads chunks by their number, so it can be resumed (`--after-seq`), and it
-follows a prompt from one attempt to the next: a new run begins its text from
-the start, and standard error says so.  What is new is found by `worker.following`;
+It reads chunks by their number, so it can be resumed (`--after RUN:SEQ`, which it says itself
+when it is interrupted), and it follows a prompt from one attempt to the next: a new run begins
+its text from the start, and standard error says so.  What is new is found by `worker.following`;
 this file prints it.
 """
 
@@ -20,7 +20,8 @@ from worker.cli.output import data, for_terminal, json_line, json_option, talk
 from worker.cli.pairs import Whole
 from worker.cli.session import Session, session
 from worker.cli.show import found, state_in_words
-from worker.clock import SystemClock
+from worker.clock import Clock, SystemClock
+from worker.errors import NotFound, StoreBusy
 from worker.following import Changes, Follower, Piece
 from worker.records import Kind
 from worker.states import PromptState
@@ -28,6 +29,8 @@ from worker.states import PromptState
 if TYPE_CHECKING:
     from worker.store import Store
 
+_AWAY_SECONDS = 1.0  # between two questions to a database that does not answer
+_LARGEST_SEQ = 2**31 - 1
 _LINE_PIECES = 32  # chunks without a line end, after which one is put in: lines take memory
 
 
@@ -44,10 +47,36 @@ class Followed:
         return self.text.prompt_id
 
 
+def _places(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[int, int]:
+    """Chunks by run, of `RUN:SEQ`."""
+    places = {}
+    for value in values:
+        run, colon, seq = value.partition(":")
+        if not (colon and run.isdecimal() and seq.isdecimal() and int(seq) <= _LARGEST_SEQ):
+            raise click.BadParameter(
+                f"{value!r} is not RUN:SEQ, such as 7:12, which --json shows with every piece",
+                param=param,
+            )
+        places[int(run)] = int(seq)
+    return places
+
+
 @click.command(short_help="The text of prompts while it streams.")
 @click.argument("prompt_ids", metavar="ID...", nargs=-1, type=PromptId(), required=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on until every prompt is finished.")
-@click.option("--after-seq", metavar="N", type=Whole(0), help="Only chunks after this one.")
+@click.option(
+    "--after",
+    metavar="RUN:SEQ",
+    multiple=True,
+    callback=_places,
+    help="Go on behind this chunk of this run; repeatable, for several IDs.",
+)
+@click.option(
+    "--after-seq",
+    metavar="N",
+    type=Whole(0, _LARGEST_SEQ),
+    help="The same for the latest run of a single ID.",
+)
 @click.option("--thinking", is_flag=True, help="What the model thinks, instead of its answer.")
 @json_option
 @session
@@ -59,6 +88,7 @@ def command(
     *,
     prompt_ids: tuple[int, ...],
     follow: bool,
+    after: dict[int, int],
     after_seq: int | None,
     thinking: bool,
     as_json: bool,
@@ -71,13 +101,16 @@ def command(
     ids = tuple(dict.fromkeys(prompt_ids))
     if after_seq is not None and len(ids) > 1:
         raise click.UsageError("--after-seq goes with one ID: each prompt counts its own chunks")
+    if after_seq is not None and after:
+        raise click.UsageError("--after-seq and --after say the same: keep one")
     store = session.store()
     kind = Kind.THINKING if thinking else Kind.TEXT
-    tail = _Tail(store, ids, kind, after_seq=after_seq, as_json=as_json)
+    tail = _Tail(store, ids, kind, after=after, after_seq=after_seq, as_json=as_json)
     try:
         tail.look()
         if follow:
-            asyncio.run(_follow(tail, Changes(store, SystemClock())))
+            clock = SystemClock()
+            asyncio.run(_follow(tail, Changes(store, clock), clock))
     except KeyboardInterrupt:
         tail.say_where()
         raise
@@ -86,10 +119,18 @@ def command(
         ctx.exit(1)
 
 
-async def _follow(tail: _Tail, changes: Changes) -> None:
+async def _follow(tail: _Tail, changes: Changes, clock: Clock) -> None:
+    away = False
     while not tail.done:
         await changes.wait()
-        tail.look()
+        try:
+            tail.look()
+            away = False
+        except StoreBusy as error:
+            if not away:
+                talk(f"{error.message}; asking again")
+            away = True
+            await clock.sleep(_AWAY_SECONDS)
 
 
 class _Tail:
@@ -101,20 +142,30 @@ class _Tail:
         ids: tuple[int, ...],
         kind: Kind,
         *,
+        after: dict[int, int],
         after_seq: int | None,
         as_json: bool,
     ) -> None:
         self._store = store
         self._as_json = as_json
+        self._kind = kind
         self.followed = []
+        left = dict(after)
         for prompt_id in ids:
             detail = found(store, prompt_id)  # before anything is printed
-            follower = Follower(store, prompt_id, kind)
+            run_id, seq = None, -1
             if after_seq is not None:
-                follower = Follower(
-                    store, prompt_id, kind, run_id=detail.run_id, after_seq=after_seq
-                )
+                run_id, seq = detail.run_id, after_seq
+            for attempt in store.attempts(prompt_id) if left else ():
+                if attempt.run_id in left:
+                    run_id, seq = attempt.run_id, left.pop(attempt.run_id)
+            follower = Follower(store, prompt_id, kind, run_id=run_id, after_seq=seq)
             self.followed.append(Followed(follower))
+        if left:
+            raise NotFound(
+                f"--after: run {min(left)} is no attempt at these prompts;"
+                f" `spool show {ids[0]} --attempts` lists them"
+            )
 
     @property
     def done(self) -> bool:
@@ -183,6 +234,11 @@ class _Tail:
         """How to go on after an interruption."""
         for each in self.followed:
             self._end_line(each)
-        if len(self.followed) == 1 and self.followed[0].text.seq >= 0:
-            each = self.followed[0]
-            talk(f"to go on: spool tail {each.id} -f --after-seq {each.text.seq}")
+        ids = " ".join(str(each.id) for each in self.followed)
+        places = [
+            f" --after {each.text.run_id}:{each.text.seq}"
+            for each in self.followed
+            if each.text.seq >= 0
+        ]
+        thinking = " --thinking" if self._kind is Kind.THINKING else ""
+        talk(f"to go on: spool tail {ids} -f{thinking}{''.join(places)}")
