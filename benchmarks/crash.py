@@ -41,7 +41,7 @@ from pathlib import Path
 
 from benchmarks.chaos import databases, plan, report, tables
 from benchmarks.chaos.audit import Audit
-from benchmarks.chaos.evidence import Evidence, served_from
+from benchmarks.chaos.evidence import Evidence, served_from, stopped_writers
 from benchmarks.chaos.play import Play
 from benchmarks.chaos.stage import Crew, ModelServer, run_spool, write_config
 
@@ -117,6 +117,8 @@ def experiment(chosen: argparse.Namespace, folder: Path) -> tuple[Play, Audit, l
         added=play.added,
         cancelled_by_hand=play.cancelled_by_hand,
     )
+    if chosen.database == "sqlite":
+        evidence.lock_waits = stopped_writers(crew.harms, found)
     shift = evidence.offset
     evidence.server_outages = [(begin + shift, end + shift) for begin, end in server.outages]
     audit = Audit(found, evidence).check()

@@ -35,9 +35,13 @@ class Store:
         self.endings: list[Ending] = []
         self.errors: list[Exception] = []
         self.slow = lambda: None
+        self.locked = lambda: None  # happens before the rescue holds the write lock
 
-    def rescue(self, *, max_crashes: int, limit: int = 100) -> list[Rescued]:
+    def rescue(self, *, max_crashes: int, limit: int, fair) -> list[Rescued]:
         assert max_crashes == 3
+        self.locked()
+        if not fair():
+            return []
         self.calls.append("rescue")
         rescued, self.dead = self.dead[:limit], self.dead[limit:]
         return rescued
@@ -109,6 +113,15 @@ def test_the_dead_are_reported_by_worker():
         ("prompts_rescued", {"dead_worker_id": "w8", "runs": [1, 3]}),
         ("prompts_rescued", {"dead_worker_id": "w9", "runs": [2]}),
     ]
+
+
+def test_a_rescue_that_waited_for_the_lock_gives_the_living_a_whole_lease():
+    """Their renewals waited for the same lock: a process was stopped in the middle of a write."""
+    it = Sweeps()
+    it.store.locked = lambda: it.clock.move(LEASE * 1.5)
+    assert not it.rescues()
+    it.store.locked = lambda: None
+    assert [it.rescues_after(LEASE / 3) for _ in range(3)] == [False, False, True]
 
 
 def test_many_are_rescued_in_short_transactions():

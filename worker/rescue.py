@@ -8,12 +8,14 @@ machine slept, every lease may have run out although its worker is alive: then
 a whole lease passes before anybody is declared dead.  Such a time shows in the
 sweeps themselves: they come every `SWEEPS_PER_LEASE`th of a lease, unless
 something held them up.  Both clocks are asked, for one of them sleeps with the
-machine.
+machine; and they are asked in the transaction that rescues, for on SQLite it may
+have waited as long as everybody's renewal for a process that was stopped in the
+middle of a write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from worker.clock import Clock
@@ -29,8 +31,10 @@ SWEEPS_PER_LEASE = 3
 class RescueStore(Protocol):
     """What the rescuer needs of the store."""
 
-    def rescue(self, *, max_crashes: int, limit: int = 100) -> Sequence[Rescued]:
-        """Interrupt runs of workers whose lease ran out."""
+    def rescue(
+        self, *, max_crashes: int, limit: int, fair: Callable[[], bool]
+    ) -> Sequence[Rescued]:
+        """Interrupt runs of workers whose lease ran out, if that is fair once it may write."""
         ...
 
     def owned(self, worker_id: str) -> dict[int, int]:
@@ -83,8 +87,7 @@ class Rescuer:
         self._store.cancel_queued()
         owned = self.hand_back(carried)
         strays = self._store.strays(self._worker_id) if carried else frozenset()
-        if self._is_fair():
-            self._rescue()
+        self._rescue()
         return frozenset(run_id for run_id in carried if run_id not in owned or run_id in strays)
 
     def _is_fair(self) -> bool:
@@ -100,7 +103,9 @@ class Rescuer:
     def _rescue(self) -> None:
         more = True
         while more:
-            rescued = self._store.rescue(max_crashes=self._max_crashes, limit=SWEEP_ROWS)
+            rescued = self._store.rescue(
+                max_crashes=self._max_crashes, limit=SWEEP_ROWS, fair=self._is_fair
+            )
             more = len(rescued) == SWEEP_ROWS
             for worker_id in sorted({each.worker_id for each in rescued}):
                 runs = [each.run_id for each in rescued if each.worker_id == worker_id]

@@ -12,7 +12,8 @@ text lost
     A completed run lacks characters that its request sent before the done frame; a run
     that ended for the server's reasons (cut, error, stall, ...) lacks characters sent before
     that; a run whose worker was killed lacks text that was older than the flush interval
-    and `GRACE_SECONDS` when it died, while neither database nor worker had been disturbed;
+    and `GRACE_SECONDS` when it died, while neither database nor worker had been disturbed
+    (a process that is stopped in the middle of a write to SQLite disturbs all others);
     anything is gone that the watcher has seen; numbers of chunks have a gap; or a run does
     not hold what was counted when it ended, as if somebody had written to it later.
 
@@ -188,7 +189,7 @@ class Audit:
         silent = max(before, key=lambda harm: harm.began).began
         window = plan.FLUSH_SECONDS + GRACE_SECONDS
         others = [(h.began, h.ended) for h in before if h.began < silent]
-        if overlaps([*self.evidence.database_outages, *others], silent - 2 * window, silent):
+        if overlaps([*self.evidence.database_away, *others], silent - 2 * window, silent):
             return
         if self.evidence.sent_by(request, silent) <= len(text):
             self.loss_seconds.append(0.0)
@@ -291,5 +292,5 @@ class Audit:
             return
         harmed = [(harm.began, harm.ended) for harm in harms]
         since = run.finished_at - 3 * plan.LEASE_SECONDS
-        if not overlaps([*harmed, *self.evidence.database_outages], since, run.finished_at):
+        if not overlaps([*harmed, *self.evidence.database_away], since, run.finished_at):
             self._find(ROBBED, f"run {run.id} of worker {run.worker_id}, pid {pid}")

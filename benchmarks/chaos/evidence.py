@@ -24,6 +24,7 @@ from tests.fakes.plan import Behaviour
 from tests.fakes.words import words
 
 Span = tuple[float, float]
+LOCK_SECONDS = 0.25  # a pause of twice that is too short to be told from chance
 CLOCK_SECONDS = 0.01  # how exactly tables and the log of the server tell the time
 
 # Seen from the server's side: after these an answer is whole, whatever else came.
@@ -54,6 +55,7 @@ class Evidence:
     added: int = 0
     max_crashes: int = plan.MAX_CRASHES
     cancelled_by_hand: set[int] = field(default_factory=set)
+    lock_waits: list[Span] = field(default_factory=list)  # see `stopped_writers`
     offset: float = field(default_factory=lambda: time.time() - time.monotonic())
 
     def __post_init__(self) -> None:
@@ -61,6 +63,11 @@ class Evidence:
         self.by_prompt: dict[str, list[Served]] = defaultdict(list)
         for one in self.served:
             self.by_prompt[one.prompt].append(one)
+
+    @property
+    def database_away(self) -> list[Span]:
+        """When nobody could write, for whatever reason."""
+        return self.database_outages + self.lock_waits
 
     def asked_at(self, one: Served) -> float:
         """When a request arrived, in epoch seconds."""
@@ -94,7 +101,8 @@ class Evidence:
             for one in self.by_prompt[prompt]
             if since <= self.asked_at(one) <= until + CLOCK_SECONDS
         ]
-        return timely[0] if timely else None
+        # The last one: what a kept connection lost before any answer was sent again on a new one.
+        return timely[-1] if timely else None
 
     def sent_by(self, one: Served, epoch: float) -> int:
         """How many characters of the answer had been sent at that time."""
@@ -112,6 +120,22 @@ class Evidence:
     def harms_of(self, pid: int) -> list[Harm]:
         """What was done to one process."""
         return [harm for harm in self.harms if harm.pid == pid]
+
+
+def stopped_writers(harms: Iterable[Harm], tables: Tables) -> list[Span]:
+    """Pauses during which nobody at all wrote: SQLite's one write lock slept with its holder.
+
+    For all others that is an outage of the database, which no promise can shorten.
+    """
+    wrote = sorted(tables.moments())
+    spans = []
+    for harm in harms:
+        began, ended = harm.began + LOCK_SECONDS, harm.ended - LOCK_SECONDS
+        if harm.kind == "pause" and began < ended:
+            first = bisect_right(wrote, began)
+            if first == len(wrote) or wrote[first] >= ended:
+                spans.append((harm.began, harm.ended))
+    return spans
 
 
 def overlaps(spans: Iterable[Span], began: float, ended: float) -> bool:

@@ -99,8 +99,8 @@ MUTANTS = (
     Mutant(
         "A chunk that is there already is left alone",
         COMMITS,
-        ".values(dict(bound(CHUNK))).on_conflict_do_nothing(key)",
-        ".values(dict(bound(CHUNK)))",
+        '    return rows.on_conflict_do_nothing(index_elements=["run_id", "seq"])',
+        "    return rows",
         "tests/store/test_commits.py::TestSentAgain::test_chunks_that_were_stored_are_not_doubled",
     ),
     Mutant(

@@ -52,6 +52,12 @@ def _harms(play: Play, evidence: Evidence) -> Iterable[Line]:
     longest = max((end - begin for begin, end in evidence.database_outages), default=0.0)
     name = "disk full" if play.database.url.startswith("sqlite") else "PostgreSQL crashes"
     yield name, f"{play.done[What.DATABASE]}, away for {downtime:.0f} s, at most {longest:.1f} s"
+    if evidence.lock_waits:
+        longest = max(end - begin for begin, end in evidence.lock_waits)
+        yield (
+            "stopped while it wrote, and all waited",
+            (f"{len(evidence.lock_waits)} times, at most {longest:.1f} s"),
+        )
     said = Counter(
         str(event.get("error")).rpartition(": ")[2]
         for event in play.crew.logged()
@@ -99,7 +105,7 @@ def recoveries(tables: Tables, evidence: Evidence) -> list[tuple[float, float, b
 
 
 def _undisturbed(evidence: Evidence, harm: Harm, until: float) -> bool:
-    spans = evidence.database_outages + evidence.server_outages
+    spans = evidence.database_away + evidence.server_outages
     return not overlaps(spans, harm.began - LEASE_SECONDS, until)
 
 

@@ -84,6 +84,15 @@ class Tables:
         """The text of a run, as the views concatenate it."""
         return "".join(chunk.text for chunk in self.chunks.get(run_id, []) if chunk.kind == kind)
 
+    def moments(self) -> Iterable[float]:
+        """When anything was written, as far as the rows tell."""
+        for run in self.runs.values():
+            yield run.started_at
+            if run.finished_at is not None:
+                yield run.finished_at
+        for chunks in self.chunks.values():
+            yield from (chunk.created_at for chunk in chunks)
+
     def runs_of(self, prompt_id: int) -> list[RunRow]:
         """In the order in which they were started."""
         return sorted(

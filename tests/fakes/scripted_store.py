@@ -230,7 +230,9 @@ class ScriptedStore:
             prompt.attempts -= not end.charged
             prompt.delayed = end.delay_seconds > 0
 
-    def rescue(self, *, max_crashes: int, limit: int = 100) -> list[Rescued]:
+    def rescue(self, *, max_crashes: int, limit: int, fair) -> list[Rescued]:
+        if not fair():
+            return []
         self._call("rescue")
         self._answer("rescue")
         return []

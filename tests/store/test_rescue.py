@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 
 import pytest
@@ -39,6 +40,26 @@ def test_a_run_whose_worker_stopped_renewing_is_taken_back(store, sql):
         ("queued", 0, 1, 1, "lease_expired", None)
     ]
     assert sql("SELECT partial_output, thinking FROM results") == [("Grüße", "hm")]
+
+
+def test_it_asks_whether_it_is_fair_and_takes_nothing_if_not(store, sql):
+    """On SQLite when the write lock is held, which everybody's renewal may have waited for."""
+    run = start(store)
+    expire(sql)
+    locked = []
+
+    def fair() -> bool:
+        if sql.is_sqlite:
+            sql("PRAGMA busy_timeout = 0")
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                sql("BEGIN IMMEDIATE")
+        locked.append(sql.is_sqlite)
+        return False
+
+    assert rescue(store, fair=fair) == []
+    assert locked == [sql.is_sqlite]
+    assert sql.one("SELECT status FROM runs") == "streaming"
+    assert [each.run_id for each in rescue(store, fair=lambda: True)] == [run.id]
 
 
 def test_it_can_be_claimed_at_once(store, sql):

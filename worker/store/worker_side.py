@@ -7,7 +7,7 @@ goes in together, or not at all.  It may be sent again when the answer to it was
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -222,12 +222,17 @@ class WorkerSide:
 
     # --- rescue -----------------------------------------------------------------------------
 
-    def rescue(self, *, max_crashes: int, limit: int = 100) -> list[Rescued]:
+    def rescue(
+        self, *, max_crashes: int, limit: int = 100, fair: Callable[[], bool] = lambda: True
+    ) -> list[Rescued]:
         """Take back runs whose worker's lease ran out; their text stays.
 
-        A crash is not charged as an attempt, but `max_crashes` of them fail the prompt.
+        A crash is not charged as an attempt, but `max_crashes` of them fail the prompt.  `fair` is
+        asked when SQLite's one write lock is held: whoever waited for it, so did those who live.
         """
         with self._work_db.writing() as connection:
+            if not fair():
+                return []
             ids = connection.execute(commits.orphans(), {"limit": limit}).scalars().all()
             if not ids:
                 return []
