@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -42,6 +43,9 @@ def check(case: Case, row: tuple[Any, ...]) -> None:
     expect = case.expect
     if "text" in expect:
         assert (text or "") == expect["text"], case
+    else:
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        assert (digest, len(text)) == (expect["text_sha256"], expect["text_len"]), case
     assert thinking == expect["thinking"], case
     assert reason == expect["finish_reason"], case
     assert (prompt_tokens, completion_tokens) == (

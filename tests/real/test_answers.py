@@ -46,15 +46,31 @@ def whole_text(dialect, answer):
             return answer["content"]
 
 
+def counts(dialect, answer):
+    """The prompt's and the completion's tokens of a response that was not streamed."""
+    match dialect:
+        case "openai-chat" | "openai-completions":
+            names = "prompt_tokens", "completion_tokens"
+        case "openai-responses":
+            names = "input_tokens", "output_tokens"
+        case "anthropic-messages":  # it counts what it still knew from the first time apart
+            usage = answer["usage"]
+            prompt = usage["input_tokens"] + usage.get("cache_read_input_tokens", 0)
+            return prompt, usage["output_tokens"]
+        case _:
+            return answer["tokens_evaluated"], answer["tokens_predicted"]
+    return tuple(answer["usage"][name] for name in names)
+
+
 def ask_whole(endpoint, question):
-    """The very request that the worker sent, but not streamed."""
+    """The very request that the worker sent, but not streamed: its text and its counts."""
     dialect = DIALECTS[endpoint.dialect]
     request = dialect.request(endpoint, Run(1, 1, 1, 1, 1, endpoint.name, "m", prompt=question))
     body = {**json.loads(request.body), "stream": False}
     body.pop("stream_options", None)
     answer = httpx.post(request.url, json=body, headers=dict(request.headers), timeout=60)
     assert answer.status_code == 200, answer.text
-    return whole_text(endpoint.dialect, answer.json())
+    return whole_text(endpoint.dialect, answer.json()), counts(endpoint.dialect, answer.json())
 
 
 async def carry_everything(settings, store):
@@ -111,16 +127,18 @@ def test_the_stored_text_is_what_the_server_says_at_once(answers, dialect):
     """Nothing lost, doubled or altered between the model and the table."""
     _, asked, rows = answers
     stored = {row["prompt"]: row["output"] for row in rows if row["endpoint"] == dialect}
-    assert stored == {question: asked[dialect, question] for question in QUESTIONS}
+    assert stored == {question: asked[dialect, question][0] for question in QUESTIONS}
     assert all(len(text) > 20 for text in stored.values())
 
 
 @pytest.mark.parametrize("dialect", LIMITS)
 def test_usage_and_the_reason_for_the_end_are_stored(answers, dialect):
-    """What a person wants to count is there, in every dialect."""
-    _, _, rows = answers
+    """What a person wants to count is there, in every dialect, and is what was counted at once."""
+    _, asked, rows = answers
     for row in rows:
         if row["endpoint"] == dialect:
+            stored = row["prompt_tokens"], row["completion_tokens"]
+            assert stored == asked[dialect, row["prompt"]][1]
             assert 0 < row["completion_tokens"] <= TOKENS
             assert row["prompt_tokens"] > 0
             assert row["finish_reason"]
