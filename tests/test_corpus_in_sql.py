@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -27,12 +26,8 @@ CUT = {str(ErrorCode.NO_DONE_FRAME), str(ErrorCode.CONNECTION_LOST)}
 
 def script(case: Case) -> Script:
     """The transcript as its server sent it."""
-    transport_end = {
-        each["file"]: each.get("transport_end")
-        for each in json.loads((FOLDER / "cases.json").read_text())
-    }[case.file]
     body = (FOLDER / case.file).read_bytes()
-    end = "cut" if transport_end == "reset" else "clean"
+    end = "cut" if case.is_reset else "clean"
     split = max(7, len(body) // 500)
     return Script(body, case.status, case.headers, framing="chunked", split=split, end=end)
 
@@ -68,7 +63,7 @@ def check(case: Case, row: tuple[Any, ...]) -> None:
 async def test_every_case_ends_in_its_row(
     store: Store, sql: Callable[[str], list[tuple[Any, ...]]], transport: str
 ) -> None:
-    """Text, thinking, usage, finish reason and verdict of all 152, on both transports and databases."""
+    """Text, thinking, usage, finish reason and verdict of all of them, on both transports and databases."""
     async with FakeServer() as server:
         endpoints = {}
         for number, case in enumerate(CASES):

@@ -15,7 +15,9 @@ from worker.wire import DIALECTS, failure
 
 pytestmark = pytest.mark.anyio
 FOLDER = Path(__file__).parent.parent / "wire" / "transcripts"
-CASES = json.loads((FOLDER / "cases.json").read_text())
+CASES = [
+    case for name in ("cases.json", "more.json") for case in json.loads((FOLDER / name).read_text())
+]
 
 
 def plain(case: dict, body: bytes) -> bytes:

@@ -23,6 +23,7 @@ class Case:
     expect: dict[str, Any]
     is_big: bool
     is_gzip: bool
+    is_reset: bool
 
     def __str__(self) -> str:
         return self.file
@@ -48,8 +49,10 @@ def _load() -> list[Case]:
             expect=case["expect"],
             is_big=case.get("big", False),
             is_gzip=case.get("content_encoding") == "gzip",
+            is_reset=case.get("transport_end") == "reset",
         )
-        for case in json.loads((FOLDER / "cases.json").read_text("utf-8"))
+        for name in ("cases.json", "more.json")
+        for case in json.loads((FOLDER / name).read_text("utf-8"))
     ]
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.wire.corpus import BIG, CASES, SMALL, STREAMS, check
+from tests.wire.corpus import BIG, CASES, FOLDER, SMALL, STREAMS, check
 from tests.wire.reading import bytewise, cut, decoder, is_retryable, read
 
 
@@ -14,7 +14,13 @@ def read_pieces(case, pieces):
 
 def test_the_corpus_is_all_there():
     """Seven dialects, and every file that a case names, gzip included."""
-    assert len(CASES) == 152
+    assert len(CASES) == 160
+    recorded = {path.name for path in FOLDER.iterdir()} - {
+        "cases.json",
+        "more.json",
+        ".gitattributes",
+    }
+    assert {case.file for case in CASES} == recorded
     assert {case.dialect for case in CASES} == {
         "ollama-generate",
         "ollama-chat",
