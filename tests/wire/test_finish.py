@@ -11,7 +11,7 @@ from worker.wire.finish import FinishGroup, finish_group
         (FinishGroup.NATURAL, "stop end_turn stop_sequence eos word eos_token completed STOP"),
         (FinishGroup.NATURAL, "COMPLETE"),
         (FinishGroup.TRUNCATED, "length max_tokens max_output_tokens limit model_length"),
-        (FinishGroup.TRUNCATED, "model_context_window_exceeded repetition MAX_TOKENS"),
+        (FinishGroup.TRUNCATED, "model_context_window_exceeded repetition MAX_TOKENS incomplete"),
         (FinishGroup.TOOLS, "tool_calls function_call tool_use pause_turn"),
         (FinishGroup.REFUSED, "content_filter refusal SAFETY RECITATION PROHIBITED_CONTENT SPII"),
         (FinishGroup.BROKEN, "abort error insufficient_system_resource"),

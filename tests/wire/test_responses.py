@@ -112,6 +112,8 @@ def test_a_long_terminal_event_says_the_same(monkeypatch, deltas):
             "content_filter",
         ),
         (completed(kind="incomplete", incomplete_details=None), "incomplete"),
+        (event("response.completed", response={"status": "incomplete"}), "incomplete"),
+        (event("response.completed", response={"status": "new"}), "completed"),
         (completed(), "completed"),
         (event("response.completed"), "completed"),
         (event("response.completed", response=None), "completed"),

@@ -25,7 +25,7 @@ _WORDS = {
     FinishGroup.NATURAL: "stop end_turn stop_sequence eos word eos_token completed STOP COMPLETE",
     FinishGroup.TRUNCATED: (
         "length max_tokens max_output_tokens limit model_length"
-        " model_context_window_exceeded repetition MAX_TOKENS"
+        " model_context_window_exceeded repetition MAX_TOKENS incomplete"
     ),
     FinishGroup.TOOLS: "tool_calls function_call tool_use pause_turn",
     FinishGroup.REFUSED: (

@@ -175,6 +175,8 @@ class ResponsesAnswer(Answer[_Event]):
                 self._take_parts(item.content or ())
             self._take_call(index, item)
         details = response.incomplete_details
+        if response.status == "incomplete":  # vLLM calls this completed as well
+            outcome = response.status
         self.note_finish((details and details.reason) or outcome)
         if response.status == _GAVE_UP:
             self.fail(
