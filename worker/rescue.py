@@ -3,19 +3,20 @@ without owning it.
 
 Part of every worker's loop, so that nothing waits for a human or for a special
 process.  The guards are in the UPDATE itself (`Store.rescue`); this room only
-decides when rescuing is fair.  After an outage of the database, or after this
-machine slept, every lease may have run out although its worker is alive: then
-a whole lease passes before anybody is declared dead.  Such a time shows in the
-sweeps themselves: they come every `SWEEPS_PER_LEASE`th of a lease, unless
-something held them up.  Both clocks are asked, for one of them sleeps with the
-machine; and they are asked in the transaction that rescues, for on SQLite it may
-have waited as long as everybody's renewal for a process that was stopped in the
-middle of a write.
+decides when rescuing is fair.  After an outage of the database, after a machine
+slept, or after the clock by which leases run was set, every lease may have run
+out although its worker is alive: then a whole lease passes before anybody is
+declared dead.  Such a time shows in the sweeps themselves: they come every
+`SWEEPS_PER_LEASE`th of a lease, unless something held them up.  Two clocks are
+asked: ours, which only goes forward but sleeps with this machine, and the database's.
+They are asked in the transaction that rescues, for on SQLite it may have waited as
+long as everybody's renewal for a process that was stopped in the middle of a write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from worker.clock import Clock
@@ -32,7 +33,7 @@ class RescueStore(Protocol):
     """What the rescuer needs of the store."""
 
     def rescue(
-        self, *, max_crashes: int, limit: int, fair: Callable[[], bool]
+        self, *, max_crashes: int, limit: int, fair: Callable[[datetime], bool]
     ) -> Sequence[Rescued]:
         """Interrupt runs of workers whose lease ran out, if that is fair once it may write."""
         ...
@@ -76,7 +77,7 @@ class Rescuer:
         self._clock = clock
         self._log = log
         self._fair_from = self._looked_at = clock.monotonic()
-        self._looked_at_wall = clock.now()
+        self._looked_at_theirs: datetime | None = None
 
     def sweep(self, carried: Collection[int]) -> frozenset[int]:
         """Do all of it once; `carried` are the runs that this worker really carries.
@@ -90,11 +91,12 @@ class Rescuer:
         self._rescue()
         return frozenset(run_id for run_id in carried if run_id not in owned or run_id in strays)
 
-    def _is_fair(self) -> bool:
-        """Whether whoever lives has had the time to renew its lease."""
-        at, wall = self._clock.monotonic(), self._clock.now()
-        passed = max(at - self._looked_at, (wall - self._looked_at_wall).total_seconds())
-        self._looked_at, self._looked_at_wall = at, wall
+    def _is_fair(self, theirs: datetime) -> bool:
+        """Whether whoever lives could renew its lease; `theirs` is the time of the database."""
+        at = self._clock.monotonic()
+        by_theirs = theirs - (self._looked_at_theirs or theirs)
+        passed = max(at - self._looked_at, by_theirs.total_seconds())
+        self._looked_at, self._looked_at_theirs = at, theirs
         # Every worker had at least two thirds of its lease left: half of one ends nobody's.
         if passed >= self._lease_seconds / 2:
             self._fair_from = at + self._lease_seconds

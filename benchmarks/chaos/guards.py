@@ -251,6 +251,14 @@ MUTANTS = (
         "tests/test_rescue.py::test_after_something_held_the_sweeps_up_the_living_get_a_whole_lease",
     ),
     Mutant(
+        "Leases that ran out at one stroke, by their own clock, are nobody's death",
+        "worker/rescue.py",
+        "        passed = max(at - self._looked_at, by_theirs.total_seconds())\n",
+        "        passed = at - self._looked_at\n",
+        "tests/test_rescue.py"
+        "::test_leases_that_ran_out_at_one_stroke_are_noticed_by_their_own_clock",
+    ),
+    Mutant(
         "A worker hands back rows that it owns without carrying them",
         "worker/rescue.py",
         "        if not orphans:",

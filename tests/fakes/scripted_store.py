@@ -12,6 +12,7 @@ import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from tests.fakes.aio import Bell
 from worker.errors import StoreBusy
@@ -231,7 +232,7 @@ class ScriptedStore:
             prompt.delayed = end.delay_seconds > 0
 
     def rescue(self, *, max_crashes: int, limit: int, fair) -> list[Rescued]:
-        if not fair():
+        if not fair(datetime(2026, 1, 1, tzinfo=UTC)):
             return []
         self._call("rescue")
         self._answer("rescue")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -48,7 +49,9 @@ def test_it_asks_whether_it_is_fair_and_takes_nothing_if_not(store, sql):
     expire(sql)
     locked = []
 
-    def fair() -> bool:
+    def fair(theirs: datetime) -> bool:
+        assert theirs.utcoffset() == timedelta(0)
+        assert abs(theirs - datetime.now(UTC)) < timedelta(minutes=1)
         if sql.is_sqlite:
             sql("PRAGMA busy_timeout = 0")
             with pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -59,7 +62,7 @@ def test_it_asks_whether_it_is_fair_and_takes_nothing_if_not(store, sql):
     assert rescue(store, fair=fair) == []
     assert locked == [sql.is_sqlite]
     assert sql.one("SELECT status FROM runs") == "streaming"
-    assert [each.run_id for each in rescue(store, fair=lambda: True)] == [run.id]
+    assert [each.run_id for each in rescue(store, fair=lambda _: True)] == [run.id]
 
 
 def test_it_can_be_claimed_at_once(store, sql):

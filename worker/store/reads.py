@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -99,6 +100,12 @@ def running_for() -> Select[int]:
     """How many runs of `endpoints` are under way."""
     under_way = (STREAMING, among(runs.c.endpoint, "endpoints"))
     return select(func.count()).select_from(runs).where(*under_way)
+
+
+@cache
+def clock() -> Select[datetime]:
+    """What time it is."""
+    return select(moment())
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
@@ -223,15 +224,20 @@ class WorkerSide:
     # --- rescue -----------------------------------------------------------------------------
 
     def rescue(
-        self, *, max_crashes: int, limit: int = 100, fair: Callable[[], bool] = lambda: True
+        self,
+        *,
+        max_crashes: int,
+        limit: int = 100,
+        fair: Callable[[datetime], bool] = lambda _now: True,
     ) -> list[Rescued]:
         """Take back runs whose worker's lease ran out; their text stays.
 
         A crash is not charged as an attempt, but `max_crashes` of them fail the prompt.  `fair` is
-        asked when SQLite's one write lock is held: whoever waited for it, so did those who live.
+        told the time by which leases run, when SQLite's one write lock is held: whoever waited
+        for it, so did those who live.
         """
         with self._work_db.writing() as connection:
-            if not fair():
+            if not fair(connection.execute(reads.clock()).scalar_one()):
                 return []
             ids = connection.execute(commits.orphans(), {"limit": limit}).scalars().all()
             if not ids:
