@@ -61,6 +61,7 @@ class Carried:
     worker: str
     state: str = "streaming"
     code: str | None = None
+    measured: bool = False  # how far it came was found out by the store
     chunks: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -141,8 +142,9 @@ class Machine(RuleBasedStateMachine):
         waits=st.booleans(),
         impostor=st.booleans(),
         companion=st.booleans(),
+        measured=st.booleans(),
     )
-    def write(self, data, ending, texts, again, charged, waits, impostor, companion):
+    def write(self, data, ending, texts, again, charged, waits, impostor, companion, measured):
         """Any worker, also one that lost the run long ago, flushes or ends it; the answer may get
         lost and the call be sent again; another run of the same worker may be in it too."""
         carried = data.draw(st.sampled_from(sorted(self.carried.values(), key=lambda c: c.run.id)))
@@ -153,7 +155,8 @@ class Machine(RuleBasedStateMachine):
         endings = []
         if ending is not None:
             delay = LATER if waits else 0.0
-            endings = [ending(carried.run, charged=charged, delay_seconds=delay)]
+            chars = None if measured else 0
+            endings = [ending(carried.run, charged=charged, delay_seconds=delay, chars=chars)]
         others = [
             other
             for other in self.carried.values()
@@ -195,6 +198,7 @@ class Machine(RuleBasedStateMachine):
             gone = prompt.state == "cancelled"
             carried.state = "cancelled" if gone else "interrupted"
             carried.code = "cancelled" if gone else "lease_lost"
+            carried.measured = True
             return False
         for chunk in chunks:
             carried.chunks[chunk.seq] = (chunk.kind.value, chunk.text)
@@ -204,6 +208,7 @@ class Machine(RuleBasedStateMachine):
 
     def end(self, carried, prompt, end):
         carried.code = end.error_code
+        carried.measured = end.chars is None
         carried.state, prompt.state = {
             "complete": ("completed", "completed"),
             "fail": ("failed", "failed"),
@@ -239,6 +244,7 @@ class Machine(RuleBasedStateMachine):
             orphans.remove(each.run_id)
             carried, prompt = self.carried[each.run_id], self.prompts[each.prompt_id]
             carried.state, carried.code = "interrupted", "lease_expired"
+            carried.measured = True
             if prompt.state == "running" and prompt.run_id == each.run_id:
                 prompt.crashes += 1
                 prompt.attempts = max(0, prompt.attempts - 1)
@@ -246,6 +252,19 @@ class Machine(RuleBasedStateMachine):
                 if prompt.asked:
                     prompt.state = "cancelled"
             assert each.prompt_state == prompt.state
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def ask(self, worker):
+        """What it owns, and which of that is not its own any more."""
+        owned, strays = {}, set()
+        for key, carried in self.carried.items():
+            prompt = self.prompts.get(carried.run.prompt_id)
+            if carried.worker == worker and carried.state == "streaming" and prompt:
+                owned[key] = carried.run.prompt_id
+                if (prompt.state, prompt.run_id) != ("running", key):
+                    strays.add(key)
+        assert self.store(worker).owned(worker) == owned
+        assert self.store(worker).strays(worker) == strays
 
     @rule()
     def time_passes(self):
@@ -347,6 +366,11 @@ class Machine(RuleBasedStateMachine):
             for key, carried in sorted(self.carried.items())
             if carried.state != "pruned"
         ]
+        lengths = dict(self.sql("SELECT id, chars FROM runs"))
+        for key, carried in self.carried.items():
+            if carried.measured and carried.state != "pruned":
+                texts = (text for kind, text in carried.chunks.values() if kind == "text")
+                assert lengths[key] == sum(map(len, texts))
         assert self.sql("SELECT run_id, seq, kind, text FROM chunks ORDER BY run_id, seq") == [
             (key, seq, *chunk)
             for key, carried in sorted(self.carried.items())
