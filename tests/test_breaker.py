@@ -179,6 +179,23 @@ def test_retry_after_is_obeyed_in_every_state_and_opens_nothing():
         assert breaker.state is before
 
 
+def test_a_server_that_tells_everybody_to_wait_is_asked_by_one_prompt_at_a_time():
+    """A daily quota is used up at three: not four runs a second until the morning, but one."""
+    breaker = Breaker()
+    wait = Busy("429", retry_after_seconds=1)
+    told = [breaker.failed(wait, at=0) for _ in range(FAILURES_TO_OPEN + 1)]
+    assert told == [False] * (FAILURES_TO_OPEN - 1) + [True, False]
+    assert (breaker.state, breaker.opened_at) == (BreakerState.HALF_OPEN, 0)
+    assert breaker.last_error is wait
+    assert breaker.slots(4, [], at=0.9) == 0
+    assert breaker.slots(4, [7], at=1) == 1
+    assert breaker.slots(4, [7, 8], at=1) == 0
+    assert not breaker.failed(wait, at=2)
+    assert breaker.slots(4, [7], at=3) == 1
+    breaker.answered()
+    assert breaker.slots(4, [], at=3) == 4
+
+
 def test_of_two_wishes_the_longer_counts():
     """A short one that comes later does not shorten it."""
     breaker = Breaker()

@@ -67,6 +67,20 @@ def test_an_endpoint_that_fails_gets_no_more_prompts():
     assert it.said == [("breaker_opened", {"endpoint": "default", "error": "refused"})]
 
 
+def test_an_endpoint_that_stays_out_is_told_once():
+    """Its front page answers, its model does not: a prompt every half minute finds out, silently."""
+    it = Watched()
+    it.open()
+    for _ in range(5):
+        it.watch.breaker.probed(alive=True, at=it.clock.monotonic())
+        it.fail(ServerFailed("500"))
+        assert it.watch.breaker.state is BreakerState.OPEN
+    it.watch.answered()
+    it.open()
+    words = [event for event, _ in it.said]
+    assert words == ["breaker_opened", "breaker_closed", "breaker_opened"]
+
+
 def test_the_first_frame_of_a_run_closes_it():
     """Not its end, which may be hours away."""
     it = Watched()

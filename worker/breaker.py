@@ -5,7 +5,8 @@ in between open it: no claims; one cheap probe at a time, with growing pauses,
 finds out whether the endpoint is back.  A probe that is answered makes it half
 open: one prompt at a time goes out, the first frame of an answer closes it, the
 next failure opens it again.  A server that says how long to wait (`Retry-After`) is
-given that long, in every state.
+given that long, in every state; one that says so to everybody is asked by one prompt
+at a time, as if a probe had been answered.
 
 A key that expires at night, an account without credit, a model that was removed: then
 every prompt is refused, and no prompt is to blame.  One that is refused has failed;
@@ -81,22 +82,33 @@ class Breaker:
         return not was_closed
 
     def failed(self, error: SpoolError, *, at: float, waiting: int = 0) -> bool:
-        """A run ended without any frame; True if that opened the breaker.
+        """A run ended without any frame; True if that opened the breaker, at least half.
 
         waiting: runs that still wait for their first frame.  Of hundreds that start together a few
         may fail before the first is answered; it is an outage when as many have failed as wait.
         """
         if not isinstance(error, StreamError | Busy | ServerFailed | Truncated):
             return False  # whatever was wrong, there was a server that said so
+        self._failures += 1
+        is_outage = self._failures >= max(FAILURES_TO_OPEN, waiting)
         if error.retry_after_seconds is not None:
             pause_seconds = min(error.retry_after_seconds, PAUSE_SECONDS_MAX)
             self._paused_until = max(self._paused_until, at + pause_seconds)
-            return False
-        self._failures += 1
+            return is_outage and self._half_open(error, at)
         self.last_error = error
-        if self.state is BreakerState.CLOSED and self._failures < max(FAILURES_TO_OPEN, waiting):
+        if self.state is BreakerState.CLOSED and not is_outage:
             return False
         return self._open(at)
+
+    def _half_open(self, error: SpoolError, at: float) -> bool:
+        """It lives, and turns everybody away: the next wait is one prompt's, not a hundred's."""
+        if self.state is not BreakerState.CLOSED:
+            return False
+        self.state = BreakerState.HALF_OPEN
+        self.last_error = error
+        self.opened_at = at
+        self._older = None
+        return True
 
     @property
     def refuses(self) -> bool:

@@ -62,6 +62,7 @@ class EndpointWatch:
         self._asking: asyncio.Task[bool] | None = None
         self._out_at = -inf  # when it was last known to be out
         self._out_until = -inf
+        self._told_open = False
         self._walls: dict[float, str] = {}  # the two moments that are told, as wall time
 
     def slots(self, carried: Collection[int]) -> int:
@@ -73,6 +74,7 @@ class EndpointWatch:
         """A run received its first frame; True if claims may go on because of it."""
         closed = self.breaker.answered()
         if closed:
+            self._told_open = False
             self._log("breaker_closed", endpoint=self.endpoint.name)
         return closed
 
@@ -87,15 +89,21 @@ class EndpointWatch:
             return
         news = not outcome.answered or error.retry_after_seconds is not None
         if news and self.breaker.failed(error, at=self._clock.monotonic(), waiting=waiting):
-            self._log("breaker_opened", endpoint=self.endpoint.name, error=error.message)
+            self._tell_open(error)
 
     def turned_away(self, run: Run, error: SpoolError) -> bool:
         """A run was refused; True if everybody is, so that its prompt is not to blame."""
         if error.code is ErrorCode.NOT_FOUND and run.model != self.endpoint.model:
             return False  # the prompt has chosen its model itself
         if self.breaker.refused(error, at=self._clock.monotonic()):
-            self._log("breaker_opened", endpoint=self.endpoint.name, error=error.message)
+            self._tell_open(error)
         return self.breaker.refuses and error.code in AT_THE_DOOR
+
+    def _tell_open(self, error: SpoolError) -> None:
+        """Once, however often a prompt finds out that it is still so."""
+        if not self._told_open:
+            self._told_open = True
+            self._log("breaker_opened", endpoint=self.endpoint.name, error=error.message)
 
     @property
     def is_hopeless(self) -> bool:

@@ -95,6 +95,10 @@ def test_an_endpoint_that_no_running_worker_serves():
         ),
         ({"state": "half open"}, "it answers again; one prompt at a time finds out if it works"),
         ({"paused_until": "noon"}, "the server asked for patience until noon"),
+        (
+            {"state": "half open", "paused_until": "noon"},
+            "the server asked for patience until noon",
+        ),
     ],
 )
 def test_an_endpoint_that_a_worker_waits_for(told, words):

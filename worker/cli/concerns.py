@@ -101,7 +101,7 @@ def _outages(living: list[WorkerStatus]) -> Iterator[str]:
                     f"{where}: breaker open since {_hour(said)}, so nothing is claimed for it"
                     f" and nobody is charged: {said.get('error', 'no answer')}{cure}"
                 )
-            elif said.get("state") == BreakerState.HALF_OPEN:
+            elif said.get("state") == BreakerState.HALF_OPEN and "paused_until" not in said:
                 yield f"{where}: it answers again; one prompt at a time finds out if it works"
             if "paused_until" in said:
                 yield f"{where}: the server asked for patience until {said['paused_until']}"
