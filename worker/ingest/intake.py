@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from worker.ingest.seen import Seen
 from worker.ingest.trial import refusal
 from worker.records import Endpoint, NewPrompt
 
@@ -105,7 +106,7 @@ class Intake:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     template: Template | None = None
     id_column: str | None = None
-    _seen: set[int] = field(default_factory=set)
+    _seen: Seen | None = None
 
     def from_text(self, number: int, text: str, raw: bytes) -> NewPrompt | BadLine:
         """A prompt that is nothing but text."""
@@ -174,13 +175,12 @@ class Intake:
 
     def _repeated(self, custom_id: str) -> str:
         """Bounded on purpose: past the bound the store keeps the first and counts the others."""
-        key = hash(custom_id)
-        if key in self._seen:
+        if self._seen is None:
+            self._seen = Seen(_REMEMBERED_IDS)
+        if self._seen.repeats(custom_id):
             return (
                 f"repeats the custom_id {shortened(custom_id)} of an earlier one: give it its own"
             )
-        if len(self._seen) < _REMEMBERED_IDS:
-            self._seen.add(key)
         return ""
 
 

@@ -7,7 +7,6 @@ bad prompt does not take its page with it unexplained, and both databases refuse
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection
@@ -19,6 +18,8 @@ from worker.store.constructs import dumps
 from worker.store.engine import Database
 
 PAGE = 1000  # prompts in one transaction
+PAGE_CHARACTERS = 1 << 20  # or as many as hold so much text: a page of long ones must fit too
+_LONG = [list(claims.NEW_PROMPT).index(each) for each in ("prompt", "system", "messages")]
 LARGEST_INTEGER = 2**31 - 1  # of an integer column in PostgreSQL
 
 
@@ -32,15 +33,22 @@ def add(
         with database.writing() as connection:
             if batch is not None and batch_id is None:
                 batch_id = _batch_id(connection, batch, source, is_sqlite=database.is_sqlite)
-            new = _insert(connection, batch_id, page, is_sqlite=database.is_sqlite)
+            new = _insert(database, connection, batch_id, page)
         added += new
         existing += len(page) - new
     return Added(added, existing)
 
 
 def _pages(prompts: Iterable[NewPrompt]) -> Iterator[list[tuple[Any, ...]]]:
-    rows = map(_row, prompts)
-    while page := list(islice(rows, PAGE)):
+    page: list[tuple[Any, ...]] = []
+    characters = 0
+    for row in map(_row, prompts):
+        page.append(row)
+        characters += sum(len(row[place]) for place in _LONG if row[place] is not None)
+        if len(page) == PAGE or characters >= PAGE_CHARACTERS:
+            yield page
+            page, characters = [], 0
+    if page:
         yield page
 
 
@@ -51,20 +59,17 @@ def _batch_id(connection: Connection, name: str, source: str | None, *, is_sqlit
 
 
 def _insert(
+    database: Database,
     connection: Connection,
     batch_id: int | None,
     page: Sequence[tuple[Any, ...]],
-    *,
-    is_sqlite: bool,
 ) -> int:
+    prepared = database.prepared(claims.add_prompts(is_sqlite=database.is_sqlite))
     names = [f"v_{name}" for name in claims.NEW_PROMPT]
-    given: Any
-    if is_sqlite:
-        given = [dict(zip(names, row, strict=True), batch=batch_id) for row in page]
-    else:
-        given = dict(zip(names, zip(*page, strict=True), strict=True), batch=batch_id)
-    counted = connection.execution_options(preserve_rowcount=True)
-    return counted.execute(claims.add_prompts(is_sqlite=is_sqlite), given).rowcount
+    if database.is_sqlite:
+        return prepared.count_each(connection, names, page, batch=batch_id)
+    columns = dict(zip(names, zip(*page, strict=True), strict=True))
+    return prepared.count(connection, {**columns, "batch": batch_id})
 
 
 def _row(new: NewPrompt) -> tuple[Any, ...]:
@@ -90,7 +95,7 @@ def _row(new: NewPrompt) -> tuple[Any, ...]:
         new.max_attempts,
     )
     for text in row:
-        if isinstance(text, str):
+        if isinstance(text, str) and ("\0" in text or not text.isascii()):
             _check_text(name, text)
     return row
 
