@@ -47,3 +47,12 @@ def test_only_what_is_not_held_is_asked_for_again(held, expected, asked):
     list(ahead.rows([row()]))
     assert list(ahead.text(7)) == expected
     assert len(texts.asked) == asked
+
+
+def test_rows_with_long_prompts_are_few_to_a_page():
+    """They are held until the page is written."""
+    page = Page({7: Held(frozenset(), {})})
+    ahead = Ahead(page, Texts(), page=100)
+    long = [row(id=n, prompt="x" * 500_000) for n in range(8)]
+    assert list(ahead.rows(long)) == long
+    assert page.asked == [[7, 7, 7], [7, 7, 7], [7, 7]]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import tracemalloc
+from datetime import timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.export.rows import NOON, Texts
-from worker.export import Pieces, iso, text_of, write_json
+from worker.export import Pieces, iso, text_of, write_json, write_line
 from worker.records import Kind
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -20,6 +21,12 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 def written(value):
     out = io.StringIO()
     write_json(out, value)
+    return out.getvalue()
+
+
+def written_line(value):
+    out = io.StringIO()
+    write_line(out, value)
     return out.getvalue()
 
 
@@ -32,8 +39,23 @@ def test_a_text_in_pieces_reads_back_as_the_whole(parts):
 @given(TEXT)
 def test_a_text_in_memory_is_written_as_if_it_came_in_pieces(text):
     """The quick way and the long way are the same bytes, times included."""
-    quick = {"a": [Pieces((text,), only=text)], "t": NOON, "n": None}
-    assert written(quick) == written({"a": [Pieces((text,))], "t": NOON, "n": None})
+    for times in ({}, {"t": NOON}):
+        quick = {"a": [Pieces((text,), only=text)], "n": None} | times
+        assert written(quick) == written({"a": [Pieces((text,))], "n": None} | times)
+    quick = {"a": [Pieces((text,), only=text)], "n": 1.5}
+    assert written_line(quick) == written_line({"a": [Pieces((text,))], "n": 1.5})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+)
+
+
+@given(JSON)
+def test_a_line_is_the_same_json(value):
+    """Whoever writes it, and however long its numbers are."""
+    assert written_line(value) == written(value) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +69,11 @@ def test_other_values_are_what_json_makes_of_them(value):
 def test_times_are_utc():
     """With a Z, as SQL clients and JavaScript read it."""
     assert iso(NOON) == "2026-11-22T12:00:00.123Z"
+    east = timezone(timedelta(hours=5, minutes=30))
+    for micros in (0, 1, 999, 1000, 999_999):
+        moment = NOON.replace(microsecond=micros)
+        expected = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        assert iso(moment) == iso(moment.astimezone(east)) == expected
     assert written({"t": NOON}) == '{"t":"2026-11-22T12:00:00.123Z"}'
 
 

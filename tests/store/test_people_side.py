@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ from worker.records import Attempt, Kind, NewPrompt
 from worker.states import PromptState, RunState
 from worker.store import LiveRun, PromptDetail, QueueStatus, ResultRow, Selection, Tally
 from worker.store.people_side import TEXT_PAGE_LEAST
+from worker.store.prepared import Prepared
 
 
 def test_a_prompt_tells_everything_about_itself(store):
@@ -190,3 +192,29 @@ def test_prompts_that_killed_workers_are_named(store, sql):
     status = store.status()
     assert status.crash_capped == (2, 1)
     assert status.failures == {"too_many_crashes": 2}
+
+
+def test_long_prompts_are_read_a_few_at_a_time(store):
+    """A page of 500 of them would be hundreds of megabytes."""
+    store.add((NewPrompt(prompt="x" * 1_000_000) for _ in range(40)), batch="b")
+    tracemalloc.start()
+    rows = sum(1 for _ in store.results(Selection(batch="b")))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows == 40
+    assert peak < 16_000_000
+
+
+def test_short_prompts_are_read_by_the_page(store, monkeypatch):
+    """Pages grow from one prompt to the number asked for, and no further."""
+    store.add((NewPrompt(prompt=f"p{n}") for n in range(100)), batch="b")
+    sizes = []
+    rows = Prepared.rows
+
+    def counted(self, connection, given):
+        sizes.append(given["page"])
+        return rows(self, connection, given)
+
+    monkeypatch.setattr(Prepared, "rows", counted)
+    assert len(list(store.results(Selection(batch="b"), page=50))) == 100
+    assert sizes == [1, 4, 16, 50, 50]

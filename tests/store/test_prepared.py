@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+
 import pytest
 from sqlalchemy import bindparam, insert, literal, select, update
 
@@ -9,6 +11,7 @@ from tests.store.cast import sign_on
 from worker.store.constructs import Seconds, among, later
 from worker.store.tables import prompts
 
+TIMES = (prompts.c.created_at, prompts.c.finished_at)
 ADD = insert(prompts).values(prompt=bindparam("v_prompt"), priority=bindparam("v_priority"))
 
 
@@ -36,6 +39,17 @@ def test_types_convert_what_they_are_given(database):
         assert database.prepared(move).count(connection, {"by": 60.0}) == 5
         late = select(prompts.c.id).where(prompts.c.available_at <= prompts.c.created_at)
         assert database.prepared(late).run(connection, {}) == []
+
+
+def test_rows_come_as_their_types_have_them(database):
+    """Times are aware, JSON is read, NULL stays None: as SQLAlchemy would have given them."""
+    with database.writing() as connection:
+        given = {"prompt": "x", "options": {"a": [1]}, "metadata": None}
+        connection.execute(insert(prompts), [given])
+        wanted = select(prompts.c.prompt, prompts.c.options, prompts.c.metadata, *TIMES)
+        (row,) = database.prepared(wanted).rows(connection, {})
+        assert row == list(connection.execute(wanted).one())
+        assert row[3].tzinfo is UTC
 
 
 def test_rows_are_counted(sqlite_store, sqlite_url, connect):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from worker.store.rows import ResultRow
 
 _BY_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
-_PAGE_ROWS = 200
+_PAGE_ROWS = 500
 _SQLITE = "sqlite:///"
 
 

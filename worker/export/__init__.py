@@ -12,7 +12,7 @@ from worker.export import csv_file, jsonl, openai_batch, parquet
 from worker.export.ahead import Ahead
 from worker.export.columns import COLUMNS
 from worker.export.files import whole_file
-from worker.export.pieces import Pieces, Texts, iso, text_of, write_json
+from worker.export.pieces import Pieces, Texts, iso, text_of, write_json, write_line
 
 __all__ = [
     "COLUMNS",
@@ -27,4 +27,5 @@ __all__ = [
     "text_of",
     "whole_file",
     "write_json",
+    "write_line",
 ]

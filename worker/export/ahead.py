@@ -7,7 +7,6 @@ reading it.  Long ones are not held; they pass through in pieces as before.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from worker.export.pieces import Texts
@@ -15,6 +14,8 @@ from worker.records import Kind
 
 if TYPE_CHECKING:
     from worker.store.rows import ResultRow
+
+PAGE_CHARACTERS = 1 << 20  # of prompts: long ones are few to a page
 
 
 class HeldRun(Protocol):
@@ -50,17 +51,31 @@ class Ahead:
 
     def rows(self, rows: Iterable[ResultRow]) -> Iterator[ResultRow]:
         """The same rows; before each page its texts are fetched."""
-        rows = iter(rows)
-        while page := list(islice(rows, self._page)):
+        for page in self._pages(rows):
             self._held = self._reader.of([row.run_id for row in page if row.run_id is not None])
             yield from page
 
+    def _pages(self, rows: Iterable[ResultRow]) -> Iterator[list[ResultRow]]:
+        page: list[ResultRow] = []
+        characters = 0
+        for row in rows:
+            page.append(row)
+            characters += row.characters
+            if len(page) == self._page or characters >= PAGE_CHARACTERS:
+                yield page
+                page, characters = [], 0
+        if page:
+            yield page
+
     def text(
         self, run_id: int, kind: Kind = Kind.TEXT, after_seq: int = -1
-    ) -> Iterator[tuple[int, str]]:
+    ) -> Iterable[tuple[int, str]]:
         """The chunks of one kind of a run, in order; a held text is one chunk."""
         held = self._held.get(run_id)
-        if held is None or after_seq >= 0 or (kind in held.kinds and held.texts is None):
+        if held is None or after_seq >= 0:
             return self._texts.text(run_id, kind, after_seq)
-        text = (held.texts or {}).get(kind)
-        return iter(()) if text is None else iter(((0, text),))
+        if kind not in held.kinds:
+            return ()
+        if held.texts is None:
+            return self._texts.text(run_id, kind)
+        return ((0, held.texts[kind]),)

@@ -36,7 +36,6 @@ COLUMNS = (
     "finished_at",
     "run_id",
 )
-_TEXTS = ("output", "partial_output", "thinking", "tool_calls")
 
 
 def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
@@ -47,10 +46,30 @@ def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
     `tool_calls` are the pieces of the calls, one JSON object a line.
     """
     values: dict[str, Any] = {
-        name: None if name in _TEXTS else getattr(row, name) for name in COLUMNS
+        "id": row.id,
+        "batch": row.batch,
+        "custom_id": row.custom_id,
+        "endpoint": row.endpoint,
+        "model": row.model,
+        "prompt": row.prompt,
+        "messages": row.messages,
+        "status": str(row.status),
+        "output": None,
+        "partial_output": None,
+        "thinking": None,
+        "tool_calls": None,
+        "finish_reason": row.finish_reason,
+        "prompt_tokens": row.prompt_tokens,
+        "completion_tokens": row.completion_tokens,
+        "attempts": row.attempts,
+        "seconds": None if row.seconds is None else round(row.seconds, 3),
+        "error_code": row.error_code,
+        "error": row.error,
+        "metadata": row.metadata,
+        "created_at": row.created_at,
+        "finished_at": row.finished_at,
+        "run_id": row.run_id,
     }
-    values["status"] = str(row.status)
-    values["seconds"] = None if row.seconds is None else round(row.seconds, 3)
     completed = row.status is PromptState.COMPLETED
     if completed:
         values["output"] = text_of(texts, row.run_id) or Pieces((), only="")

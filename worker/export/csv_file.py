@@ -16,34 +16,37 @@ from worker.export.pieces import Pieces, Texts, iso
 if TYPE_CHECKING:
     from worker.store.rows import ResultRow
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def write(rows: Iterable[ResultRow], texts: Texts, out: TextIO, *, partial: bool) -> int:
     """Write a header and every row; returns how many rows."""
     out.write(",".join(COLUMNS) + "\r\n")
     count = 0
     for row in rows:
-        for number, value in enumerate(columns(row, texts, partial=partial).values()):
-            if number:
-                out.write(",")
-            _write_cell(out, value)
-        out.write("\r\n")
+        line: list[str] = []  # what is in memory is written at once
+        for value in columns(row, texts, partial=partial).values():
+            if isinstance(value, Pieces) and value.only is None:
+                out.write(",".join([*line, '"']))
+                out.writelines(part.replace('"', '""') for part in value)
+                line = ['"']
+            else:
+                line.append(_cell(value))
+        out.write(",".join(line) + "\r\n")
         count += 1
     return count
 
 
-def _write_cell(out: TextIO, value: Any) -> None:
+def _cell(value: Any) -> str:
     if value is None:
-        return
+        return ""
     if isinstance(value, (bool, int, float)):
-        out.write(str(value))
-        return
+        return str(value)
     if isinstance(value, datetime):
-        out.write(iso(value))
-        return
-    if isinstance(value, str):
-        value = Pieces((value,))
-    elif not isinstance(value, Pieces):
-        value = Pieces((json.dumps(value, ensure_ascii=False),))
-    out.write('"')
-    out.writelines(part.replace('"', '""') for part in value)
-    out.write('"')
+        return iso(value)
+    if isinstance(value, Pieces):
+        value = value.only
+    elif not isinstance(value, str):
+        value = _encode(value)
+    quoted = value.replace('"', '""')
+    return f'"{quoted}"'

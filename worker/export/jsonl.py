@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
 from worker.export.columns import columns
-from worker.export.pieces import Texts, write_json
+from worker.export.pieces import Texts, iso, write_line
 
 if TYPE_CHECKING:
     from worker.store.rows import ResultRow
@@ -16,7 +16,9 @@ def write(rows: Iterable[ResultRow], texts: Texts, out: TextIO, *, partial: bool
     """Write every row; returns how many."""
     count = 0
     for row in rows:
-        write_json(out, columns(row, texts, partial=partial))
-        out.write("\n")
+        values = columns(row, texts, partial=partial)
+        values["created_at"] = iso(row.created_at)
+        values["finished_at"] = None if row.finished_at is None else iso(row.finished_at)
+        write_line(out, values)
         count += 1
     return count

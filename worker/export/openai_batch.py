@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from worker.export.pieces import Pieces, Texts, text_of, write_json
+from worker.export.pieces import Pieces, Texts, text_of, write_line
 from worker.records import BATCH_URL, Kind
 from worker.states import PromptState
 from worker.wire.finish import FinishGroup, finish_group
@@ -46,12 +46,10 @@ def write(rows: Iterable[ResultRow], texts: Texts, out: TextIO, errors: TextIO |
     written = Written()
     for row in rows:
         if row.status is PromptState.COMPLETED:
-            write_json(out, _output_line(row, texts))
-            out.write("\n")
+            write_line(out, _output_line(row, texts))
             written.output += 1
         elif errors is not None:
-            write_json(errors, _error_line(row))
-            errors.write("\n")
+            write_line(errors, _error_line(row))
             written.errors += 1
         else:
             written.left_out += 1

@@ -8,8 +8,8 @@ never takes more memory than its budget.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from sqlalchemy import Select, func, select
 
@@ -19,8 +19,7 @@ from worker.store.engine import Database
 from worker.store.tables import chunks
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """The texts of one run.
 
     Attributes:
@@ -28,8 +27,11 @@ class Held:
         texts: whole, by kind; None if the run is too long to be held.
     """
 
-    kinds: frozenset[Kind]
+    kinds: Collection[Kind]
     texts: Mapping[Kind, str] | None
+
+
+_KINDS = {kind.value: kind for kind in Kind}
 
 
 class Answers:
@@ -41,7 +43,7 @@ class Answers:
     """
 
     def __init__(
-        self, url: str, *, run_characters: int = 1 << 20, page_characters: int = 1 << 24
+        self, url: str, *, run_characters: int = 1 << 16, page_characters: int = 1 << 20
     ) -> None:
         self._db = Database(url, connections=1)
         self._run_characters = run_characters
@@ -53,37 +55,38 @@ class Answers:
 
     def of(self, run_ids: Collection[int]) -> dict[int, Held]:
         """What each of these runs produced; every one of them is in the answer."""
+        sizes = dict.fromkeys(run_ids, 0)
         with self._db.reading() as connection:
-            sizes: dict[int, dict[Kind, int]] = {run_id: {} for run_id in run_ids}
-            for run_id, kind, size in connection.execute(_sizes(), {"ids": list(run_ids)}):
-                sizes[run_id][Kind(kind)] = size
+            measured = self._db.prepared(_sizes()).run(connection, {"ids": list(run_ids)})
+            for run_id, _, size in measured:
+                sizes[run_id] += size
             short = self._affordable(sizes)
-            parts: dict[int, dict[Kind, list[str]]] = {
-                run_id: {kind: [] for kind in sizes[run_id]} for run_id in short
-            }
-            if short:
-                for run_id, kind, text in connection.execute(_texts(), {"ids": short}):
-                    # A run that streams may have gone on since its size was asked.
-                    parts[run_id].setdefault(Kind(kind), []).append(text)
-        return {
-            run_id: Held(
-                frozenset(sizes[run_id]) | parts.get(run_id, {}).keys(),
-                {kind: "".join(each) for kind, each in parts[run_id].items()}
-                if run_id in parts
-                else None,
-            )
-            for run_id in sizes
-        }
+            read = self._db.prepared(_texts()).run(connection, {"ids": short}) if short else ()
+        parts: dict[int, dict[Kind, list[str]]] = {run_id: {} for run_id in short}
+        for run_id, kind, text in read:
+            parts[run_id].setdefault(_KINDS[kind], []).append(text)
+        found = {run_id: _whole(each) for run_id, each in parts.items()}
+        if len(short) < len(sizes):
+            kinds: dict[int, list[Kind]] = {id_: [] for id_ in sizes if id_ not in found}
+            for run_id, kind, _ in measured:
+                if run_id in kinds:
+                    kinds[run_id].append(_KINDS[kind])
+            found |= {run_id: Held(frozenset(each), None) for run_id, each in kinds.items()}
+        return found
 
-    def _affordable(self, sizes: Mapping[int, Mapping[Kind, int]]) -> list[int]:
+    def _affordable(self, sizes: Mapping[int, int]) -> list[int]:
         left = self._page_characters
         chosen = []
-        for run_id, kinds in sizes.items():
-            size = sum(kinds.values())
-            if 0 < size <= min(left, self._run_characters):
+        for run_id, size in sizes.items():
+            if size <= min(left, self._run_characters):
                 left -= size
                 chosen.append(run_id)
         return chosen
+
+
+def _whole(parts: Mapping[Kind, list[str]]) -> Held:
+    texts = {kind: "".join(each) for kind, each in parts.items()}
+    return Held(texts.keys(), texts)
 
 
 @cache

@@ -17,6 +17,7 @@ from worker.records import Added, Attempt, Json, Kind, NewPrompt
 from worker.states import PromptState, RunState
 from worker.store import arrivals, decisions, reads
 from worker.store.engine import Database
+from worker.store.prepared import Prepared
 from worker.store.rows import (
     LiveRun,
     PromptDetail,
@@ -32,7 +33,11 @@ PAGE = 1000  # prompts that change in one transaction
 TEXT_PAGE_CHARS = 262_144
 TEXT_PAGE_LEAST = 4
 TEXT_PAGE_MOST = 512
-_STATUS = list(ResultRow.__dataclass_fields__).index("status")
+# Prompts that are read at once: likewise; the first page is one prompt, for nobody knows yet.
+RESULTS_PAGE_CHARS = 1_048_576
+RESULTS_PAGE_GROWTH = 4
+_STATUS = ResultRow._fields.index("status")
+_STATES = {state.value: state for state in PromptState}
 NAMED = 20  # prompts that `status` lists by their ids
 
 
@@ -94,23 +99,31 @@ class PeopleSide:
             page = min(max(TEXT_PAGE_CHARS * page // (chars + 1), TEXT_PAGE_LEAST), TEXT_PAGE_MOST)
 
     def results(self, selection: Selection, *, page: int = 500) -> Iterator[ResultRow]:
-        """The prompts of a selection in the order of their ids, without texts."""
+        """The prompts of a selection in the order of their ids, without texts.
+
+        page: how many are read at once, at most; fewer where prompts are long.
+        """
         with self._db.reading() as connection:
             after, last = connection.execute(reads.span(selection)).one()
         if last is None:
             return
-        statement = reads.results(selection)
+        statement = Prepared(reads.results(selection), self._db.engine.dialect)
+        size = 1
         while True:
             with self._db.reading() as connection:
-                given = {"after": after, "last": last, "page": page}
-                rows = connection.execute(statement, given).all()
-            for row in rows:  # the columns are in the order of the fields
-                values = list(row)
-                values[_STATUS] = PromptState(values[_STATUS])
-                yield ResultRow(*values)
-            if len(rows) < page:
+                given = {"after": after, "last": last, "page": size}
+                rows = statement.rows(connection, given)
+            characters = 1
+            for values in rows:  # the columns are in the order of the fields
+                values[_STATUS] = _STATES[values[_STATUS]]
+                row = ResultRow._make(values)
+                characters += row.characters
+                yield row
+            if len(rows) < size:
                 return
-            after = rows[-1].id
+            after = row.id
+            fitting = max(RESULTS_PAGE_CHARS * size // characters, 1)
+            size = min(page, size * RESULTS_PAGE_GROWTH, fitting)
 
     def count(self, selection: Selection) -> int:
         """How many prompts a selection holds."""

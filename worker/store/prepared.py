@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.sql.elements import CompilerElement
+from sqlalchemy.types import TypeDecorator
 
 _TEXTS = re.compile(r"%\((\w+)\)s::TEXT\[\]")
 _AS_IT_IS: Callable[[Any], Any] = lambda value: value  # noqa: E731 - a name for doing nothing
@@ -37,12 +38,27 @@ class Prepared:
             name: bind.type.dialect_impl(dialect).bind_processor(dialect) or _AS_IT_IS
             for name, bind in binds.items()
         }
+        self._readers = [
+            (place, read)
+            for place, column in enumerate(getattr(statement, "selected_columns", ()))
+            if isinstance(column.type, TypeDecorator)  # the drivers know the types of databases
+            and (read := column.type.dialect_impl(dialect).result_processor(dialect, None))
+        ]
         self._order: Sequence[str] | None = compiled.positiontup
 
     def run(self, connection: Connection, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run it once; returns its rows."""
         cursor = _driver(connection).execute(self._sql, self._arguments(given))
         return cursor.fetchall() if cursor.description else []
+
+    def rows(self, connection: Connection, given: Mapping[str, Any]) -> list[list[Any]]:
+        """Run it once; returns its rows, every value as the type of its column has it."""
+        rows = [list(row) for row in self.run(connection, given)]
+        for place, read in self._readers:
+            for row in rows:
+                if row[place] is not None:
+                    row[place] = read(row[place])
+        return rows
 
     def count(self, connection: Connection, given: Mapping[str, Any]) -> int:
         """Run it once; returns how many rows it changed."""

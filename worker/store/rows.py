@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from worker.records import Json
 from worker.states import PromptState
@@ -74,8 +75,7 @@ class PromptDetail:
     finished_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class ResultRow:
+class ResultRow(NamedTuple):
     """One prompt as the view `results` tells it, without its texts.
 
     Attributes:
@@ -107,6 +107,12 @@ class ResultRow:
     metadata: Mapping[str, Json] | None
     created_at: datetime
     finished_at: datetime | None
+
+    @property
+    def characters(self) -> int:
+        """How long what was asked is: so many rows are held together as have room."""
+        asked = len(self.prompt or "") + len(self.system or "")
+        return asked if self.messages is None else asked + len(str(self.messages))
 
 
 @dataclass(frozen=True, slots=True)
