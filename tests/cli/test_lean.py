@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from worker.cli.lean import without
+from worker.cli.lean import COLLECT_EVERY, collect_rarely, without
 
 
 def test_what_is_left_out_is_not_found_and_comes_back_afterwards():
@@ -24,6 +25,16 @@ def test_what_is_loaded_already_stays():
     with without("json"):
         import json
     assert json.loads("1") == 1
+
+
+def test_the_collector_comes_rarely():
+    """It would take a tenth of the time of a short command, and find nothing."""
+    usual = gc.get_threshold()
+    try:
+        collect_rarely()
+        assert gc.get_threshold() == COLLECT_EVERY
+    finally:
+        gc.set_threshold(*usual)
 
 
 def test_a_worker_is_built_without_rich():

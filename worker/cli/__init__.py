@@ -16,6 +16,7 @@ import sys
 import click
 
 from worker.cli.lazy import LazyGroup, global_options
+from worker.cli.lean import collect_rarely
 from worker.version import __version__
 
 COMMANDS = {
@@ -50,6 +51,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run `spool` and exit with its code."""
+    collect_rarely()
     for stream in (sys.stdout, sys.stderr):
         # Data is UTF-8 wherever it goes; a terminal that cannot show it gets escapes, not a crash.
         if isinstance(stream, io.TextIOWrapper):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from worker.buffer import Limits
 from worker.carriers import Summary
+from worker.cli.lean import collect_rarely
 from worker.clock import Clock, SystemClock
 from worker.committer import Log
 from worker.embedded import EmbeddedServers
@@ -42,10 +43,6 @@ TURN_SECONDS = 2.0  # an event loop that does not turn for so long is not alive
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-# Allocations that start a garbage collection, and how many of those start an older one.
-COLLECT_EVERY = (20_000, 20, 50)
-
-
 class Bindable(Protocol):
     """A log to which values can be added that every line then has."""
 
@@ -57,11 +54,11 @@ class Bindable(Protocol):
 def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine on uvloop where it exists, on asyncio elsewhere.
 
-    Streams make no cycles to speak of.  With the usual thresholds the collector took a fifth
-    of the processor time of 2,000 streams, and stopped them all for a third of a second.
+    With the usual thresholds the garbage collector took a fifth of the processor time of 2,000
+    streams, and stopped them all for a third of a second.
     """
+    collect_rarely()
     gc.freeze()  # the modules, which stay
-    gc.set_threshold(*COLLECT_EVERY)
     try:
         import uvloop
     except ImportError:  # Windows
