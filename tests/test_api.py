@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +17,9 @@ import pytest
 from tests.fakes.aio import aio
 from tests.fakes.plan import expected_text
 from tests.fakes.server import FakeServer
-from worker import AsyncSpool, NewPrompt, Selection, Spool
+from worker import AsyncSpool, NewPrompt, Selection, Spool, api
 from worker.cli.service import serve
-from worker.errors import InputError, NotFound, SettingsError
+from worker.errors import InputError, NotFound, SettingsError, StoreBroken, StoreBusy
 from worker.log import make
 from worker.states import PromptState
 
@@ -56,7 +58,7 @@ def test_add_takes_texts_dicts_and_prompts(spool: Spool) -> None:
     again = spool.add(given[1:], batch="b")
     assert (again.added, again.existing) == (0, 2)
     assert spool.add("alone").added == 1
-    assert [each.row.prompt for each in spool.results(batch="b")] == ["one", "two", "three"]
+    assert [each.prompt for each in spool.results(batch="b")] == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize(
@@ -125,8 +127,108 @@ def test_cancel_needs_a_selection(spool: Spool) -> None:
 def test_waiting_ends_when_its_time_is_over(spool: Spool) -> None:
     """`wait` does not hang on a queue that nobody serves."""
     spool.add("a")
-    with pytest.raises(TimeoutError, match="1 prompts have not finished"):
+    with pytest.raises(TimeoutError, match="1 prompt has not finished"):
         spool.wait(timeout_seconds=0.0)
+
+
+def test_states_may_be_typed_as_words(spool: Spool) -> None:
+    """And a misspelt one is answered with the words there are."""
+    spool.add(["a", "b"], batch="b")
+    spool.cancel(ids=[1])
+    assert [each.id for each in spool.results(states=["cancelled"])] == [1]
+    assert spool.unfinished(batch="b") == spool.unfinished() == 1
+    with pytest.raises(InputError, match="no state 'done'; there are: queued, running"):
+        list(spool.results(states=["done"]))
+
+
+def test_in_a_notebook_a_loop_runs_already(spool: Spool, capfd: pytest.CaptureFixture[str]) -> None:
+    """What blocks does so in a thread of its own, and its worker needs no signals."""
+
+    async def cell() -> None:
+        spool.add("a", batch="b")
+        spool.cancel(batch="b")
+        assert spool.run() == 0
+        spool.wait(batch="b")
+        assert list(spool.tail(1)) == []
+
+    asyncio.run(cell())
+    assert "worker_stopped" in capfd.readouterr().err
+
+
+def test_a_notebook_that_is_interrupted_waits_until_everything_is_handed_back() -> None:
+    """The interrupt reaches the coroutine, which may do what it has to."""
+    ended = []
+
+    async def carry() -> None:
+        try:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.to_thread(ended.append, "handed back")
+
+    async def cell() -> None:
+        api._apart(carry)
+
+    loop = asyncio.new_event_loop()  # as a kernel runs it: without the handler of asyncio.run
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(cell())
+    finally:
+        loop.close()
+    assert ended == ["handed back"]
+
+
+@aio
+async def test_a_run_that_is_cancelled_hands_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the loop of the program, with what was streamed."""
+    monkeypatch.chdir(tmp_path)
+    async with FakeServer() as server:
+        (tmp_path / "spool.toml").write_text(
+            f'flush_seconds = 0.01\nlog_level = "error"\n[endpoints.default]\n'
+            f'base_url = "{server.url}"\n'
+        )
+        async with await AsyncSpool.open("sqlite:///answers.db") as spool:
+            await spool.add("x [[fault=stall after=4]]")
+            carrying = asyncio.create_task(spool.run())
+            async for text in spool.tail(1):
+                assert text
+                break
+            carrying.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await carrying
+            result = await spool.result(1)
+            assert (result.status, result.output) == (PromptState.QUEUED, None)
+            assert result.partial_output
+            assert await spool.unfinished() == 1
+
+
+def test_tables_in_postgresql_are_made_when_asked_for(empty_url: str) -> None:
+    """Without it the sentence says what to do."""
+    if not empty_url.startswith("sqlite"):
+        with pytest.raises(StoreBroken, match="spool migrate"):
+            Spool(empty_url)
+    with Spool(empty_url, migrate=True) as spool:
+        assert spool.unfinished() == 0
+
+
+def test_a_tail_goes_on_when_the_database_was_away(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As waiting does."""
+    spool.add("a")
+    spool.cancel(ids=[1])
+    real, faults = spool.store.prompt, [StoreBusy("away"), StoreBusy("away")]
+
+    def prompt(prompt_id: int) -> Any:
+        if faults:
+            raise faults.pop()
+        return real(prompt_id)
+
+    monkeypatch.setattr(spool.store, "prompt", prompt)
+    assert list(spool.tail(1)) == []
+    assert faults == []
 
 
 def test_tail_of_a_finished_prompt_ends(spool: Spool) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from worker.version import __version__
 
 if TYPE_CHECKING:
-    from worker.api import AsyncSpool, Result, Spool
+    from worker.api import AsyncSpool, Spool
     from worker.records import NewPrompt
+    from worker.results import Result
     from worker.store import Selection
 
 __all__ = ["AsyncSpool", "NewPrompt", "Result", "Selection", "Spool", "__version__"]
@@ -21,7 +22,7 @@ __all__ = ["AsyncSpool", "NewPrompt", "Result", "Selection", "Spool", "__version
 _HOMES = {
     "AsyncSpool": "worker.api",
     "NewPrompt": "worker.records",
-    "Result": "worker.api",
+    "Result": "worker.results",
     "Selection": "worker.store",
     "Spool": "worker.api",
 }

@@ -9,75 +9,40 @@ queue and read, in any process; prompts are carried by `spool run`, or by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, Unpack
 
 from worker.clock import Clock, SystemClock
-from worker.errors import InputError, NotFound, StoreBusy
+from worker.errors import InputError, NotFound, SpoolError, StoreBusy
 from worker.following import LOOK_SECONDS, Changes, Follower
 from worker.records import Added, Kind, NewPrompt
+from worker.results import Narrow, Result, selected
 from worker.settings import Settings, load
 from worker.states import FINAL_PROMPT_STATES, PromptState
 from worker.store import Selection, Store
-from worker.store.rows import ResultRow
 from worker.store.schema import upgrade
 
 _PROMPT_FIELDS = frozenset(field.name for field in fields(NewPrompt))
 
+T = TypeVar("T")
+Main = Callable[[], Coroutine[Any, Any, T]]
+
 AnyPrompt = str | Mapping[str, Any] | NewPrompt
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One prompt and what became of it; texts are read from the database when asked for.
-
-    Attributes:
-        row: everything but the texts: `id`, `custom_id`, `status`, `finish_reason`, token counts,
-            `error_code`, `error`, `metadata`, ...
-    """
-
-    row: ResultRow
-    _store: Store
-
-    @property
-    def id(self) -> int:
-        """Of the prompt."""
-        return self.row.id
-
-    @property
-    def status(self) -> PromptState:
-        """Where the prompt stands."""
-        return self.row.status
-
-    @property
-    def completed(self) -> bool:
-        """Whether the done frame has arrived."""
-        return self.row.status is PromptState.COMPLETED
-
-    @property
-    def output(self) -> str | None:
-        """The whole answer; None unless the prompt is completed."""
-        return "".join(self.pieces()) if self.completed else None
-
-    @property
-    def partial_output(self) -> str:
-        """The text so far, or of the latest attempt, whether or not it is complete."""
-        return "".join(self.pieces())
-
-    def pieces(self, kind: Kind = Kind.TEXT) -> Iterator[str]:
-        """The text in chunks, for answers that are too long for memory."""
-        if self.row.run_id is not None:
-            yield from (text for _, text in self._store.text(self.row.run_id, kind))
 
 
 class Spool:
     """One database of prompts and answers; a context manager that closes its connections."""
 
     def __init__(
-        self, database_url: str | None = None, *, config: str | Path | None = None
+        self,
+        database_url: str | None = None,
+        *,
+        config: str | Path | None = None,
+        migrate: bool = False,
     ) -> None:
         """Open a database; an SQLite file that does not exist is created with its tables.
 
@@ -85,6 +50,7 @@ class Spool:
             database_url: `sqlite:///file.db` or `postgresql://user@host/database`; by default
                 what the settings say.
             config: a settings file, instead of `spool.toml` in the working directory.
+            migrate: make the tables in PostgreSQL as well, or bring them up to date.
 
         Raises:
             SettingsError: the settings or the URL cannot be used.
@@ -97,9 +63,13 @@ class Spool:
             busy_timeout_seconds=self.settings.busy_timeout_seconds,
             synchronous=self.settings.sqlite_synchronous,
         )
-        if self.store.is_sqlite:
-            upgrade(self.settings.database_url)
-        self.store.check_schema()
+        try:
+            if migrate or self.store.is_sqlite:
+                upgrade(self.settings.database_url)
+            self.store.check_schema()
+        except SpoolError:
+            self.store.close()
+            raise
 
     def __enter__(self) -> Self:
         """The spool itself."""
@@ -118,10 +88,6 @@ class Spool:
         """Close every connection."""
         self.store.close()
 
-    def migrate(self) -> None:
-        """Create the tables, or bring them up to date."""
-        upgrade(self.settings.database_url)
-
     def add(self, prompts: AnyPrompt | Iterable[AnyPrompt], *, batch: str | None = None) -> Added:
         """Queue prompts: texts, dicts with the fields of NewPrompt, or NewPrompt objects.
 
@@ -133,10 +99,12 @@ class Spool:
         several = [prompts] if isinstance(prompts, str | Mapping | NewPrompt) else prompts
         return self.store.add((_new_prompt(each) for each in several), batch=batch, source="api")
 
-    def results(self, selection: Selection | None = None, **narrow: Any) -> Iterator[Result]:
-        """Prompts in the order of their ids, page by page; `narrow` are fields of Selection."""
-        for row in self.store.results(selection or Selection(**narrow)):
-            yield Result(row, self.store)
+    def results(
+        self, selection: Selection | None = None, **narrow: Unpack[Narrow]
+    ) -> Iterator[Result]:
+        """Prompts in the order of their ids, page by page: all, or those that are selected."""
+        for row in self.store.results(selected(selection, narrow)):
+            yield Result.of(row, self.store)
 
     def result(self, prompt_id: int) -> Result:
         """One prompt; raises NotFound."""
@@ -144,29 +112,30 @@ class Spool:
             return found
         raise NotFound(f"there is no prompt {prompt_id}")
 
-    def unfinished(self, selection: Selection) -> int:
-        """How many prompts of a selection are not in a final state yet."""
+    def unfinished(self, selection: Selection | None = None, **narrow: Unpack[Narrow]) -> int:
+        """How many prompts are not in a final state yet: of all, or of those selected."""
+        selection = selected(selection, narrow)
         open_states = tuple(each for each in PromptState if each not in FINAL_PROMPT_STATES)
         wanted = tuple(each for each in selection.states or open_states if each in open_states)
         if not wanted:
             return 0
-        narrowed = {field.name: getattr(selection, field.name) for field in fields(selection)}
-        return self.store.count(Selection(**{**narrowed, "states": wanted}))
+        return self.store.count(replace(selection, states=wanted))
 
     def wait(
         self,
         selection: Selection | None = None,
         *,
         timeout_seconds: float | None = None,
-        **narrow: Any,
+        **narrow: Unpack[Narrow],
     ) -> None:
         """Return when every prompt of a selection has finished, whoever carries them.
 
         Raises:
             TimeoutError: some have not, after `timeout_seconds`.
         """
-        waiting = AsyncSpool(self).wait(selection, timeout_seconds=timeout_seconds, **narrow)
-        asyncio.run(waiting)
+        chosen = selected(selection, narrow)
+        waiting = AsyncSpool(self)
+        _apart(lambda: waiting.wait(chosen, timeout_seconds=timeout_seconds))
 
     def tail(self, prompt_id: int, kind: Kind = Kind.TEXT) -> Iterator[str]:
         """The text of a prompt while it streams, until it is finished.
@@ -175,35 +144,29 @@ class Spool:
         """
         follower = Follower(self.store, prompt_id, kind)
         changes = Changes(self.store, SystemClock())
-        with asyncio.Runner() as runner:
-            while True:
-                yield from _new_text(follower)
-                if follower.done:
-                    return
-                runner.run(changes.wait())
+        while True:
+            yield from _new_text(follower)
+            if follower.done:
+                return
+            _apart(changes.wait)
 
-    def cancel(self, selection: Selection | None = None, **narrow: Any) -> int:
+    def cancel(self, selection: Selection | None = None, **narrow: Unpack[Narrow]) -> int:
         """Give prompts up, also while they stream; how many that concerns."""
         return self.store.cancel(_chosen(selection, narrow))
 
-    def retry(self, selection: Selection | None = None, **narrow: Any) -> int:
+    def retry(self, selection: Selection | None = None, **narrow: Unpack[Narrow]) -> int:
         """Queue failed or cancelled prompts again; how many there were."""
         return self.store.retry(_chosen(selection, narrow))
 
     def run(self, *, drain: bool = True) -> int:
         """Carry prompts in this process until nothing is left to do; how many were completed.
 
-        What `spool run --drain` does, with the settings of this object; SIGTERM and SIGINT end it.
+        What `spool run --drain` does, with the settings of this object.  SIGTERM and SIGINT end
+        it as they end `spool run`: text is stored, and prompts are handed back.
         """
-        from worker import log  # noqa: PLC0415 - only those who carry runs pay for it
-        from worker.cli.service import run_async, serve  # noqa: PLC0415
+        from worker.cli.service import run_async  # noqa: PLC0415 - for those who carry runs
 
-        logger = log.make(
-            log_format=self.settings.log_format,
-            level=self.settings.log_level,
-            secrets=self.settings.secrets,
-        )
-        return run_async(lambda: serve(self.settings, self.store, logger, drain=drain)).completed
+        return _apart(lambda: AsyncSpool(self).run(drain=drain), run_async)
 
 
 class AsyncSpool:
@@ -215,10 +178,15 @@ class AsyncSpool:
 
     @classmethod
     async def open(
-        cls, database_url: str | None = None, *, config: str | Path | None = None
+        cls,
+        database_url: str | None = None,
+        *,
+        config: str | Path | None = None,
+        migrate: bool = False,
     ) -> Self:
         """Open a database; see Spool."""
-        return cls(await asyncio.to_thread(lambda: Spool(database_url, config=config)))
+        spool = await asyncio.to_thread(lambda: Spool(database_url, config=config, migrate=migrate))
+        return cls(spool)
 
     async def __aenter__(self) -> Self:
         """The spool itself."""
@@ -239,8 +207,30 @@ class AsyncSpool:
         """Queue prompts; see Spool.add."""
         return await asyncio.to_thread(self.spool.add, prompts, batch=batch)
 
+    async def run(self, *, drain: bool = True) -> int:
+        """Carry prompts on this event loop until nothing is left to do; see Spool.run.
+
+        Cancelled, it stores the text and hands the prompts back before it ends.
+        """
+        from worker import log  # noqa: PLC0415 - only those who carry runs pay for it
+        from worker.cli.service import serve  # noqa: PLC0415
+
+        settings = self.spool.settings
+        logger = log.make(
+            log_format=settings.log_format, level=settings.log_level, secrets=settings.secrets
+        )
+        return (await serve(settings, self.spool.store, logger, drain=drain)).completed
+
+    async def result(self, prompt_id: int) -> Result:
+        """One prompt; raises NotFound."""
+        return await asyncio.to_thread(self.spool.result, prompt_id)
+
+    async def unfinished(self, selection: Selection | None = None, **narrow: Unpack[Narrow]) -> int:
+        """How many prompts are not in a final state yet; see Spool.unfinished."""
+        return await asyncio.to_thread(lambda: self.spool.unfinished(selection, **narrow))
+
     async def results(
-        self, selection: Selection | None = None, **narrow: Any
+        self, selection: Selection | None = None, **narrow: Unpack[Narrow]
     ) -> AsyncIterator[Result]:
         """Prompts in the order of their ids; see Spool.results."""
         found = self.spool.results(selection, **narrow)
@@ -252,17 +242,18 @@ class AsyncSpool:
         selection: Selection | None = None,
         *,
         timeout_seconds: float | None = None,
-        **narrow: Any,
+        **narrow: Unpack[Narrow],
     ) -> None:
         """Return when every prompt of a selection has finished; see Spool.wait."""
-        chosen = _chosen(selection, narrow, all_allowed=True)
+        chosen = selected(selection, narrow)
         ends_at = None if timeout_seconds is None else self._clock.monotonic() + timeout_seconds
-        while left := await self._unfinished(chosen):
+        while left := await self._left(chosen):
             if ends_at is not None and self._clock.monotonic() >= ends_at:
-                raise TimeoutError(f"{left} prompts have not finished in {timeout_seconds:g} s")
+                have = "1 prompt has" if left == 1 else f"{left:,} prompts have"
+                raise TimeoutError(f"{have} not finished in {timeout_seconds:g} s")
             await self._clock.sleep(LOOK_SECONDS)
 
-    async def _unfinished(self, selection: Selection) -> int:
+    async def _left(self, selection: Selection) -> int:
         try:
             return await asyncio.to_thread(self.spool.unfinished, selection)
         except StoreBusy:
@@ -279,11 +270,11 @@ class AsyncSpool:
                 return
             await changes.wait()
 
-    async def cancel(self, selection: Selection | None = None, **narrow: Any) -> int:
+    async def cancel(self, selection: Selection | None = None, **narrow: Unpack[Narrow]) -> int:
         """Give prompts up; see Spool.cancel."""
         return await asyncio.to_thread(lambda: self.spool.cancel(selection, **narrow))
 
-    async def retry(self, selection: Selection | None = None, **narrow: Any) -> int:
+    async def retry(self, selection: Selection | None = None, **narrow: Unpack[Narrow]) -> int:
         """Queue failed or cancelled prompts again; see Spool.retry."""
         return await asyncio.to_thread(lambda: self.spool.retry(selection, **narrow))
 
@@ -312,12 +303,37 @@ def _new_prompt(given: AnyPrompt) -> NewPrompt:
     return NewPrompt(**given)
 
 
-def _chosen(
-    selection: Selection | None, narrow: Mapping[str, Any], *, all_allowed: bool = False
-) -> Selection:
+def _chosen(selection: Selection | None, narrow: Narrow) -> Selection:
     """The selection meant; nothing at all is not taken for everything by what changes prompts."""
-    if selection is None and not narrow and not all_allowed:
+    if selection is None and not narrow:
         raise InputError(
             "say which prompts: ids=..., batch=..., states=..., or Selection() for all"
         )
-    return selection or Selection(**narrow)
+    return selected(selection, narrow)
+
+
+def _plainly(main: Main[T]) -> T:
+    return asyncio.run(main())
+
+
+def _apart(main: Main[T], run: Callable[[Main[T]], T] = _plainly) -> T:
+    """Run a coroutine to its end, also where an event loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run(main)
+    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def noted() -> T:
+        if task := asyncio.current_task():
+            started.append((asyncio.get_running_loop(), task))
+        return await main()
+
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(run, noted)
+        try:
+            return future.result()
+        except KeyboardInterrupt:  # the thread is waited for: it hands back what it holds
+            for loop, task in started:
+                loop.call_soon_threadsafe(task.cancel)
+            raise

@@ -188,13 +188,15 @@ async def serve(
         _watched(settings.metrics_port, worker, metrics),
     ):
         loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
+        in_main = threading.current_thread() is threading.main_thread()
+        signals = STOP_SIGNALS if in_main else ()  # Python hands them to no other thread
+        for number in signals:
             loop.add_signal_handler(number, worker.stop)
         company = asyncio.ensure_future(beside(worker)) if beside else None
         try:
             return await worker.run(drain=drain)
         finally:
-            for number in STOP_SIGNALS:
+            for number in signals:
                 loop.remove_signal_handler(number)
             if company:
                 company.cancel()

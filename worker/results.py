@@ -1,0 +1,107 @@
+"""What `Spool` hands out: a prompt with what became of it, and the words that select prompts.
+
+Everything about a prompt but its texts is read at once; a text is read from the database when it
+is asked for, and can be read in pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, TypedDict
+
+from worker.errors import InputError
+from worker.records import Kind
+from worker.states import PromptState
+from worker.store import Selection, Store
+from worker.store.rows import ResultRow
+
+_COLUMNS = tuple(each.name for each in fields(ResultRow))
+
+
+@dataclass(frozen=True, slots=True)
+class Result(ResultRow):
+    """One prompt and what became of it; its columns are those of the view `results`."""
+
+    _store: Store = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, row: ResultRow, store: Store) -> Result:
+        """The result that a row tells of."""
+        return cls(**{name: getattr(row, name) for name in _COLUMNS}, _store=store)
+
+    @property
+    def completed(self) -> bool:
+        """Whether the done frame has arrived."""
+        return self.status is PromptState.COMPLETED
+
+    @property
+    def output(self) -> str | None:
+        """The whole answer; None unless the prompt is completed."""
+        return "".join(self.pieces()) if self.completed else None
+
+    @property
+    def partial_output(self) -> str:
+        """The text so far, or of the latest attempt, whether or not it is complete."""
+        return "".join(self.pieces())
+
+    @property
+    def thinking(self) -> str:
+        """What the model thought, as far as it told."""
+        return "".join(self.pieces(Kind.THINKING))
+
+    @property
+    def tool_calls(self) -> str:
+        """Calls of tools, as JSON Lines."""
+        return "".join(self.pieces(Kind.TOOL_CALLS))
+
+    def pieces(self, kind: Kind = Kind.TEXT) -> Iterator[str]:
+        """The text in chunks, for answers that are too long for memory."""
+        if self.run_id is not None:
+            yield from (text for _, text in self._store.text(self.run_id, kind))
+
+
+class Narrow(TypedDict, total=False):
+    """Which prompts are meant; every key narrows.
+
+    Keys:
+        ids: ids of prompts.
+        batch: name of a batch; one that does not exist selects nothing.
+        states: `"queued"`, `"running"`, `"completed"`, `"failed"`, `"cancelled"`.
+        error_code: such as `"rate_limited"`.
+        endpoint: where they are sent.
+        finished_before: only prompts that finished before this moment.
+    """
+
+    ids: Sequence[int]
+    batch: str | None
+    states: Sequence[PromptState | str]
+    error_code: str | None
+    endpoint: str | None
+    finished_before: datetime | None
+
+
+def selected(selection: Selection | None, narrow: Narrow) -> Selection:
+    """The selection that was handed in, or the one that the words make.
+
+    Raises:
+        InputError: a state that does not exist.
+        TypeError: both were given, or a word that does not exist.
+    """
+    if selection is not None:
+        if narrow:
+            raise TypeError("give a Selection or its fields by name, not both")
+        return selection
+    given: dict[str, Any] = dict(narrow)
+    given["ids"] = tuple(narrow.get("ids", ()))
+    given["states"] = tuple(_state(each) for each in narrow.get("states", ()))
+    return Selection(**given)
+
+
+def _state(name: PromptState | str) -> PromptState:
+    try:
+        return PromptState(name)
+    except ValueError:
+        known = ", ".join(PromptState)
+        raise InputError(f"there is no state {name!r}; there are: {known}") from None
