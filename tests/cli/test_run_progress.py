@@ -153,11 +153,11 @@ def test_the_line_says_how_far_it_is_and_how_long_it_takes():
     """The rate is this worker's; what is left, and how long, is everybody's."""
     clock, queue, worker = Clock(), Queue(1000), Worker(runs=4)
     made = looked(progress(queue, clock))
-    assert made.words(worker) == "0 completed, 4 streaming, 996 more to do"
+    assert made.words(worker) == "0 completed, 1,000 to do, 4 streaming"
     clock.seconds, queue.left = 10.0, 800
     worker.summary = SimpleNamespace(completed=100, failed=2, requeued=3)
     assert looked(made).words(worker) == (
-        "100 completed (10.0/s), 2 failed, 3 to try again, 4 streaming, 796 more to do, about 40 s"
+        "100 completed (10.0/s), 2 failed, 800 to do, about 40 s, 4 streaming, 3 tried again"
     )
 
 
@@ -166,9 +166,9 @@ def test_the_line_says_what_stands_in_the_way():
     made = progress(Queue(away=True))
     worker = Worker(database_away=True, state=BreakerState.OPEN)
     assert looked(made).words(worker) == (
-        "0 completed, 0 streaming, default is down, the database is away"
+        "the database is away, default is down, 0 completed, 0 streaming"
     )
-    assert looked(progress()).words(Worker()) == "0 completed, 0 streaming, nothing left to do"
+    assert looked(progress()).words(Worker()) == "0 completed, nothing left to do, 0 streaming"
     assert made.words(Worker(runs=1, stopping=True)).startswith(
         "stopping: 1 stream may finish within 30 s; Ctrl-C again"
     )
@@ -213,7 +213,7 @@ def test_every_event_is_a_line_for_those_who_ask(here, spool, arguments):
     """-v and --json leave the log as it is elsewhere."""
     seen, _ = asyncio.run(_watch(here, spool, arguments))
     assert seen.count("run_completed") == 2
-    assert "more to do" not in seen
+    assert " streaming" not in seen
 
 
 def test_a_person_sees_a_line_and_the_first_failure(here, spool):

@@ -194,23 +194,22 @@ class RunProgress:
                 f"stopping: {streams} may finish within {self._grace:g} s;"
                 " Ctrl-C again hands them back now"
             )
-        rate, minutes = self._pace(done.completed)
-        parts = [f"{done.completed:,} completed" + (f" ({rate:.1f}/s)" if rate else "")]
-        if done.failed:
-            parts.append(f"{done.failed:,} failed")
-        if done.requeued:
-            parts.append(f"{done.requeued:,} to try again")
-        parts.append(f"{health.runs:,} streaming")
-        if self._left is not None:
-            more = max(0, self._left - health.runs)
-            parts.append(f"{more:,} more to do{minutes}" if self._left else "nothing left to do")
+        # A narrow window cuts the end off: what matters most stands first.
+        parts = ["the database is away"] if health.database_away else []
         parts += [
             f"{name} is down"
             for name, watch in worker.watches.items()
             if watch.breaker.state is not BreakerState.CLOSED
         ]
-        if health.database_away:
-            parts.append("the database is away")
+        rate, minutes = self._pace(done.completed)
+        parts.append(f"{done.completed:,} completed" + (f" ({rate:.1f}/s)" if rate else ""))
+        if done.failed:
+            parts.append(f"{done.failed:,} failed")
+        if self._left is not None:
+            parts.append(f"{self._left:,} to do{minutes}" if self._left else "nothing left to do")
+        parts.append(f"{health.runs:,} streaming")
+        if done.requeued:
+            parts.append(f"{done.requeued:,} tried again")
         return ", ".join(parts)
 
     def _pace(self, completed: int) -> tuple[float, str]:
