@@ -13,7 +13,8 @@ from typing import Any
 from worker.store.engine import Database
 
 QUERY = """\
-SELECT id, custom_id, substr(output, 1, 44) AS output, completion_tokens AS tokens, seconds
+SELECT id, custom_id, substr(output, 1, 44) AS output,
+       completion_tokens AS tokens, seconds
 FROM results
 WHERE batch = 'demo'
 ORDER BY id"""
