@@ -24,7 +24,6 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from http.cookiejar import CookieJar
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
@@ -46,6 +45,7 @@ from worker.errors import (
 )
 from worker.records import Endpoint, Request
 from worker.transport import (
+    Client,
     FastTransport,
     Inflater,
     Proxied,
@@ -144,13 +144,6 @@ class Reader:
         return data
 
 
-class _NoCookies(CookieJar):
-    """Prompts share nothing; to refuse each cookie by policy cost a tenth of opening a stream."""
-
-    def extract_cookies(self, response: object, request: object) -> None:
-        """Keep none."""
-
-
 class Stream:
     """The way to every endpoint of a worker.
 
@@ -178,16 +171,13 @@ class Stream:
             if transport == "fast"
             else stock(verify)
         )
-        self._client = httpx.AsyncClient(
-            transport=direct,
-            mounts={
+        self._client = Client(
+            direct,
+            {
                 pattern: None if proxy is None else Proxied(proxy, verify)
                 for pattern, proxy in routes.environment().items()
             },
-            headers={"user-agent": f"promptspool/{__version__}", "accept-encoding": "identity"},
-            cookies=_NoCookies(),
-            event_hooks={"response": [_keep_redirect]},
-            trust_env=False,
+            {"user-agent": f"promptspool/{__version__}", "accept-encoding": "identity"},
         )
 
     @asynccontextmanager
@@ -241,20 +231,16 @@ class Stream:
     ) -> httpx.Response:
         """The response as soon as its headers are there."""
         connect_seconds = endpoint.connect_timeout_seconds or None
-        headers = httpx.Headers()
+        key = dialect.authorization(endpoint.api_key) if endpoint.api_key else {}
         limit_seconds = patience_seconds + (connect_seconds or 0) if patience_seconds else None
         limit, asked_at = asyncio.timeout(limit_seconds), self._clock.monotonic()
         try:
-            headers.update(request.headers)
-            if endpoint.api_key:
-                headers.update(dialect.authorization(endpoint.api_key))
-            headers.update(endpoint.headers)
-            outgoing = self._client.build_request(
+            outgoing = self._client.prepare(
                 request.method,
                 request.url,
-                content=request.body,
-                headers=headers,
-                timeout=httpx.Timeout(None, connect=connect_seconds),
+                request.body,
+                (request.headers, key, endpoint.headers),
+                connect_seconds,
             )
             async with limit:
                 return await self._client.send(outgoing, stream=True)
@@ -335,11 +321,6 @@ def _password(url: str) -> str | None:
         return urlsplit(url).password
     except ValueError:
         return None  # no URL at all: the request will say so
-
-
-async def _keep_redirect(response: httpx.Response) -> None:
-    """Hide the target of a redirect from httpx, which would build the next request from it."""
-    response.extensions["location"] = response.headers.pop("location", None)
 
 
 def _target(response: httpx.Response) -> str:

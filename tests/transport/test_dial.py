@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 
 import pytest
@@ -99,3 +100,35 @@ def route(monkeypatch, *addresses: tuple[str, int]) -> None:
         return [(socket.AF_INET, address) for address in addresses]
 
     monkeypatch.setattr(dialling, "_resolve", resolve)
+
+
+class Connecting:
+    """A socket that answers attempts to connect with these numbers, one after the other."""
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+
+    def connect_ex(self, where):
+        return self.errors.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("errors", "at_once"),
+    [
+        ([0], True),
+        ([errno.EINPROGRESS, 0], True),
+        ([errno.EINPROGRESS, errno.EISCONN], True),
+        ([errno.EINPROGRESS, errno.EALREADY], False),
+        ([errno.EINTR, errno.EALREADY], False),
+    ],
+)
+def test_a_connection_within_the_machine_needs_no_waiting(errors, at_once):
+    """What is not there after two calls is waited for."""
+    assert dialling._connects_at_once(Connecting(*errors), ("127.0.0.1", 1)) is at_once
+
+
+@pytest.mark.parametrize("before", [[], [errno.EINPROGRESS]])
+def test_a_refusal_is_not_taken_for_a_connection(before):
+    """It may come with either call."""
+    with pytest.raises(ConnectionRefusedError, match="refused"):
+        dialling._connects_at_once(Connecting(*before, errno.ECONNREFUSED), ("127.0.0.1", 1))

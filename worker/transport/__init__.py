@@ -5,6 +5,7 @@ HTTP chunk, and a model server sends one chunk per token.  ``FastTransport``
 keeps the httpx API and replaces what is below it: asyncio protocols, the C
 parser of httptools, one block of bytes per read of the socket.
 
+    client.py      the httpx client: one model for all requests of an endpoint
     pool.py        FastTransport: an idle or a new connection for each request
     exchange.py    one request and its answer over a connection; the response body
     connection.py  one socket: read, pause, write, TLS
@@ -26,6 +27,7 @@ transport; ``stream.py`` chooses.
 from __future__ import annotations
 
 from worker.transport import explain, routes
+from worker.transport.client import Client
 from worker.transport.exchange import Exchange
 from worker.transport.inflate import Inflater
 from worker.transport.pool import FastTransport
@@ -33,6 +35,7 @@ from worker.transport.routes import Proxied, stock
 from worker.transport.timed import TimedBody, timed
 
 __all__ = [
+    "Client",
     "Exchange",
     "FastTransport",
     "Inflater",

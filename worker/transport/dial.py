@@ -9,8 +9,11 @@ uvloop cannot.
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
+import os
 import socket
+import sys
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, TypeAlias
@@ -18,6 +21,7 @@ from typing import Any, TypeAlias
 Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]  # family, what connect() takes
 
 _STAGGER_SECONDS = 0.25
+_UNDER_WAY = {errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK, errno.EINTR}
 
 # A peer that vanished without a word is noticed after about two minutes.
 SOCKET_OPTIONS: list[tuple[int, int, int]] = [
@@ -69,11 +73,29 @@ async def _attempt(address: Address) -> socket.socket:
         sock.setblocking(False)
         for option in SOCKET_OPTIONS:
             sock.setsockopt(*option)
-        await asyncio.get_running_loop().sock_connect(sock, where)
+        if not _connects_at_once(sock, where):
+            await asyncio.get_running_loop().sock_connect(sock, where)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _connects_at_once(sock: socket.socket, where: tuple[Any, ...]) -> bool:
+    """Whether a connection is there without waiting for it; raises OSError if it is refused.
+
+    To this machine, where many models live, it is: the second call only asks.  To wait for it on
+    the event loop would cost as much again as all the rest of connecting.
+    """
+    if sys.platform == "win32":
+        return False  # there a connect is begun in another way
+    for _ in range(2):
+        error = sock.connect_ex(where)
+        if error in {0, errno.EISCONN}:
+            return True
+        if error not in _UNDER_WAY:
+            raise OSError(error, os.strerror(error))
+    return False
 
 
 async def _race(waiting: deque[Address]) -> socket.socket:
