@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.fakes.answer import Script
 from tests.fakes.server import FakeServer
 from worker.transport import FastTransport, connection
+from worker.transport.tls import Tls
 
 pytestmark = pytest.mark.anyio
 CERTIFICATE = Path(__file__).parent.parent / "fakes" / "test-only-localhost.crt"
@@ -199,3 +201,36 @@ async def test_a_reader_that_does_not_read_stops_the_server(server):
             size += len(block)
             assert len(block) <= 64 * 1024
     assert size == 50_000_000
+
+
+def test_what_finds_no_room_comes_with_the_next_call():
+    """Nothing is lost, and the end is told after it."""
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(CERTIFICATE, CERTIFICATE.with_suffix(".key"))
+    towards, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = server_side.wrap_bio(towards, back, server_side=True)
+    client = Tls(trusting(), "localhost")
+    shaken = False
+    while not shaken:
+        shaken = client.shake()
+        towards.write(client.outgoing())
+        with contextlib.suppress(ssl.SSLWantReadError):
+            server.do_handshake()
+        client.receive(back.read())
+    sent = [b"first ", b"second ", b"third"]
+    for record in sent:
+        server.write(record)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        server.unwrap()
+    whole = back.read()
+    client.receive(whole[:-10])
+    room = memoryview(bytearray(8))
+    found = b""
+    while size := client.plain(room):
+        assert size <= len(room)
+        found += room[:size]
+    assert found == b"".join(sent)
+    assert not client.closed
+    client.receive(whole[-10:])
+    assert client.plain(room) == 0
+    assert client.closed

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import cast
 
 import httpx
@@ -72,11 +72,18 @@ class Connection(asyncio.BufferedProtocol):
 
     # For the pool.
 
-    async def start_tls(self, context: ssl.SSLContext, server_hostname: str) -> None:
-        """Shake hands; raises ssl.SSLError and OSError."""
+    async def start_tls(
+        self, context: ssl.SSLContext, server_hostname: str, plain: memoryview
+    ) -> None:
+        """Shake hands; raises ssl.SSLError and OSError.
+
+        `plain` is for what reads bring, deciphered: twice as long as the buffer, for there may be
+        some left of the read before.
+        """
         if self.closed:
             raise _lost_in_handshake()
         self._tls = Tls(context, server_hostname)
+        self._plain = plain
         self._handshake = self._loop.create_future()
         self._shake(self._tls, self._handshake)
         try:
@@ -169,7 +176,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._tls is not None:
             self._tls_received(self._tls, data)
         elif self.exchange is not None:
-            self._received(self.exchange, (data,), nbytes)
+            self._received(self.exchange, data, nbytes)
         else:
             self.abort()  # a server that speaks without being asked
 
@@ -204,11 +211,9 @@ class Connection(asyncio.BufferedProtocol):
 
     # Inside.
 
-    def _received(
-        self, exchange: Exchange, pieces: Iterable[bytes | memoryview], nbytes: int
-    ) -> None:
-        """Feed one read to the exchange."""
-        body = exchange.feed(pieces)
+    def _received(self, exchange: Exchange, data: memoryview, nbytes: int) -> None:
+        """Feed what one read of so many bytes brought to the exchange."""
+        body = exchange.feed(data)
         if self._writable is not None and exchange.parser.head_complete:
             self.resume_writing()  # answered before it was asked in full: stop sending
         if body and self.exchange is exchange:
@@ -249,14 +254,14 @@ class Connection(asyncio.BufferedProtocol):
             self._shake(tls, self._handshake)
             return
         try:
-            pieces = list(tls.plain())
+            size = tls.plain(self._plain)
             self._flush_tls(tls)
         except ssl.SSLError as error:
             self._lost_tls(error)
             return
-        if pieces and self.exchange is not None:
-            self._received(self.exchange, pieces, len(data))
-        elif pieces:
+        if size and self.exchange is not None:
+            self._received(self.exchange, self._plain[:size], len(data))
+        elif size:
             self.abort()
         if tls.closed:
             self.eof_received()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import httpx
@@ -98,12 +98,11 @@ class Exchange(httpx.AsyncByteStream):
 
     # What the connection tells.
 
-    def feed(self, pieces: Iterable[bytes | memoryview]) -> bool:
+    def feed(self, data: bytes | memoryview) -> bool:
         """Take one read of the socket; True if it carried a part of the body."""
         error: httpx.TransportError | None = None
         try:
-            for piece in pieces:
-                self.parser.feed(piece)
+            self.parser.feed(data)
         except httpx.TransportError as fault:
             error = fault
         if block := self.parser.take():

@@ -53,6 +53,7 @@ class FastTransport(httpx.AsyncBaseTransport):
         self._context: ssl.SSLContext | None = None
         self._wheel = Wheel(read_interval_seconds) if read_interval_seconds > 0 else None
         self._buffer = memoryview(bytearray(BLOCK_BYTES))
+        self._plain = memoryview(bytearray())  # for TLS
         self._expiry = keepalive_expiry_seconds
         self._idle: dict[Origin, dict[Connection, None]] = {}
         self._open: dict[Connection, Origin] = {}
@@ -99,7 +100,9 @@ class FastTransport(httpx.AsyncBaseTransport):
                     self._open[connection] = origin
                 if scheme == "https":
                     try:
-                        await connection.start_tls(self._tls_context(), server_hostname)
+                        await connection.start_tls(
+                            self._tls_context(), server_hostname, self._plain
+                        )
                     except BaseException:
                         connection.abort()
                         raise
@@ -130,6 +133,7 @@ class FastTransport(httpx.AsyncBaseTransport):
             context = verify if isinstance(verify, ssl.SSLContext) else None
             self._context = context or httpx.create_ssl_context(verify=bool(verify))
             self._context.set_alpn_protocols(["http/1.1"])
+            self._plain = memoryview(bytearray(2 * BLOCK_BYTES))
         return self._context
 
     # Connections that rest.

@@ -9,9 +9,8 @@ socket and this class only translates.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
-
-_READ_BYTES = 64 * 1024
+from collections.abc import Callable
+from typing import cast
 
 
 class Tls:
@@ -37,17 +36,25 @@ class Tls:
             return False
         return True
 
-    def plain(self) -> Iterator[bytes]:
-        """The plain bytes of everything received, record by record."""
-        while not self.closed:
+    def plain(self, room: memoryview) -> int:
+        """Put the plain bytes of everything received into `room`; how many they are.
+
+        Record by record, without an object for each: one token of a model is one record.
+        """
+        size, most = 0, len(room)
+        left = self._object.pending
+        # The types of the standard library do not know that it reads into a buffer, too.
+        read = cast("Callable[[int, memoryview], int]", self._object.read)
+        while (self._incoming.pending or left()) and size < most:
             try:
-                data = self._object.read(_READ_BYTES)
+                got = read(most - size, room[size:])
             except ssl.SSLWantReadError:
-                return
-            if data:
-                yield data
-            else:
+                break
+            if not got:
                 self.closed = True
+                break
+            size += got
+        return size
 
     def encrypt(self, data: bytes | memoryview) -> None:
         """Take plain bytes on their way to the peer."""
