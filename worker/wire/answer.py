@@ -95,9 +95,13 @@ class Answer(Generic[F]):
         """Understand the texts of many plain frames; False if they were not plain after all."""
         if texts is None:
             return False
-        self.frames += len(texts)
-        self.output.add(Kind.TEXT, "".join(texts))
+        self.take_text(len(texts), "".join(texts))
         return True
+
+    def take_text(self, frames: int, text: str) -> None:
+        """Understand the text of so many plain frames."""
+        self.frames += frames
+        self.output.add(Kind.TEXT, text)
 
     def sentinel(self) -> None:
         """`[DONE]` arrived; most dialects do not know it and go on."""

@@ -4,7 +4,8 @@ It joins three parts: an ``Opening`` that looks whether the body is a stream, a
 framing with its lanes (fast.py, careful.py), and an ``Answer`` that knows what the
 frames of one dialect mean.  The decoder itself only decides what goes where:
 
-    bytes -> Opening -> Intake -> block -> alike.py --------> Answer.take_plain
+    bytes -> Opening -> Intake -> block -> mould.py --------> Answer.take_text
+                                       |-> alike.py --------> Answer.take_plain
                                        |-> msgspec ---------> Answer.take_all
                                        \-> Machine -> Frame -> parse -> Answer.take
 
@@ -40,6 +41,7 @@ from worker.wire.framing import (
     most_raw_bytes,
 )
 from worker.wire.jsontext import parse
+from worker.wire.mould import Mould
 from worker.wire.opening import Judge, Opening, Sort, judge_events, judge_lines
 from worker.wire.reports import page_words
 from worker.wire.text import clip
@@ -84,6 +86,7 @@ class StreamDecoder:
         self._limit = max_frame_bytes
         self._content_type = content_type or ""
         self._whole: FrameBody | None = None
+        self._mould = Mould() if framing.has_events else None
         self._start()
 
     def _start(self) -> None:
@@ -192,10 +195,13 @@ class StreamDecoder:
         self._answer.fail_with_report(said)
 
     def _take_alike(self, block: bytes) -> bool:
-        """The fastest lane: text and nothing else, in frames laid out alike."""
+        """The fastest lanes: text and nothing else, in frames laid out alike."""
         plain = self._answer.plain
         if plain is None or len(block) > most_raw_bytes(self._limit):
             return False
+        if self._mould is not None and (cast := self._mould.read(block, plain)) is not None:
+            self._answer.take_text(cast.frames, cast.text)
+            return True
         frames = self._framing.alike(block, plain.decode_lines)
         return frames is not None and self._answer.take_plain(plain.texts(frames))
 

@@ -59,7 +59,7 @@ class Intake:
                 yield data[:end], False
                 data = data[end:]
         if self._careful:
-            yield self._release() + data, False
+            yield self._release(data, len(data)), False
         elif data:
             yield from self._cut(data)
 
@@ -73,16 +73,20 @@ class Intake:
             straddles = self._rest.endswith(b"\n") and data.startswith(b"\n")
             end = 1 if straddles and len(self._boundary) > 1 else 0
         if end:
-            yield self._release() + data[:end], True
+            yield self._release(data, end), True
         self._rest += data[end:]
         if len(self._rest) > self._most:
             self._careful = True
             yield self._release(), False
 
-    def _release(self) -> bytes:
-        rest = bytes(self._rest)
+    def _release(self, data: bytes = b"", end: int = 0) -> bytes:
+        """What is held, and so much of `data`; copied once at most."""
+        if not self._rest:
+            return data[:end]
+        with memoryview(data) as view:
+            released = b"".join((self._rest, view[:end]))
         self._rest.clear()
-        return rest
+        return released
 
     def _without_cr(self, data: bytes) -> bytes:
         """CRLF as LF; a CR that stands alone sends the rest of the stream to the machine."""

@@ -94,13 +94,13 @@ class _PlainChatLine(msgspec.Struct, gc=False):
 
 
 def _generate_texts(lines: Sequence[_PlainGenerateLine]) -> list[str] | None:
-    return None if True in [line.done for line in lines] else [line.response for line in lines]
+    texts = [line.response for line in lines if not line.done]
+    return texts if len(texts) == len(lines) else None
 
 
 def _chat_texts(lines: Sequence[_PlainChatLine]) -> list[str] | None:
-    if True in [line.done for line in lines]:
-        return None
-    return [line.message.content for line in lines]
+    texts = [line.message.content for line in lines if not line.done]
+    return texts if len(texts) == len(lines) else None
 
 
 L = TypeVar("L", bound=_Line)

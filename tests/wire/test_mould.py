@@ -1,0 +1,155 @@
+"""Events that differ in their text alone are read by what is left without the rest, and no others."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.wire.alike import plain
+from worker.wire.mould import Cast, Mould
+
+
+class Said(msgspec.Struct):
+    """A frame for the tests of the lane itself."""
+
+    t: str
+    n: int = 0
+
+
+def texts(frames):
+    return None if any(frame.n for frame in frames) else [frame.t for frame in frames]
+
+
+PLAIN = plain(Said, texts)
+
+
+def event(text, **more):
+    return b"data: " + json.dumps({"id": "abc", "t": text, "end": None, **more}).encode() + b"\n\n"
+
+
+def events(*said):
+    return b"".join(map(event, said))
+
+
+@pytest.fixture
+def mould():
+    """One that has seen a frame."""
+    made = Mould()
+    assert made.read(event("Hello"), PLAIN) == Cast(1, "Hello")
+    return made
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 50])
+def test_texts_are_joined_in_order(count):
+    """One frame or many."""
+    said = ["first", *(f'{number} }}\n{{ \\ é 東 "' for number in range(1, count))]
+    assert Mould().read(events(*said), PLAIN) == Cast(count, "".join(said))
+
+
+def test_letters_that_are_not_escaped_are_read(mould):
+    """Some servers write UTF-8."""
+    block = event("x").replace(b'"x"', '"é東😀"'.encode()) + event("y")
+    assert mould.read(block, PLAIN) == Cast(2, "é東😀y")
+
+
+def test_the_first_frame_may_look_like_its_surroundings():
+    """Its text stands elsewhere in the frame as well: then the next one shows the mould."""
+    mould = Mould()
+    assert mould.read(event("id"), PLAIN) in {None, Cast(1, "id")}
+    assert mould.read(events("a", "id", "abc"), PLAIN) == Cast(3, "aidabc")
+
+
+A, B = event("a"), event("b")
+REFUSED = {
+    "another key": A + event("b", x=1),
+    "another key, and as much less text": event("abcdef") + event("", x=1) + A,
+    "a value that is not plain": A + event("b", n=1),
+    "another order": A + b'data: {"t": "b", "id": "abc", "end": null}\n\n',
+    "another id": A + B.replace(b"abc", b"abd"),
+    "no text": A + B.replace(b'"b"', b"17"),
+    "two texts": A + B.replace(b'"b"', b'"b", "t": "c"'),
+    "a quote that ends the text": A + B.replace(b'"b"', b'"b"c"'),
+    "a backslash before the end": A + B.replace(b'"b"', b'"b\\"'),
+    "a backslash before the end of the last": B.replace(b'"b"', b'"b\\"'),
+    "half an escape": A.replace(b'"a"', b'"\\u00"') + B.replace(b'"b"', b'"41"'),
+    "an escape that JSON does not know": A + B.replace(b'"b"', b'"\\x"'),
+    "half a letter": A.replace(b'"a"', b'"\xc3"') + B.replace(b'"b"', b'"\xa9"'),
+    "half of a pair": A + B.replace(b'"b"', b'"\\ud83d"'),
+    "a control character": A + B.replace(b'"b"', b'"\t"'),
+    "the separator in a text": A + B.replace(b'"b"', b'"\x7f"'),
+    "the separator in a text, escaped": A + B.replace(b'"b"', b'"\\u007f"'),
+    "a comment": A + b": ping\n\n" + B,
+    "an event name": A + b"event: error\n" + B,
+    "an empty event": A + b"\n\n" + B,
+    "an event over two lines": A + B.replace(b', "end', b',\ndata: "end'),
+    "a line of something else": A[:-1] + b"x\n" + B,
+    "the sentinel": A + b"data: [DONE]\n\n",
+    "only the end of a separator": b"\n",
+    "no data": b": ping\n\n",
+    "nothing whole": A[:-1],
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_whatever_is_cast_otherwise_is_refused(what):
+    """By a mould that was found before as by a new one."""
+    seen = Mould()
+    assert seen.read(event("Hello"), PLAIN)
+    assert seen.read(REFUSED[what], PLAIN) is None
+    assert Mould().read(REFUSED[what], PLAIN) is None
+
+
+def test_a_mould_that_does_not_fit_any_more_is_replaced(mould):
+    """A gateway may change what it says about the model."""
+    other = event("x", id="other") + event("y", id="other")
+    assert mould.read(other, PLAIN) == Cast(2, "xy")
+    assert mould.read(events("z"), PLAIN) == Cast(1, "z")
+
+
+def test_a_server_that_never_repeats_itself_is_asked_a_few_times_only(monkeypatch):
+    """To look for a mould costs as much as to read a frame."""
+    mould, asked = Mould(), []
+    counting = plain(Said, texts)
+    monkeypatch.setattr(
+        "worker.wire.mould._only_text", lambda line, plain: asked.append(line) or None
+    )
+    for number in range(100):
+        block = event("a", id=f"{2 * number}") + event("b", id=f"{2 * number + 1}")
+        assert mould.read(block, counting) is None
+    assert len(asked) < 10
+
+
+def test_a_few_odd_blocks_do_not_end_it(mould):
+    """Only those in a row count."""
+    for _ in range(20):
+        assert mould.read(A + event("b", x=1), PLAIN) is None
+        assert mould.read(A + B, PLAIN) == Cast(2, "ab")
+
+
+PIECES = st.sampled_from(
+    [
+        b"a", b'"', b"\\", b"\\n", b"\\u00e9", b"\\ud83d", b"\\ude00", b"u0041", b"\xc3", b"\xa9", b"\x7f",
+        b"\n", b"\n\n", b"data: ", b'"}', b"{", b', "t": "b', b'data: {"id": "abc", "t": "',
+        b'", "end": null}\n\n', b'", "end": null}', b"\r", b"\0", b" ",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(PIECES, max_size=4).map(b"".join), min_size=1, max_size=4))
+def test_it_never_reads_what_one_by_one_is_read_otherwise(inside):
+    """Whatever stands where the text should be."""
+    block = b"".join(event("?").replace(b'"?"', b'"%b"' % some) for some in inside)
+    mould = Mould()
+    assert mould.read(event("Hello"), PLAIN)
+    cast = mould.read(block, PLAIN)
+    if cast is not None:
+        lines = block.split(b"\n\n")
+        assert lines.pop() == b""
+        assert all(line.startswith(b"data: ") and b"\n" not in line for line in lines)
+        one_by_one = [PLAIN.decode_lines(line[6:]) for line in lines]
+        assert all(len(frames) == 1 for frames in one_by_one)
+        assert cast == Cast(len(lines), "".join(frames[0].t for frames in one_by_one))
