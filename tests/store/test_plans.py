@@ -178,3 +178,21 @@ def test_the_results_of_one_prompt_are_found_by_its_id(explain, sql):
     how = "EXPLAIN QUERY PLAN" if sql.is_sqlite else "EXPLAIN"
     plan = "\n".join(str(row[-1]) for row in sql(f"{how} SELECT * FROM results WHERE id = 77"))
     assert [line for line in scans(plan) if " c" in line or " p" in line or " r" in line] == []
+
+
+def test_what_a_partial_index_holds_is_spelled_out(store):
+    """A parameter in its place hides the index from a plan that is kept, or, on SQLite, has the
+    statement compiled anew for every claim, which takes longer than the claim itself.
+    """
+    build = claims.start_runs if store.is_sqlite else claims.claim_postgresql
+    assert "other.crashes > 0 AND" in store._work_db.prepared(build())._sql
+
+
+def test_sqlite_finds_its_indexes_before_it_knows_the_values(sqlite_store):
+    """What SQLite decides by looking at a value it decides again whenever that value is set."""
+    prepared = sqlite_store._work_db.prepared(claims.start_runs())
+    with sqlite_store._work_db.reading() as connection:
+        driver = connection.connection.driver_connection
+        nothing = [None] * len(prepared._order)
+        plan = driver.execute(f"EXPLAIN QUERY PLAN {prepared._sql}", nothing).fetchall()
+    assert [row[-1] for row in plan if "prompts_suspects" in row[-1]] != []

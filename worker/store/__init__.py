@@ -63,6 +63,7 @@ class Store(WorkerSide, PeopleSide):
         self._db = db
         self._work_db = work_db
         self._lease_db = lease_db
+        self._filled = set()
         self._watching: sqlite3.Connection | None = None
         self._watching_guard = threading.Lock()
         self.is_sqlite = db.is_sqlite

@@ -25,6 +25,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -190,7 +191,7 @@ def _apart(worker: ColumnElement[str]) -> ColumnElement[bool]:
     first = ~exists().where(
         standing(other.c.status, (PromptState.QUEUED,)),
         other.c.cancel_requested_at.is_(None),
-        other.c.crashes > 0,  # spelled out for the partial index
+        other.c.crashes > literal_column("0"),  # a parameter would hide the partial index
         other.c.crashes >= suspect_from,
         other.c.endpoint == prompts.c.endpoint,
         other.c.available_at <= moment(),

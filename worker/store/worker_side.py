@@ -33,6 +33,7 @@ class WorkerSide:
 
     _work_db: Database
     _lease_db: Database
+    _filled: set[str]  # endpoints whose last claim got all it asked for: there will be more
 
     # --- the worker itself ------------------------------------------------------------------
 
@@ -103,6 +104,7 @@ class WorkerSide:
             return []
         with self._work_db.single() as connection:
             rows = self._take(connection, given)
+        (self._filled.add if len(rows) == limit else self._filled.discard)(endpoint)
         found = [_run(row) for row in sorted(rows, key=itemgetter(0))]
         unreadable = [each for each in found if isinstance(each, Ending)]
         if unreadable:
@@ -110,6 +112,8 @@ class WorkerSide:
         return [each for each in found if isinstance(each, Run)]
 
     def _anything_ready(self, endpoint: str) -> bool:
+        if endpoint in self._filled:
+            return True
         with self._work_db.reading() as connection:
             ready = self._work_db.prepared(claims.anything_ready())
             return bool(ready.run(connection, {"for_endpoint": endpoint}))
