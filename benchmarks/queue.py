@@ -15,6 +15,7 @@ LEAVES = {
     "litequeue": "the message",
 }
 POSTGRESQL_BATCHES = (10, 100)
+LINES = 4  # connections that claim, beside one that ends
 SQLITE_BATCHES = (1, 10, 100)
 HISTORIES = (1_000, 10_000, 100_000, 1_000_000)
 
@@ -38,7 +39,13 @@ def _beside_peers(made: databases.Databases, *, short: bool) -> Table:
     )
     rounds = 3 if short else 5
     for batch in POSTGRESQL_BATCHES:
-        jobs = {"spool": 6000, "procrastinate": 600 if short else 1500, "pgqueuer": 6000}
+        jobs = {
+            f"spool/{LINES}": 8000,
+            "spool": 6000,
+            "procrastinate": 600 if short else 1500,
+            "pgqueuer": 6000,
+            f"pgqueuer/{LINES}": 6000,
+        }
         _add(table, made, "postgresql", batch, jobs, rounds)
     for batch in SQLITE_BATCHES:
         _add(table, made, "sqlite", batch, {"spool": 5000, "litequeue": 3000}, rounds)
@@ -53,30 +60,38 @@ def _add(
     jobs: dict[str, int],
     rounds: int,
 ) -> None:
-    absent = harness.missing(*(name for name in jobs if name != "spool"))
+    absent = harness.missing(*({_library(name) for name in jobs} - {"spool"}))
     contestants = {
         name: partial(_run, made, name, kind, count, batch)
         for name, count in jobs.items()
-        if name not in absent
+        if _library(name) not in absent
     }
     found = harness.alternated(contestants, rounds)
     for name in jobs:
-        shown = f"**Spool**, {kind}" if name == "spool" else name
-        if name in absent:
+        library, _, lines = name.partition("/")
+        shown = f"**Spool**, {kind}" if library == "spool" else library
+        if lines:
+            shown += f", {lines} connections claim"
+        if _library(name) in absent:
             table.add(shown, batch, "missing", "not installed", "")
             continue
-        ratios = harness.ratios(found["spool"], found[name], "rate")
+        first = next(iter(jobs))
+        ratios = harness.ratios(found[first], found[name], "rate")
         table.add(
             shown,
             1 if name == "litequeue" else batch,
             harness.rounded(harness.median(found[name], "rate")),
-            "1" if name == "spool" else harness.spread(ratios),
-            LEAVES[name],
+            "1" if name == first else harness.spread(ratios),
+            LEAVES[library],
         )
 
 
+def _library(name: str) -> str:
+    return name.partition("/")[0]
+
+
 def _run(made: databases.Databases, name: str, kind: str, jobs: int, batch: int) -> Sample:
-    url = made.new(kind) if name == "spool" else made.empty(kind)
+    url = made.new(kind) if _library(name) == "spool" else made.empty(kind)
     try:
         return harness.child("benchmarks.jobs", name, url, jobs, batch, preferred=True, core=None)
     finally:
