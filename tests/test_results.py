@@ -20,9 +20,8 @@ def test_a_result_is_a_row_with_texts(store: Store) -> None:
     """Output only of what is completed; the rest of what there is in any case."""
     every_state(store)
     completed, failed, *_, queued = [Result.of(row, store) for row in store.results(Selection())]
-    assert [getattr(completed, each.name) for each in fields(ResultRow)] == [
-        getattr(next(iter(store.results(Selection()))), each.name) for each in fields(ResultRow)
-    ]
+    assert completed == next(iter(store.results(Selection())))
+    assert completed._fields == ResultRow._fields
     assert (completed.completed, completed.output, completed.partial_output) == (True, TEXT, TEXT)
     assert (completed.thinking, completed.tool_calls) == ("hm", "")
     assert (failed.completed, failed.output, failed.partial_output) == (False, None, TEXT)

@@ -7,7 +7,6 @@ is asked for, and can be read in pieces.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypedDict
 
@@ -17,19 +16,18 @@ from worker.states import PromptState
 from worker.store import Selection, Store
 from worker.store.rows import ResultRow
 
-_COLUMNS = tuple(each.name for each in fields(ResultRow))
 
-
-@dataclass(frozen=True, slots=True)
 class Result(ResultRow):
     """One prompt and what became of it; its columns are those of the view `results`."""
 
-    _store: Store = field(repr=False, compare=False)
+    _store: Store
 
     @classmethod
     def of(cls, row: ResultRow, store: Store) -> Result:
         """The result that a row tells of."""
-        return cls(**{name: getattr(row, name) for name in _COLUMNS}, _store=store)
+        result = cls(*row)
+        result._store = store
+        return result
 
     @property
     def completed(self) -> bool:

@@ -97,10 +97,17 @@ MUTANTS = (
         f"{RACE}::test_a_flush_under_way_keeps_the_rescue_off",
     ),
     Mutant(
-        "A chunk that is there already is left alone",
+        "A chunk that is there already is left alone (SQLite)",
         COMMITS,
-        '    return rows.on_conflict_do_nothing(index_elements=["run_id", "seq"])',
-        "    return rows",
+        "return rows.on_conflict_do_nothing(index_elements=key)",
+        "return rows",
+        "tests/store/test_commits.py::TestSentAgain::test_chunks_that_were_stored_are_not_doubled",
+    ),
+    Mutant(
+        "A chunk that is there already is left alone (PostgreSQL)",
+        COMMITS,
+        "select(*given.values()).where(~there), False)",
+        "select(*given.values()), False)",
         "tests/store/test_commits.py::TestSentAgain::test_chunks_that_were_stored_are_not_doubled",
     ),
     Mutant(

@@ -244,6 +244,7 @@ def _chunks() -> None:
         sa.CheckConstraint("seq >= 0", name="chunks_seq"),
         sqlite_strict=True,
         postgresql_with={
+            "toast_tuple_target": 2720,
             "autovacuum_vacuum_insert_scale_factor": 0.05,
             "autovacuum_analyze_scale_factor": 0.05,
         },

@@ -22,6 +22,7 @@ from tests.store.cast import (
     take,
     words,
 )
+from worker.errors import StoreBusy, Verdict
 from worker.store import commits
 
 ENDINGS = [completed, failed, interrupted, cancelled]
@@ -230,6 +231,37 @@ class TestRace:
         late.join()
         assert postgres_sql("SELECT status, cancel_requested_at IS NULL FROM prompts") == [
             ("cancelled", False)
+        ]
+
+    def test_a_commit_that_meets_itself_is_asked_again_and_stores_nothing_twice(
+        self, postgres_store, postgres_sql
+    ):
+        """Its answer was lost while the database was still at it; it is sent again meanwhile."""
+        run = start(postgres_store)
+        met = []
+
+        def commit():
+            with pytest.raises(StoreBusy, match="still storing the same text") as caught:
+                postgres_store.commit("w1", [words(run, 0, "a"), words(run, 1, "b")], [])
+            met.append(caught.value.verdict)
+
+        late = threading.Thread(target=commit)
+        postgres_sql("BEGIN")
+        postgres_sql(
+            "INSERT INTO chunks (run_id, seq, kind, text)"
+            f" VALUES ({run.id}, 0, 'text', 'a'), ({run.id}, 1, 'text', 'b')"
+        )
+        late.start()
+        wait_for_lock(postgres_sql)
+        postgres_sql("COMMIT")
+        late.join()
+        assert met == [Verdict.RETRY_HERE]
+        again = [words(run, 0, "a"), words(run, 1, "b"), words(run, 2, "c")]
+        assert postgres_store.commit("w1", again, []) == frozenset()
+        assert postgres_sql("SELECT seq, text FROM chunks ORDER BY seq") == [
+            (0, "a"),
+            (1, "b"),
+            (2, "c"),
         ]
 
     def test_rescuers_and_a_writer_at_once(self, open_store, sql):

@@ -196,3 +196,15 @@ def test_sqlite_finds_its_indexes_before_it_knows_the_values(sqlite_store):
         nothing = [None] * len(prepared._order)
         plan = driver.execute(f"EXPLAIN QUERY PLAN {prepared._sql}", nothing).fetchall()
     assert [row[-1] for row in plan if "prompts_suspects" in row[-1]] != []
+
+
+def test_a_flush_finds_what_is_there_already_by_its_key(postgres_store):
+    """One look into an index for each chunk, not one through the texts of all runs."""
+    prepared = postgres_store._work_db.prepared(commits.add_chunks(is_sqlite=False))
+    given = {"v_run_id": [1], "v_seq": [0], "v_kind": ["text"], "v_text": ["a"]}
+    with postgres_store._work_db.writing() as connection:
+        driver = connection.connection.driver_connection
+        how = f"EXPLAIN (COSTS OFF) {prepared._sql}"
+        plan = "\n".join(row[0] for row in driver.execute(how, prepared._arguments(given)))
+    assert "chunks_key on chunks" in plan
+    assert "Seq Scan" not in plan

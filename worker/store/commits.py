@@ -16,7 +16,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Case,
     ColumnElement,
     Integer,
     Select,
@@ -32,7 +31,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.dml import Insert, ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
 from worker.errors import ErrorCode
@@ -44,7 +43,6 @@ from worker.store.constructs import (
     Flag,
     Id,
     Seconds,
-    Upsert,
     among,
     bound,
     inserting,
@@ -148,14 +146,16 @@ CHUNK: Mapping[str, TypeEngine[Any]] = {
 
 
 @cache
-def add_chunks(*, is_sqlite: bool) -> Upsert:
+def add_chunks(*, is_sqlite: bool) -> Insert:
     """Insert chunks; one that is there is left alone, so a lost commit can be sent again."""
-    rows = inserting(chunks, is_sqlite=is_sqlite)
+    key = ["run_id", "seq"]
     if is_sqlite:
-        rows = rows.values(dict(bound(CHUNK)))
-    else:
-        rows = rows.from_select(list(CHUNK), select(*unnested(CHUNK).values()), False)
-    return rows.on_conflict_do_nothing(index_elements=["run_id", "seq"])
+        rows = inserting(chunks, is_sqlite=True).values(dict(bound(CHUNK)))
+        return rows.on_conflict_do_nothing(index_elements=key)
+    # PostgreSQL would log an ON CONFLICT twice; this refuses what is just being stored (faults.py).
+    given = unnested(CHUNK)
+    there = exists().where(*(chunks.c[name] == given[name] for name in key))
+    return chunks.insert().from_select(list(CHUNK), select(*given.values()).where(~there), False)
 
 
 @cache
@@ -280,7 +280,7 @@ def _end_prompts(given: Columns) -> Update:
     )
 
 
-def _less(count: ColumnElement[int], by: ColumnElement[int] | int) -> Case[int]:
+def _less(count: ColumnElement[int], by: ColumnElement[int] | int) -> ColumnElement[int]:
     return case((count > by, count - by), else_=0)
 
 

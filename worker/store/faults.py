@@ -47,6 +47,10 @@ _POSTGRESQL_BUSY = {
     "25P03": "the connection was lost (a transaction was idle too long)",
     "25P04": "the transaction took too long",
 }
+# The name of a constraint, where it is no fault to meet it.
+_POSTGRESQL_MET = {
+    "chunks_key": "a commit whose answer was lost was still storing the same text",
+}
 _POSTGRESQL_BROKEN = {
     "42P01": f"a table is missing: {MIGRATE}",
     "42703": f"a column is missing: {MIGRATE}",
@@ -129,11 +133,12 @@ def _of_postgresql(error: psycopg.Error, *, lost: bool) -> StoreError:
     words, code = _first_line(error), error.sqlstate
     if code is None:
         return _of_libpq(error, words)
-    for key in (code, code[:2]):
+    passing = _POSTGRESQL_BUSY | _POSTGRESQL_MET
+    for key in (error.diag.constraint_name or "", code, code[:2]):
         if key in _POSTGRESQL_BROKEN:
             return StoreBroken(f"{_POSTGRESQL_BROKEN[key]} ({words})")
-        if key in _POSTGRESQL_BUSY:
-            return StoreBusy(f"{_POSTGRESQL_BUSY[key]} ({words})")
+        if key in passing:
+            return StoreBusy(f"{passing[key]} ({words})")
     if lost:
         return StoreBusy(f"the connection was lost ({words})")
     if code[:2] in {"22", "54"}:
