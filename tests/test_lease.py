@@ -136,6 +136,22 @@ def test_a_renewal_moves_the_lease():
         assert (it.store.calls, it.said) == (["renew"], [])
 
 
+def test_a_lease_outlasts_any_generation():
+    """Half an hour at 30 s, and every third renewal fails at first: it is never over for a moment."""
+    with kept() as it:
+        renewals = 0
+        for _ in range(60 * 30):
+            it.clock.move(36_000 / 30)
+            if it.clock.monotonic() >= it.lease.next_at:
+                renewals += 1
+                it.store.error = None if renewals % 3 else StoreBusy("away")
+                it.keeper.renew_once()
+            it.keeper.watch_once()
+            assert it.clock.monotonic() < it.lease.lapses_at
+        assert renewals > 60 * 3
+        assert it.lapses == 0
+
+
 def test_failures_are_said_once_and_so_is_the_recovery():
     """A person reads two lines of an outage, not two hundred."""
     with kept() as it:

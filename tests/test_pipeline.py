@@ -236,6 +236,16 @@ async def test_text_is_flushed_when_it_is_long_enough():
 
 
 @aio
+async def test_half_an_hour_of_slow_words_is_one_run():
+    """A word every minute and a half: each is stored within a flush interval, and none is too late."""
+    it = Carried([step for n in range(20) for step in (say(f"{n} "), Pause(90))] + [DONE])
+    outcome = await it.outcome(endpoint=endpoint(idle_timeout_seconds=120))
+    assert outcome.error is None
+    assert it.clock.monotonic() == pytest.approx(1000 + 1800)
+    assert [flush.text for flush in it.commits.submitted] == [*(f"{n} " for n in range(20)), ""]
+
+
+@aio
 async def test_while_a_flush_is_under_way_reading_goes_on_and_the_next_one_waits():
     """A run has at most one flush under way, and its text keeps its order."""
     it = Carried([say("a" * 1000), say("b" * 1000), say("c" * 500), HOLD], held=True)
