@@ -303,8 +303,8 @@ def test_a_few_failures_among_many_that_wait_are_no_outage() -> None:
 # --- refused at the door
 
 
-def refusal(code: ErrorCode = ErrorCode.UNAUTHORIZED) -> Refused:
-    return Refused("HTTP 401: this key has expired", code=code)
+def refusal(code: ErrorCode = ErrorCode.UNAUTHORIZED, status: int = 401) -> Refused:
+    return Refused("HTTP 401: this key has expired", code=code, http_status=status)
 
 
 def shut(at: float = 0.0) -> Breaker:
@@ -315,19 +315,25 @@ def shut(at: float = 0.0) -> Breaker:
 
 
 @pytest.mark.parametrize(
-    "code", [ErrorCode.UNAUTHORIZED, ErrorCode.QUOTA_EXHAUSTED, ErrorCode.NOT_FOUND]
+    ("code", "status"),
+    [
+        (ErrorCode.UNAUTHORIZED, 401),
+        (ErrorCode.QUOTA_EXHAUSTED, 429),
+        (ErrorCode.NOT_FOUND, 404),
+        (ErrorCode.BAD_REQUEST, 308),
+    ],
 )
-def test_whoever_refuses_everybody_gets_no_more_prompts(code) -> None:
-    """A key that expired at night is no matter of fifty thousand prompts."""
+def test_whoever_refuses_everybody_gets_no_more_prompts(code, status) -> None:
+    """A key that expired, a server that has moved, are no matter of fifty thousand prompts."""
     breaker = Breaker()
     for _ in range(REFUSALS_BELIEVED):
-        assert not breaker.refused(refusal(code), at=5)
+        assert not breaker.refused(refusal(code, status), at=5)
         assert not breaker.refuses
-    assert breaker.refused(refusal(code), at=6)
+    assert breaker.refused(refusal(code, status), at=6)
     assert breaker.refuses
     assert (breaker.state, breaker.opened_at) == (BreakerState.OPEN, 6)
     assert str(breaker.last_error) == "HTTP 401: this key has expired"
-    assert not breaker.refused(refusal(code), at=7), "told once"
+    assert not breaker.refused(refusal(code, status), at=7), "told once"
 
 
 def test_a_prompt_that_was_looked_at_shows_that_the_door_is_open() -> None:

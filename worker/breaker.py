@@ -27,8 +27,9 @@ PROBE_SECONDS_MAX = 30.0
 PAUSE_SECONDS_MAX = 3600.0
 REFUSALS_BELIEVED = 20  # fewer are for their owner to look at: they have failed, and say why
 REFUSED_SECONDS_MAX = 300.0  # between two tries: it takes a person, and each try is a prompt's
-# What a server says to everybody alike.  What it holds against one prompt has other codes.
-AT_THE_DOOR = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.QUOTA_EXHAUSTED, ErrorCode.NOT_FOUND})
+
+_DOOR_CODES = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.QUOTA_EXHAUSTED, ErrorCode.NOT_FOUND})
+_REDIRECTS = range(300, 400)
 
 
 class BreakerState(StrEnum):
@@ -37,6 +38,11 @@ class BreakerState(StrEnum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half open"
+
+
+def at_the_door(error: SpoolError) -> bool:
+    """Whether a server says this to everybody alike, before it looks at a prompt."""
+    return error.code in _DOOR_CODES or error.http_status in _REDIRECTS
 
 
 class Breaker:
@@ -117,7 +123,7 @@ class Breaker:
 
     def refused(self, error: SpoolError, *, at: float) -> bool:
         """A run was refused before any frame; True if that opened the breaker."""
-        if error.code not in AT_THE_DOOR:
+        if not at_the_door(error):
             self._refusals = 0  # this one came in, and was looked at
             return False
         self._refusals += 1

@@ -17,7 +17,7 @@ from datetime import timedelta
 from math import inf
 from typing import Protocol
 
-from worker.breaker import AT_THE_DOOR, Breaker
+from worker.breaker import Breaker, at_the_door
 from worker.carriage import Outcome, Stream
 from worker.clock import Clock
 from worker.committer import Log
@@ -97,7 +97,7 @@ class EndpointWatch:
             return False  # the prompt has chosen its model itself
         if self.breaker.refused(error, at=self._clock.monotonic()):
             self._tell_open(error)
-        return self.breaker.refuses and error.code in AT_THE_DOOR
+        return self.breaker.refuses and at_the_door(error)
 
     def _tell_open(self, error: SpoolError) -> None:
         """Once, however often a prompt finds out that it is still so."""
