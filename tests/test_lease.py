@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes.clock import FakeClock
 from worker.errors import StoreBusy
-from worker.lease import Lease, LeaseKeeper
+from worker.lease import STUCK_LEASES, Lease, LeaseKeeper
 from worker.records import WorkerInfo
 
 WORKER = WorkerInfo("w1", "host", 1, "0")
@@ -98,6 +98,7 @@ class Kept:
         self.store.slow = threading.Event() if hangs else None
         self.said: list[str] = []
         self.lapses = 0
+        self.turns = True  # whether the event loop does
         self.fail: Exception | None = None
         self.lapsed = threading.Event()
         sent_at = self.clock.monotonic() if sent_at is None else sent_at
@@ -109,6 +110,7 @@ class Kept:
             clock=self.clock,
             log=lambda event, **_: self.said.append(event),
             on_lapse=self.lapse,
+            turn=lambda turned: turned() if self.turns else None,
         )
 
     def lapse(self) -> None:
@@ -150,6 +152,26 @@ def test_a_lease_outlasts_any_generation():
             assert it.clock.monotonic() < it.lease.lapses_at
         assert renewals > 60 * 3
         assert it.lapses == 0
+
+
+def test_an_event_loop_that_is_stuck_for_good_loses_its_lease_and_a_busy_one_does_not():
+    """An endless loop in the wrong place must not keep its prompts from everybody else."""
+    with kept() as it:
+        it.keeper.renew_once()
+        it.turns = False
+        for _ in range(STUCK_LEASES):
+            it.clock.move(36_000)
+            it.keeper.renew_once()
+            assert it.lease.renewed_at == it.clock.monotonic()
+        it.clock.move(1)
+        it.store.calls.clear()
+        it.keeper.renew_once()
+        assert (it.store.calls, it.said) == ([], ["lease_renewal_failed"])
+        it.turns = True
+        it.keeper.renew_once()
+        it.clock.move(1)
+        it.keeper.renew_once()
+        assert it.said == ["lease_renewal_failed", "lease_renewed_again"]
 
 
 def test_failures_are_said_once_and_so_is_the_recovery():

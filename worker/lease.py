@@ -7,6 +7,9 @@ monotonic seconds from the moment the last successful renewal was *sent*, so it
 is never later than the database, whatever the clocks do.  When it fires, the
 streams are aborted before another worker can own their prompts; the fence in
 the store holds even if this process was stopped meanwhile.
+
+A busy event loop is no reason to give up; one that has not turned for many leases is
+stuck for good, and nobody else could ever have its prompts: then nothing is renewed.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from worker.records import WorkerInfo
 RENEWALS_PER_LEASE = 3
 RETRY_SECONDS_MAX = 1.0
 WATCH_SECONDS_MAX = 1.0
+STUCK_LEASES = 10  # for so long an event loop may not turn and still be called busy
 
 
 class Lease:
@@ -71,6 +75,10 @@ class Lease:
             return False
 
 
+class Stuck(Exception):
+    """The event loop does not turn any more."""
+
+
 class LeaseStore(Protocol):
     """What the keeper needs of the store."""
 
@@ -95,14 +103,19 @@ class LeaseKeeper:
         clock: Clock,
         log: Log,
         on_lapse: Callable[[], None],
+        turn: Callable[[Callable[[], None]], object],
     ) -> None:
-        """on_lapse: called in a thread of the keeper when the lease is over."""
+        """on_lapse: called in a thread of the keeper when the lease is over.  turn: has something
+        called by the event loop, when that comes round to it.
+        """
         self._store = store
         self._worker = worker
         self.lease = lease
         self._clock = clock
         self._log = log
         self._on_lapse = on_lapse
+        self._turn = turn
+        self._turned_at = clock.monotonic()
         self._stopping = threading.Event()
         self._failing = False
         # The watchdog has a thread of its own: a renewal may hang in a dead connection.
@@ -137,12 +150,8 @@ class LeaseKeeper:
         """Send one renewal and take note of its fate."""
         sent_at = self._clock.monotonic()
         try:
-            known = self._store.renew(self._worker.id, self.lease.lease_seconds)
-            if not known and self._stopping.is_set():
+            if not self._renew(sent_at):
                 return  # this very worker has signed off meanwhile
-            if not known:
-                # Somebody removed the row.  The fence guards what it did; go on with a new one.
-                self._store.register(self._worker, self.lease.lease_seconds)
         except Exception as error:  # noqa: BLE001 - without this thread the worker could not live
             self.lease.failed(at=self._clock.monotonic())
             if not self._failing:
@@ -153,6 +162,23 @@ class LeaseKeeper:
         if self._failing or had_lapsed:
             self._failing = False
             self._log("lease_renewed_again")
+
+    def _renew(self, sent_at: float) -> bool:
+        still_seconds = sent_at - self._turned_at
+        self._turn(self._turned)
+        if still_seconds > STUCK_LEASES * self.lease.lease_seconds:
+            raise Stuck(f"the event loop has not turned for {still_seconds:.0f} s")
+        known = self._store.renew(self._worker.id, self.lease.lease_seconds)
+        if not known and self._stopping.is_set():
+            return False
+        if not known:
+            # Somebody removed the row.  The fence guards what it did; go on with a new one.
+            self._store.register(self._worker, self.lease.lease_seconds)
+        return True
+
+    def _turned(self) -> None:
+        """The event loop came round."""
+        self._turned_at = self._clock.monotonic()
 
     def watch_once(self) -> None:
         """Give the lease up if its time is over."""

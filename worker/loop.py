@@ -153,6 +153,7 @@ class Worker:
             clock=self._clock,
             log=self._log,
             on_lapse=partial(_call_in, asyncio.get_running_loop(), self._lease_lapsed),
+            turn=asyncio.get_running_loop().call_soon_threadsafe,
         )
         committer = Committer(
             self._store,

@@ -251,6 +251,14 @@ MUTANTS = (
         "tests/test_lease.py::test_it_counts_from_when_the_renewal_was_sent",
     ),
     Mutant(
+        "An event loop that is stuck for good loses its lease",
+        "worker/lease.py",
+        "        if still_seconds > STUCK_LEASES * self.lease.lease_seconds:\n",
+        "        if still_seconds < 0:\n",
+        "tests/test_lease.py"
+        "::test_an_event_loop_that_is_stuck_for_good_loses_its_lease_and_a_busy_one_does_not",
+    ),
+    Mutant(
         "After an outage the living get a lease's time to come back",
         "worker/rescue.py",
         "            self._fair_from = at + self._lease_seconds",
