@@ -120,6 +120,18 @@ def test_a_directory_that_is_not_there_or_cannot_be_written_is_broken(here, monk
     assert "cannot be written" in found.said
 
 
+def test_a_database_that_cannot_be_written_is_broken(here, monkeypatch):
+    """It can be read, so nothing else would tell before a worker waits for ever."""
+    (here / "spool.db").touch()
+    real = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: path != here / "spool.db" and real(path, mode)
+    )
+    (found,) = doctor._disk(Settings())
+    assert found.said == f"{here / 'spool.db'} cannot be written"
+    assert found.cure == "let this user write the database"
+
+
 @pytest.mark.parametrize(
     ("skew", "health", "words"),
     [

@@ -92,13 +92,17 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     """SQLite only: the disk of a server is not ours to see."""
     if not settings.database_url.startswith(_SQLITE):
         return
-    folder = Path(settings.database_url.removeprefix(_SQLITE)).absolute().parent
+    file = Path(settings.database_url.removeprefix(_SQLITE)).absolute()
+    folder = file.parent
     if not folder.is_dir():
         yield broken("disk", f"there is no directory {folder}", "make it, or change database_url")
         return
     if not os.access(folder, os.W_OK | os.X_OK):
         cure = "SQLite writes files beside the database; let this user write there"
         yield broken("disk", f"{folder} cannot be written", cure)
+        return
+    if file.exists() and not os.access(file, os.W_OK):
+        yield broken("disk", f"{file} cannot be written", "let this user write the database")
         return
     free = shutil.disk_usage(folder).free
     said = f"{free // _MEBIBYTE:,} MiB free in {folder}"
