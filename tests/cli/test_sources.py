@@ -41,6 +41,15 @@ def test_standard_input_can_be_looked_at(stdin, twice):
             assert (source.file.read(), source.size) == (b"hello", 5)
 
 
+def test_a_person_at_the_keyboard_is_told_how_it_ends(stdin, monkeypatch, capsys):
+    """A program that waits for input looks like one that hangs."""
+    stdin(b"hello")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    with opened("-", twice=False):
+        pass
+    assert capsys.readouterr().err == "spool: type prompts, one a line; Ctrl-D ends\n"
+
+
 @pytest.mark.parametrize(
     ("path", "words"), [("none", "there is no file none: check its name"), (".", "is a directory")]
 )

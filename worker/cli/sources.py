@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from worker.cli.output import talk
 from worker.errors import InputError
 
 STDIN = "-"
@@ -55,6 +56,8 @@ def opened(path: str, *, twice: bool) -> Iterator[Source]:
         return
     if vars(sys)["stdin"] is None:  # a shell closed it: <&-
         raise InputError("standard input is closed: name a file")
+    if sys.stdin.isatty():
+        talk("type prompts, one a line; Ctrl-D ends")
     if not twice:
         yield Source("standard input", _peekable(sys.stdin.buffer), None, STDIN)
         return
