@@ -42,18 +42,15 @@ class Tls:
         Record by record, without an object for each: one token of a model is one record.
         """
         size, most = 0, len(room)
-        left = self._object.pending
         # The types of the standard library do not know that it reads into a buffer, too.
         read = cast("Callable[[int, memoryview], int]", self._object.read)
-        while (self._incoming.pending or left()) and size < most:
-            try:
+        try:
+            while size < most and not self.closed:
                 got = read(most - size, room[size:])
-            except ssl.SSLWantReadError:
-                break
-            if not got:
-                self.closed = True
-                break
-            size += got
+                self.closed = not got
+                size += got
+        except ssl.SSLWantReadError:
+            pass  # that was all
         return size
 
     def encrypt(self, data: bytes | memoryview) -> None:
