@@ -133,18 +133,14 @@ class Carriers:
                 self.summary.cancelled += 1
                 self._log("run_cancelled", chars=ending.chars, **ids)
                 return
-            case PromptEvent.FAIL:
-                self.summary.failed += 1
-            case _:
-                self.summary.requeued += 1
-        self._log(
-            "run_failed" if ending.prompt_event is PromptEvent.FAIL else "run_interrupted",
-            error_code=ending.error_code,
-            error=ending.error,
-            chars=ending.chars,
-            retry_in_seconds=round(ending.delay_seconds, 3),
-            **ids,
-        )
+        facts = {"error_code": ending.error_code, "error": ending.error, "chars": ending.chars}
+        if ending.prompt_event is PromptEvent.FAIL:
+            self.summary.failed += 1
+            self._log("run_failed", **facts, **ids)
+            return
+        self.summary.requeued += 1
+        retry_in_seconds = round(ending.delay_seconds, 3)
+        self._log("run_interrupted", **facts, retry_in_seconds=retry_in_seconds, **ids)
 
     def stop(self, reason: SpoolError, run_ids: Iterable[int] | None = None) -> None:
         """Close the streams of these runs, or of all, and end them for this reason."""

@@ -47,3 +47,15 @@ def test_a_schema_that_is_newer_is_left_alone(spool):
     assert said.code == 0
     assert "has revision 9999, newer than this version of Spool (0001), which can" in said.out
     assert spool("status").code == 0
+
+
+def test_the_database_of_another_program_is_left_alone(spool):
+    """Its tables may have our names; nothing is made among them."""
+    with closing(sqlite3.connect("spool.db")) as database:
+        database.execute("CREATE TABLE prompts (a)")
+        database.commit()
+    said = spool("migrate")
+    assert said.code == 1
+    assert "give Spool a database of its own" in said.err
+    with closing(sqlite3.connect("spool.db")) as database:
+        assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("prompts",)]

@@ -35,6 +35,7 @@ def test_what_passes_is_busy(code):
     [
         ("42P01", "spool migrate"),
         ("42703", "spool migrate"),
+        ("42P07", "a database of its own"),
         ("42501", "grant"),
         ("28P01", "password"),
         ("3D000", "createdb"),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import psycopg
 
 MIGRATE = "run `spool migrate`"
+_TAKEN = "the database holds a table of another program: give Spool a database of its own"
 
 # SQLSTATE, or its first two characters, and the words for it.
 _POSTGRESQL_BUSY = {
@@ -54,6 +55,7 @@ _POSTGRESQL_MET = {
 _POSTGRESQL_BROKEN = {
     "42P01": f"a table is missing: {MIGRATE}",
     "42703": f"a column is missing: {MIGRATE}",
+    "42P07": _TAKEN,
     "42883": f"a function is missing: {MIGRATE}",
     "3F000": f"the schema is missing: {MIGRATE}",
     "42501": "permission denied: grant this role the tables and sequences of Spool",
@@ -74,7 +76,7 @@ _SQLITE_BUSY = {
     sqlite3.SQLITE_BUSY: "another process is writing (database is locked)",
     sqlite3.SQLITE_LOCKED: "another connection is writing (table is locked)",
     sqlite3.SQLITE_FULL: "the disk is full: make room, nothing that was stored is lost",
-    sqlite3.SQLITE_IOERR: "the disk reports an error",
+    sqlite3.SQLITE_IOERR: "the disk reports an error: make room if it is full, or look after it",
     sqlite3.SQLITE_NOMEM: "out of memory",
     sqlite3.SQLITE_PROTOCOL: "another process is opening the database",
     sqlite3.SQLITE_READONLY: "the database is read-only: let this user write its directory too",
@@ -161,6 +163,8 @@ def _of_sqlite(error: sqlite3.Error) -> StoreError:
     words = _first_line(error)
     code = getattr(error, "sqlite_errorcode", None)
     primary = code & 0xFF if code is not None else None
+    if words.startswith(("table ", "view ", "index ")) and words.endswith("already exists"):
+        return StoreBroken(f"{_TAKEN} ({words})")
     if "no such table" in words or "no such column" in words or "has no column" in words:
         return StoreBroken(f"the schema is missing or older than this program ({words}): {MIGRATE}")
     if primary in _SQLITE_BROKEN:
