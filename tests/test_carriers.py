@@ -368,7 +368,7 @@ async def test_an_outage_that_a_stream_has_outlived_is_no_excuse(later_seconds, 
     (reader,) = it.stream.readers
     await reader.holding.wait()
     it.clock.move(60)
-    it.watch.learn(Outcome(None, Unreachable("refused"), answered=False))
+    it.watch.learn(Outcome(None, Unreachable("refused"), answered=False), began_at=0.0)
     it.clock.move(later_seconds)
     reader.push(say("y"), Broken("reset"))
     await it.all_ended()

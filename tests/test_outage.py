@@ -39,7 +39,11 @@ class Watched:
 
     def fail(self, error=None, times: int = 1, *, answered: bool = False) -> None:
         for _ in range(times):
-            self.watch.learn(Outcome(None, error or Unreachable("refused"), answered))
+            self.watch.learn(
+                Outcome(None, error or Unreachable("refused"), answered),
+                began_at=self.clock.monotonic(),
+                failed_at=self.clock.monotonic(),
+            )
 
     async def alive(self, *, since: float = inf) -> bool:
         """Asked for a run that has only just begun, if nothing else is said."""
@@ -75,7 +79,7 @@ def test_an_endpoint_that_stays_out_is_told_once():
         it.watch.breaker.probed(alive=True, at=it.clock.monotonic())
         it.fail(ServerFailed("500"))
         assert it.watch.breaker.state is BreakerState.OPEN
-    it.watch.answered()
+    it.watch.answered(began_at=it.clock.monotonic())
     it.open()
     words = [event for event, _ in it.said]
     assert words == ["breaker_opened", "breaker_closed", "breaker_opened"]
@@ -85,8 +89,8 @@ def test_the_first_frame_of_a_run_closes_it():
     """Not its end, which may be hours away."""
     it = Watched()
     it.open()
-    assert it.watch.answered()
-    assert not it.watch.answered()
+    assert it.watch.answered(began_at=it.clock.monotonic())
+    assert not it.watch.answered(began_at=it.clock.monotonic())
     assert it.said[-1] == ("breaker_closed", {"endpoint": "default"})
     assert it.watch.slots([]) == 4
 
@@ -110,7 +114,7 @@ def test_a_completed_run_without_a_frame_is_an_answer():
     """Zero text, but a done frame."""
     it = Watched()
     it.open()
-    it.watch.learn(Outcome(None, None, answered=False))
+    it.watch.learn(Outcome(None, None, answered=False), began_at=it.clock.monotonic())
     assert it.watch.breaker.state is BreakerState.CLOSED
 
 
@@ -118,7 +122,7 @@ def test_a_completed_run_was_told_at_its_first_frame():
     """A server that finishes old streams and takes no new ones is not back."""
     it = Watched()
     it.open()
-    it.watch.learn(COMPLETED)
+    it.watch.learn(COMPLETED, began_at=it.clock.monotonic())
     assert it.watch.breaker.state is BreakerState.OPEN
 
 
@@ -281,6 +285,40 @@ async def test_an_outage_that_is_noticed_while_we_ask_counts():
 
 
 @aio
+async def test_an_answer_to_somebody_who_asked_later_ends_the_doubt():
+    """A busy server leaves a probe waiting for seconds, while it answers hundreds of prompts."""
+    it = Watched()
+    it.stream.probing = asyncio.Event()
+    began_at = it.clock.monotonic()
+    it.clock.move(1)
+    asking = asyncio.create_task(it.alive(since=began_at))
+    await turns()
+    it.watch.answered(began_at=began_at)  # it may have been on its way when the server died
+    await turns()
+    assert not asking.done()
+    it.clock.move(1)
+    it.watch.answered(began_at=it.clock.monotonic())
+    assert await asking
+    it.stream.probing.set()
+
+
+def test_failures_that_are_learned_after_an_answer_are_past():
+    """Who asks for seconds whose fault it was comes late with its failure; in a row is in time."""
+    it = Watched()
+    it.clock.move(1)
+    failed_at = it.clock.monotonic()
+    it.clock.move(1)
+    it.watch.answered(began_at=it.clock.monotonic())
+    late = Outcome(None, Broken("reset"), answered=False)
+    for _ in range(50):
+        it.watch.learn(late, began_at=0.0, failed_at=failed_at)
+    assert it.watch.breaker.state is BreakerState.CLOSED
+    for _ in range(FAILURES_TO_OPEN):
+        it.watch.learn(late, began_at=0.0, failed_at=it.clock.monotonic())
+    assert it.watch.breaker.state is BreakerState.OPEN
+
+
+@aio
 async def test_who_stops_waiting_does_not_take_the_answer_from_the_others():
     """A run that is cancelled while it asks leaves the question standing."""
     it = Watched()
@@ -387,7 +425,7 @@ def test_only_an_endpoint_that_never_answered_is_given_up():
         it.watch.turned_away(run(n), refusal())
     assert it.watch.is_hopeless
     assert "'default' turns every prompt away (HTTP 401: no such key)" in str(it.watch.hopelessness)
-    it.watch.answered()
+    it.watch.answered(began_at=it.clock.monotonic())
     for n in range(REFUSALS_BELIEVED + 1):
         it.watch.turned_away(run(n), refusal())
     assert it.watch.breaker.refuses
@@ -408,7 +446,7 @@ def test_it_says_how_it_stands():
         "since": "2026-01-01T00:00:00+00:00",
         "error": "refused",
     }
-    it.watch.answered()
+    it.watch.answered(began_at=it.clock.monotonic())
     it.fail(Busy("wait", retry_after_seconds=60))
     assert it.watch.standing() == {
         "state": "closed",

@@ -99,6 +99,7 @@ class Control:
         self.reason: SpoolError | None = None
         self.finishing = False
         self.heard_at: float | None = None  # when the last frame was read
+        self.failed_at: float | None = None  # when it was clear that no done frame will come
         self.turned_away = turned_away
         self._alive = alive
         self._on_answer = on_answer

@@ -77,14 +77,15 @@ class Carriers:
         control = Control(
             alive,
             turned_away=partial(watch.turned_away, run),
-            on_answer=lambda: self._answered(watch),
+            on_answer=lambda: self._answered(watch, began_at),
         )
-        task = asyncio.create_task(self._carry(run, watch, rooms, control), name=f"run-{run.id}")
+        carrying = self._carry(run, watch, rooms, control, began_at)
+        task = asyncio.create_task(carrying, name=f"run-{run.id}")
         self._carried[run.id] = _Carried(run, watch.endpoint.name, control, task)
         self._log("run_claimed", run_id=run.id, prompt_id=run.prompt_id, attempt=run.attempt)
 
     async def _carry(
-        self, run: Run, watch: EndpointWatch, rooms: Rooms, control: Control
+        self, run: Run, watch: EndpointWatch, rooms: Rooms, control: Control, began_at: float
     ) -> Outcome:
         try:
             outcome = await carry(run, watch.endpoint, watch.dialect, rooms, control)
@@ -93,7 +94,12 @@ class Carriers:
         finally:
             del self._carried[run.id]
             self._on_room()
-        watch.learn(outcome, waiting=self._waiting_at(run.endpoint))
+        watch.learn(
+            outcome,
+            began_at=began_at,
+            failed_at=control.failed_at,
+            waiting=self._waiting_at(run.endpoint),
+        )
         if _ends_the_worker(outcome):
             self.broken = outcome.error
         self._tell(run, outcome)
@@ -104,8 +110,8 @@ class Carriers:
         carried = (each for each in self._carried.values() if each.endpoint == endpoint)
         return sum(1 for each in carried if each.control.is_waiting)
 
-    def _answered(self, watch: EndpointWatch) -> None:
-        if watch.answered():
+    def _answered(self, watch: EndpointWatch, began_at: float) -> None:
+        if watch.answered(began_at=began_at):
             self._on_room()
 
     def _tell(self, run: Run, outcome: Outcome) -> None:

@@ -64,9 +64,10 @@ async def end_early(
     error: SpoolError, answer: Answer, writer: RunWriter, clock: Clock, control: Control
 ) -> Outcome:
     """No done frame: keep the text and let the error's verdict decide about the prompt."""
+    control.failed_at = clock.monotonic()
     if answer.reader:  # a server that reports an error in its stream may echo the key it was sent
         error.message = answer.reader.redact(error.message)
-    done = _tail(answer, writer, at=clock.monotonic())
+    done = _tail(answer, writer, at=control.failed_at)
     if done and isinstance(error, StreamError):
         return await finish(done, answer, writer, clock)
     if isinstance(error, StoreError):

@@ -6,7 +6,8 @@ So after such a failure the endpoint is asked, with one cheap request.  If it
 does not answer either, it is an outage, and nobody's attempt is used up.  A server
 may be back before anybody asks: whoever was under way when it was last found out
 belongs to the same outage, however much later the failure is noticed.  One question
-at a time: whoever wants to know meanwhile waits for the same answer.
+at a time: whoever wants to know meanwhile waits for the same answer, or until a run
+that began after the failure hears its first frame, which is an answer as well.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class EndpointWatch:
         self._log = log
         self._revive = revive
         self._asking: asyncio.Task[bool] | None = None
+        self._alive_at = -inf  # the latest run that was answered began then
+        self._doubts: dict[asyncio.Future[None], float] = {}  # who asks, since when
         self._out_at = -inf  # when it was last known to be out
         self._out_until = -inf
         self._told_open = False
@@ -70,24 +73,34 @@ class EndpointWatch:
         free = max(0, self.endpoint.concurrency - len(carried))
         return self.breaker.slots(free, carried, at=self._clock.monotonic())
 
-    def answered(self) -> bool:
-        """A run received its first frame; True if claims may go on because of it."""
+    def answered(self, *, began_at: float) -> bool:
+        """A run that began then got its first frame; True if claims may go on because of it."""
+        self._alive_at = max(self._alive_at, began_at)
+        for doubt, failed_at in self._doubts.items():
+            if failed_at < self._alive_at and not doubt.done():
+                doubt.set_result(None)
         closed = self.breaker.answered()
         if closed:
             self._told_open = False
             self._log("breaker_closed", endpoint=self.endpoint.name)
         return closed
 
-    def learn(self, outcome: Outcome, *, waiting: int = 0) -> None:
-        """Tell the breaker how a run ended; its first frame, if it had one, was told before."""
+    def learn(
+        self, outcome: Outcome, *, began_at: float, failed_at: float | None = None, waiting: int = 0
+    ) -> None:
+        """Tell the breaker how a run ended; its first frame, if it had one, was told before.
+
+        failed_at: when it failed, if that is known; it may have asked for a while who is to blame.
+        """
         error = outcome.error
         if isinstance(error, Unreachable):
             self._out_at = self._clock.monotonic()
         if error is None:
             if not outcome.answered:
-                self.answered()
+                self.answered(began_at=began_at)
             return
-        news = not outcome.answered or error.retry_after_seconds is not None
+        is_past = failed_at is not None and failed_at < self._alive_at
+        news = (not outcome.answered and not is_past) or error.retry_after_seconds is not None
         if news and self.breaker.failed(error, at=self._clock.monotonic(), waiting=waiting):
             self._tell_open(error)
 
@@ -153,9 +166,18 @@ class EndpointWatch:
 
     async def alive(self, *, since: float) -> bool:
         """Whether it answers, and did all the time since a run began; asked to place the blame."""
-        if since <= self._out_at or self._clock.monotonic() < self._out_until:
+        failed_at = self._clock.monotonic()
+        if since <= self._out_at or failed_at < self._out_until:
             return False
-        return await self._ask() and since > self._out_at
+        doubt = asyncio.get_running_loop().create_future()
+        self._doubts[doubt] = failed_at
+        asking = asyncio.ensure_future(self._ask())
+        try:
+            await asyncio.wait({doubt, asking}, return_when=asyncio.FIRST_COMPLETED)
+            return (doubt.done() or asking.result()) and since > self._out_at
+        finally:
+            del self._doubts[doubt]
+            asking.cancel()
 
     async def close(self) -> None:
         """Ask no further."""

@@ -298,8 +298,8 @@ MUTANTS = (
     Mutant(
         "An outage is remembered for the runs that it met",
         "worker/outage.py",
-        "        return await self._ask() and since > self._out_at\n",
-        "        return await self._ask()\n",
+        "            return (doubt.done() or asking.result()) and since > self._out_at\n",
+        "            return doubt.done() or asking.result()\n",
         "tests/test_outage.py::test_an_outage_that_is_noticed_while_we_ask_counts",
     ),
     Mutant(
