@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.lean import COLLECT_EVERY, collect_rarely, without
+from worker.cli.lean import COLLECT_EVERY, OWN_MAPPING_BYTES, collect_rarely, give_back, without
 
 
 def test_what_is_left_out_is_not_found_and_comes_back_afterwards():
@@ -66,3 +66,22 @@ def test_a_worker_on_sqlite_has_no_driver_of_postgresql_and_nobody_counts_for_no
         [sys.executable, "-c", words], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout == "0 []\n"
+
+
+def test_what_is_freed_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """glibc takes both orders; a C library that knows none is left alone."""
+    import ctypes
+
+    asked = []
+
+    class Libc:
+        def mallopt(self, what: int, value: int) -> int:
+            asked.append((what, value))
+            return 1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Libc())
+    give_back()
+    assert asked == [(-3, OWN_MAPPING_BYTES), (-8, 1)]
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: object())
+    give_back()
+    assert len(asked) == 2

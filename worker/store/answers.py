@@ -7,23 +7,23 @@ never takes more memory than its budget.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import BigInteger, Select, bindparam, func, select
 
 from worker.records import Kind
 from worker.store.constructs import among
 from worker.store.engine import Database
-from worker.store.tables import chunks
+from worker.store.tables import chunks, runs
 
 
 class Held(NamedTuple):
     """The texts of one run.
 
     Attributes:
-        kinds: what the run produced.
+        kinds: what the run produced, or may have produced.
         texts: whole, by kind; None if the run is too long to be held.
     """
 
@@ -32,6 +32,7 @@ class Held(NamedTuple):
 
 
 _KINDS = {kind.value: kind for kind in Kind}
+_TOO_LONG = Held(frozenset(Kind), None)
 
 
 class Answers:
@@ -55,29 +56,23 @@ class Answers:
 
     def of(self, run_ids: Collection[int]) -> dict[int, Held]:
         """What each of these runs produced; every one of them is in the answer."""
-        sizes = dict.fromkeys(run_ids, 0)
+        asked = {"ids": list(run_ids), "most": self._run_characters}
         with self._db.reading() as connection:
-            measured = self._db.prepared(_sizes()).run(connection, {"ids": list(run_ids)})
-            for run_id, _, size in measured:
-                sizes[run_id] += size
+            sizes = self._db.prepared(_sizes()).run(connection, asked)
             short = self._affordable(sizes)
-            read = self._db.prepared(_texts()).run(connection, {"ids": short}) if short else ()
+            given = {"ids": short}
+            read = self._db.prepared(_texts()).run(connection, given) if short else ()
         parts: dict[int, dict[Kind, list[str]]] = {run_id: {} for run_id in short}
         for run_id, kind, text in read:
             parts[run_id].setdefault(_KINDS[kind], []).append(text)
-        found = {run_id: _whole(each) for run_id, each in parts.items()}
-        if len(short) < len(sizes):
-            kinds: dict[int, list[Kind]] = {id_: [] for id_ in sizes if id_ not in found}
-            for run_id, kind, _ in measured:
-                if run_id in kinds:
-                    kinds[run_id].append(_KINDS[kind])
-            found |= {run_id: Held(frozenset(each), None) for run_id, each in kinds.items()}
-        return found
+        return {
+            run_id: _whole(parts[run_id]) if run_id in parts else _TOO_LONG for run_id in run_ids
+        }
 
-    def _affordable(self, sizes: Mapping[int, int]) -> list[int]:
+    def _affordable(self, sizes: Sequence[tuple[int, int]]) -> list[int]:
         left = self._page_characters
         chosen = []
-        for run_id, size in sizes.items():
+        for run_id, size in sizes:
             if size <= min(left, self._run_characters):
                 left -= size
                 chosen.append(run_id)
@@ -90,11 +85,17 @@ def _whole(parts: Mapping[Kind, list[str]]) -> Held:
 
 
 @cache
-def _sizes() -> Select[int, str, int]:
+def _sizes() -> Select[int, int]:
+    """How long the runs `ids` are; those whose text alone has more than `most` are not measured.
+
+    A run's own count says so at once (it is 0 while it streams): measuring means reading.
+    """
+    size = func.coalesce(func.sum(func.length(chunks.c.text)), 0)
     return (
-        select(chunks.c.run_id, chunks.c.kind, func.sum(func.length(chunks.c.text)))
-        .where(among(chunks.c.run_id, "ids"))
-        .group_by(chunks.c.run_id, chunks.c.kind)
+        select(runs.c.id, size)
+        .select_from(runs.outerjoin(chunks, chunks.c.run_id == runs.c.id))
+        .where(among(runs.c.id, "ids"), runs.c.chars <= bindparam("most", type_=BigInteger()))
+        .group_by(runs.c.id)
     )
 
 

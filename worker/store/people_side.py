@@ -29,9 +29,10 @@ from worker.store.rows import (
 )
 
 PAGE = 1000  # prompts that change in one transaction
-# Chunks that are read at once: as many as make a quarter of a million characters.
-TEXT_PAGE_CHARS = 262_144
-TEXT_PAGE_LEAST = 4
+# Chunks that are read at once: as many as make an eighth of a million characters, of which
+# one takes four bytes if there is an emoji among them.
+TEXT_PAGE_CHARS = 131_072
+TEXT_PAGE_LEAST = 2
 TEXT_PAGE_MOST = 512
 # Prompts that are read at once: likewise; the first page is one prompt, for nobody knows yet.
 RESULTS_PAGE_CHARS = 1_048_576
