@@ -55,6 +55,7 @@ STATEMENT_TIMEOUT_SECONDS = 120
 LOCK_TIMEOUT_SECONDS = 30
 PREPARE_THRESHOLD = 3  # a statement that comes back so often is worth preparing
 IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 30
+SQLITE_CACHE_KIB = 1024  # of each connection: twice as much wrote no byte less and was no faster
 WAL_KEPT_BYTES = 64 * 1024 * 1024
 
 _ACCEPTED = "sqlite:///file.db (or sqlite:////absolute/file.db) and postgresql://user@host/database"
@@ -305,6 +306,7 @@ def _tune(connection: sqlite3.Connection, path: Path, synchronous: str) -> None:
     # Other programs may store bytes that are no UTF-8; one such prompt must not stop a claim.
     connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA cache_size = {-SQLITE_CACHE_KIB}")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
