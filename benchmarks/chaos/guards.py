@@ -28,6 +28,7 @@ class Mutant:
 
 
 COMMITS = "worker/store/commits.py"
+RESCUE = "worker/store/rescue.py"
 CLAIMS = "worker/store/claims.py"
 SIDE = "worker/store/worker_side.py"
 FENCE = "tests/store/test_fence.py"
@@ -179,14 +180,14 @@ MUTANTS = (
     ),
     Mutant(
         "A rescue takes only from workers without a lease",
-        COMMITS,
+        RESCUE,
         "        .where(standing(runs.c.status, STREAMING), ~leased(runs.c.worker_id))",
         "        .where(standing(runs.c.status, STREAMING))",
         "tests/store/test_rescue.py::test_runs_of_the_living_do_not_hide_orphans",
     ),
     Mutant(
         "A rescue asks for the lease once more in the UPDATE itself",
-        COMMITS,
+        RESCUE,
         "            standing(runs.c.status, STREAMING),\n"
         "            ~leased(runs.c.worker_id),\n        )\n        .values(",
         "            standing(runs.c.status, STREAMING),\n        )\n        .values(",
@@ -194,7 +195,7 @@ MUTANTS = (
     ),
     Mutant(
         "A rescue moves only a prompt that the dead run carries",
-        COMMITS,
+        RESCUE,
         '            among(prompts.c.run_id, "ids"),\n',
         "",
         "tests/store/test_rescue.py"
@@ -202,7 +203,7 @@ MUTANTS = (
     ),
     Mutant(
         "A rescue leaves alone what somebody has changed by hand",
-        COMMITS,
+        RESCUE,
         '            among(prompts.c.id, "prompt_ids"),\n'
         "            standing(prompts.c.status, CARRIED),\n",
         '            among(prompts.c.id, "prompt_ids"),\n',
@@ -210,8 +211,8 @@ MUTANTS = (
     ),
     Mutant(
         "A crash charges no attempt",
-        COMMITS,
-        "            attempts=_less(prompts.c.attempts, 1),",
+        RESCUE,
+        "            attempts=less(prompts.c.attempts, 1),",
         "            attempts=prompts.c.attempts,",
         "tests/store/test_rescue.py::test_crashes_and_attempts_are_counted_apart",
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.store import Selection, claims, commits, decisions, reads
+from worker.store import Selection, claims, commits, decisions, reads, rescue
 
 FINISHED = 49_000
 QUEUED = 900
@@ -113,7 +113,7 @@ HOT = {
     "hold": [commits.hold_flushing, commits.hold_ending],
     "end": [commits.end_postgresql],
     "refused": [commits.refused],
-    "rescue": [commits.orphans, commits.interrupt_orphans, commits.requeue_orphans],
+    "rescue": [rescue.orphans, rescue.interrupt_orphans, rescue.requeue_orphans],
     "owned": [commits.owned, reads.strays],
     "cancel requests": [commits.cancel_requests, decisions.cancel_queued],
     "backlog": [reads.waiting_for, reads.running_for],
@@ -143,7 +143,7 @@ def test_no_hot_statement_reads_a_whole_table(explain, store):
     ("build", "index"),
     [
         (claims.start_runs, "prompts_claim"),
-        (commits.orphans, "runs_streaming"),
+        (rescue.orphans, "runs_streaming"),
         (commits.owned, "runs_streaming"),
         (reads.strays, "runs_streaming"),
         (commits.cancel_requests, "prompts_cancel"),

@@ -11,6 +11,7 @@ import pytest
 from tests.store.cast import completed, expire, interrupted, sign_on, start, take, words
 from worker.records import Kind, NewPrompt
 from worker.states import PromptState
+from worker.store.rescue import interrupt_orphans
 
 
 def rescue(store, **more):
@@ -226,10 +227,8 @@ def test_rescuers_at_once_share_the_work(open_store, sql):
 
 def test_a_lease_that_is_renewed_in_between_counts(store, sql):
     """The guard is in the UPDATE too, not only in the look before it."""
-    from worker.store import commits
-
     run = start(store)
     with store._work_db.writing() as connection:
         given = {"ids": [run.id], "words": "late"}
-        assert connection.execute(commits.interrupt_orphans(), given).all() == []
+        assert connection.execute(interrupt_orphans(), given).all() == []
     assert sql("SELECT status FROM runs") == [("streaming",)]

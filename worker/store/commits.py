@@ -1,4 +1,4 @@
-"""Statements that write what runs produced, how they ended, and what dead workers held.
+"""Statements that write what runs produced, and how they ended.
 
 Each guard is one line: the run is this worker's, it is still streaming, its prompt
 is still running *this* run, the rows are locked against a rescue, a chunk is stored
@@ -37,7 +37,6 @@ from sqlalchemy.types import TypeEngine
 from worker.errors import ErrorCode
 from worker.records import Kind
 from worker.states import PromptEvent, PromptState, RunEvent, sources, target
-from worker.store.claims import leased
 from worker.store.constructs import (
     Columns,
     Flag,
@@ -130,7 +129,7 @@ def close_stray() -> Update:
             finished_at=now(),
             error_code=bindparam("code"),
             error=bindparam("words"),
-            **_measured(),
+            **measured(),
         )
     )
 
@@ -273,93 +272,30 @@ def _end_prompts(given: Columns) -> Update:
             status=case((unwanted, spell(target(PromptEvent.CANCEL))), else_=given["prompt_state"]),
             finished_at=case((queued & ~unwanted, null()), else_=now()),
             available_at=case((queued, later(given["delay"])), else_=prompts.c.available_at),
-            attempts=_less(prompts.c.attempts, given["refund"]),
+            attempts=less(prompts.c.attempts, given["refund"]),
             error_code=case((unwanted, spell(ErrorCode.CANCELLED)), else_=given["error_code"]),
             error=given["error"],
         )
     )
 
 
-def _less(count: ColumnElement[int], by: ColumnElement[int] | int) -> ColumnElement[int]:
+def less(count: ColumnElement[int], by: ColumnElement[int] | int) -> ColumnElement[int]:
+    """`count` less `by`, but never below zero."""
     return case((count > by, count - by), else_=0)
 
 
-# --- rescue ---------------------------------------------------------------------------------
-
-
-@cache
-def orphans() -> Select[int]:
-    """Runs whose worker has no lease any more, locked; those that others lock are left to them."""
-    return (
-        select(runs.c.id)
-        .where(standing(runs.c.status, STREAMING), ~leased(runs.c.worker_id))
-        .order_by(runs.c.worker_id, runs.c.id)  # the order of the index that holds only these
-        .limit(bindparam("limit", type_=Integer()))
-        .with_for_update(of=runs, key_share=True, skip_locked=True)
-    )
-
-
-@cache
-def interrupt_orphans() -> ReturningUpdate[Any]:
-    """End the runs `ids`, if they are still streaming and their worker still has no lease."""
-    return (
-        update(runs)
-        .where(
-            among(runs.c.id, "ids"),
-            standing(runs.c.status, STREAMING),
-            ~leased(runs.c.worker_id),
-        )
-        .values(
-            status=spell(target(RunEvent.INTERRUPT)),
-            finished_at=now(),
-            error_code=spell(ErrorCode.LEASE_EXPIRED),
-            error=bindparam("words"),
-            **_measured(),
-        )
-        .returning(runs.c.id, runs.c.prompt_id, runs.c.worker_id)
-    )
-
-
-@cache
-def requeue_orphans() -> Update:
-    """Queue the prompts of the runs `ids` again, or end them; a crash is not charged."""
-    crashes = prompts.c.crashes + 1
-    capped = crashes >= bindparam("max_crashes", type_=Integer())
-    unwanted = prompts.c.cancel_requested_at.is_not(None)
-    return (
-        update(prompts)
-        .where(
-            among(prompts.c.run_id, "ids"),
-            among(prompts.c.id, "prompt_ids"),
-            standing(prompts.c.status, CARRIED),
-        )
-        .values(
-            status=case(
-                (unwanted, spell(target(PromptEvent.CANCEL))),
-                (capped, spell(target(PromptEvent.FAIL))),
-                else_=spell(target(PromptEvent.REQUEUE)),
-            ),
-            finished_at=case((unwanted | capped, now()), else_=null()),
-            crashes=crashes,
-            attempts=_less(prompts.c.attempts, 1),
-            error_code=case(
-                (unwanted, spell(ErrorCode.CANCELLED)),
-                (capped, spell(ErrorCode.TOO_MANY_CRASHES)),
-                else_=spell(ErrorCode.LEASE_EXPIRED),
-            ),
-            error=bindparam("words"),
-        )
-    )
+# --- how far a run came -----------------------------------------------------------------------
 
 
 @cache
 def measure() -> Update:
     """Write down how far the runs `ids` of `worker` came, by what is stored of them."""
     mine = runs.c.worker_id == bindparam("worker", type_=String())
-    return update(runs).where(among(runs.c.id, "ids"), mine).values(_measured())
+    return update(runs).where(among(runs.c.id, "ids"), mine).values(measured())
 
 
-def _measured() -> dict[str, Any]:
+def measured() -> dict[str, Any]:
+    """What a run produced, as values of an UPDATE of it."""
     # Nobody is left to say how far the run came; its chunks are.
     own = chunks.c.run_id == runs.c.id
     chars = func.sum(func.length(chunks.c.text)).filter(chunks.c.kind == spell(Kind.TEXT))

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from worker.errors import ErrorCode, ImpossibleTransition, StoreError, Verdict
 from worker.records import Chunk, Ending, Rescued, Run, WorkerInfo
 from worker.states import PromptEvent, PromptState, RunEvent, RunState, after, target
-from worker.store import claims, commits, decisions, reads
+from worker.store import claims, commits, decisions, reads, rescue
 from worker.store.commits import STREAMING
 from worker.store.engine import Database
 from worker.store.rows import Backlog
@@ -243,15 +243,15 @@ class WorkerSide:
         with self._work_db.writing() as connection:
             if not fair(connection.execute(reads.clock()).scalar_one()):
                 return []
-            ids = connection.execute(commits.orphans(), {"limit": limit}).scalars().all()
+            ids = connection.execute(rescue.orphans(), {"limit": limit}).scalars().all()
             if not ids:
                 return []
             given = {"ids": ids, "words": _CRASHED, "max_crashes": max_crashes}
-            taken = connection.execute(commits.interrupt_orphans(), given).all()
+            taken = connection.execute(rescue.interrupt_orphans(), given).all()
             run_ids = [run_id for run_id, _, _ in taken]
             prompt_ids = [prompt_id for _, prompt_id, _ in taken]
             given = {**given, "ids": run_ids, "prompt_ids": prompt_ids}
-            connection.execute(commits.requeue_orphans(), given)
+            connection.execute(rescue.requeue_orphans(), given)
             rows = connection.execute(reads.prompt_states(), {"ids": prompt_ids}).all()
             states = {prompt_id: PromptState(state) for prompt_id, state in rows}
         return [
