@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.wire.alike import plain
 from worker.wire.mould import Cast, Mould
+from worker.wire.plain import plain
 
 
 class Said(msgspec.Struct):
@@ -150,6 +150,5 @@ def test_it_never_reads_what_one_by_one_is_read_otherwise(inside):
         lines = block.split(b"\n\n")
         assert lines.pop() == b""
         assert all(line.startswith(b"data: ") and b"\n" not in line for line in lines)
-        one_by_one = [PLAIN.decode_lines(line[6:]) for line in lines]
-        assert all(len(frames) == 1 for frames in one_by_one)
-        assert cast == Cast(len(lines), "".join(frames[0].t for frames in one_by_one))
+        one_by_one = [PLAIN.decode(line[6:]) for line in lines]
+        assert cast == Cast(len(lines), "".join(frame.t for frame in one_by_one))

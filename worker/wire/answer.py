@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Generic
 
 from worker.errors import ErrorCode, Malformed, ServerFailed, SpoolError, Truncated, Verdict
 from worker.records import Json, Kind, Usage
-from worker.wire.alike import Plain
 from worker.wire.events import Done, Event, Fault
 from worker.wire.failure import stream_failure
 from worker.wire.finish import FinishGroup, finish_group
 from worker.wire.output import Output
+from worker.wire.plain import Plain
 from worker.wire.shape import F, Shape
 from worker.wire.skim import Keep
 from worker.wire.text import clip

@@ -5,7 +5,7 @@ framing with its lanes (fast.py, careful.py), and an ``Answer`` that knows what 
 frames of one dialect mean.  The decoder itself only decides what goes where:
 
     bytes -> Opening -> Intake -> block -> mould.py --------> Answer.take_text
-                                       |-> alike.py --------> Answer.take_plain
+                                       |-> plain.py --------> Answer.take_plain
                                        |-> msgspec ---------> Answer.take_all
                                        \-> Machine -> Frame -> parse -> Answer.take
 
@@ -25,7 +25,6 @@ import msgspec
 
 from worker.errors import Malformed, SpoolError
 from worker.records import Json, Usage
-from worker.wire.alike import Decode, events_alike, lines_alike
 from worker.wire.answer import Answer, Reported
 from worker.wire.careful import EventLines, JsonLines
 from worker.wire.events import Event
@@ -43,6 +42,7 @@ from worker.wire.framing import (
 from worker.wire.jsontext import parse
 from worker.wire.mould import Mould
 from worker.wire.opening import Judge, Opening, Sort, judge_events, judge_lines
+from worker.wire.plain import Decode, plain_events, plain_lines
 from worker.wire.reports import page_words
 from worker.wire.text import clip
 
@@ -56,17 +56,17 @@ class Framing:
     media_type: str
     boundary: bytes
     machine: Callable[[int, KeepNow], Machine]
-    alike: Callable[[bytes, Decode], list[Any] | None]
+    plain: Callable[[bytes, Decode], list[Any] | None]
     pack: Callable[[bytes], Packed | None]
     judge: Judge
     has_events: bool
 
 
 NDJSON = Framing(
-    "application/x-ndjson", b"\n", JsonLines, lines_alike, pack_lines, judge_lines, False
+    "application/x-ndjson", b"\n", JsonLines, plain_lines, pack_lines, judge_lines, False
 )
 EVENTS = Framing(
-    "text/event-stream", b"\n\n", EventLines, events_alike, pack_events, judge_events, True
+    "text/event-stream", b"\n\n", EventLines, plain_events, pack_events, judge_events, True
 )
 
 
@@ -166,7 +166,7 @@ class StreamDecoder:
 
     def _take_block(self, block: bytes) -> bool:
         """The fast lanes; False if the block has to go down the careful one."""
-        if self._take_alike(block):
+        if self._take_plain(block):
             return True
         packed = self._framing.pack(block)
         if packed is None or self._has_long_line(packed.lines):
@@ -194,15 +194,15 @@ class StreamDecoder:
             raise Malformed(f"an error report that cannot be read: {error}") from error
         self._answer.fail_with_report(said)
 
-    def _take_alike(self, block: bytes) -> bool:
-        """The fastest lanes: text and nothing else, in frames laid out alike."""
+    def _take_plain(self, block: bytes) -> bool:
+        """The fastest lanes: text and nothing else."""
         plain = self._answer.plain
         if plain is None or len(block) > most_raw_bytes(self._limit):
             return False
         if self._mould is not None and (cast := self._mould.read(block, plain)) is not None:
             self._answer.take_text(cast.frames, cast.text)
             return True
-        frames = self._framing.alike(block, plain.decode_lines)
+        frames = self._framing.plain(block, plain.decode)
         return frames is not None and self._answer.take_plain(plain.texts(frames))
 
     def _has_long_line(self, lines: bytes) -> bool:

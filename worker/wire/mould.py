@@ -23,9 +23,8 @@ from typing import Any
 
 import msgspec
 
-from worker.wire.alike import Plain
+from worker.wire.plain import LEAD, Plain
 
-_LEAD = b"data: "
 _BETWEEN = "\x7f"  # allowed in a string of JSON, and not after a backslash
 _PROBE = "a text of ours"
 _MOST_FAILURES = 8  # in a row; then this server puts something new into every frame
@@ -81,13 +80,13 @@ class Mould:
 
 def _only_text(line: bytes, plain: Plain[Any]) -> str | None:
     """The text of one line, if it is a plain frame."""
-    if not line.startswith(_LEAD):
+    if not line.startswith(LEAD):
         return None
     try:
-        frames = plain.decode_lines(line[len(_LEAD) :])
+        frame = plain.decode(line[len(LEAD) :])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    texts = plain.texts(frames) if len(frames) == 1 else None
+    texts = plain.texts([frame])
     return texts[0] if texts else None
 
 

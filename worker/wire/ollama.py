@@ -19,11 +19,11 @@ from typing import Any, ClassVar, Literal, TypeVar
 import msgspec
 
 from worker.records import Json, Kind, Run
-from worker.wire.alike import Plain, plain
 from worker.wire.answer import Answer, Reported
 from worker.wire.asking import Options, chat_messages, single_prompt
 from worker.wire.decoder import NDJSON
 from worker.wire.dialect import WireFormat
+from worker.wire.plain import Plain, plain
 from worker.wire.shape import Shape
 
 _REQUEST_OPTIONS = frozenset(

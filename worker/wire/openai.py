@@ -20,11 +20,11 @@ import msgspec
 
 from worker.errors import Malformed
 from worker.records import Json, Kind, Run
-from worker.wire.alike import Plain, plain
 from worker.wire.answer import Answer, Reported
 from worker.wire.asking import Options, chat_messages, single_prompt
 from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
+from worker.wire.plain import Plain, plain
 from worker.wire.shape import Shape
 from worker.wire.text import clip
 
