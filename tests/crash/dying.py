@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from worker.store import Store, commits
+from worker.store import Store, rescue
 from worker.store.worker_side import WorkerSide
 from worker.stream import Reader, Stream
 
@@ -81,7 +81,7 @@ STEPS: dict[str, tuple[Any, str, bool, Calls]] = {
     "inside finish": (WorkerSide, "_end", True, _some),
     "between end and words": (WorkerSide, "_insert", False, _after_an_end),
     "after finish": (Store, "commit", True, _ends),
-    "inside rescue": (commits, "requeue_orphans", False, _always),
+    "inside rescue": (rescue, "requeue_orphans", False, _always),
     "renewing": (Store, "renew", False, _always),
     "before goodbye": (Store, "sign_off", False, _always),
 }
