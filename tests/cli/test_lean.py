@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.lean import COLLECT_EVERY, OWN_MAPPING_BYTES, collect_rarely, give_back, without
+from worker.cli.lean import (
+    COLLECT_EVERY,
+    OWN_MAPPING_BYTES,
+    collect_rarely,
+    give_back,
+    one_heap,
+    without,
+)
 
 
 def test_what_is_left_out_is_not_found_and_comes_back_afterwards():
@@ -69,7 +76,7 @@ def test_a_worker_on_sqlite_has_no_driver_of_postgresql_and_nobody_counts_for_no
 
 
 def test_what_is_freed_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """glibc takes both orders; a C library that knows none is left alone."""
+    """glibc takes both orders; a C library that knows none is left as it is."""
     import ctypes
 
     asked = []
@@ -81,6 +88,7 @@ def test_what_is_freed_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: Libc())
     give_back()
+    one_heap()
     assert asked == [(-3, OWN_MAPPING_BYTES), (-8, 1)]
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: object())
     give_back()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 import click
 
 from worker.cli.choosing import Chosen, choosing
+from worker.cli.lean import give_back
 from worker.cli.output import counted, talk
 from worker.cli.progress import watched
 from worker.cli.session import Session, session
@@ -78,6 +79,7 @@ def command(
     from worker.store.answers import Answers
 
     _spare_the_database(session.settings().database_url, target)
+    give_back()
     store = session.store()
     chosen.check(store)
     everything = partial and target.file_format != "openai-batch"

@@ -6,9 +6,9 @@ tracebacks in colour, wherever the two are installed: 4 MiB of a worker's memory
 The garbage collector looks for cycles, of which neither imports nor streams nor pages of
 rows make any to speak of; at its usual pace it takes a tenth of the time of a command.
 
-glibc raises the size from which it gives a freed piece back to the system, up to 32 MiB,
-whenever such a piece is freed, and gives each thread a heap of its own.  Pieces of text are
-of that size: held to its first threshold, and to one heap, a command needs less memory.
+glibc gives each thread a heap of its own, and keeps pieces of text in it when they are freed,
+though the next ones do not fit: up to 6 MiB.  With one heap, and a mapping of its own for
+each long piece, memory does not grow with the text that passes through.
 """
 
 from __future__ import annotations
@@ -30,16 +30,28 @@ def collect_rarely() -> None:
     gc.set_threshold(*COLLECT_EVERY)
 
 
+def one_heap() -> None:
+    """Have glibc serve all threads from one heap."""
+    _tune_malloc(_ARENA_MAX, 1)
+
+
 def give_back() -> None:
-    """Have glibc return what is freed; other C libraries are left as they are."""
+    """Have glibc return long pieces of text as soon as they are freed.
+
+    Not for what writes to SQLite: that takes and frees such a piece for every row, and adding
+    prompts would take three times as long.
+    """
+    _tune_malloc(_MMAP_THRESHOLD, OWN_MAPPING_BYTES)
+
+
+def _tune_malloc(what: int, value: int) -> None:
     import ctypes
 
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows: it stays as it is
         return
-    mallopt(_MMAP_THRESHOLD, OWN_MAPPING_BYTES)
-    mallopt(_ARENA_MAX, 1)
+    mallopt(what, value)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.lean import without
+from worker.cli.lean import give_back, without
 from worker.cli.output import counted, json_line, json_option, talk
 from worker.cli.session import Session, session
 
@@ -48,6 +48,8 @@ def command(
 
     settings = serving(session.settings(keys=True), names)
     store = session.store(create=True)
+    if not store.is_sqlite:
+        give_back()
     summary = _carry(session, settings, store, drain=drain, as_json=as_json)
     if as_json:
         json_line(

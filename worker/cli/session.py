@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.lean import give_back
+from worker.cli.lean import one_heap
 from worker.errors import StoreBroken
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Session:
         if self._store is None:
             from worker.store import Store
 
-            give_back()
+            one_heap()
             settings = self.settings()
             store = Store.open(
                 settings.database_url,

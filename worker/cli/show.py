@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli.choosing import PromptId
+from worker.cli.lean import give_back
 from worker.cli.output import counted, data, for_terminal, json_option, moment, talk
 from worker.cli.session import Session, session
 from worker.errors import NotFound
@@ -58,6 +59,7 @@ def command(
         raise click.UsageError("name one prompt: by ID, or by --custom-id")
     if batch is not None and custom_id is None:
         raise click.UsageError("--batch goes with --custom-id; an ID is enough by itself")
+    give_back()
     store = session.store()
     detail = found(store, prompt_id, custom_id, batch)
     if as_json:
