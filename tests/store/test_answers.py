@@ -51,3 +51,11 @@ def test_a_run_that_says_that_it_is_long_is_not_read_to_be_measured(store, datab
         runs[0].id: Held({Kind.TEXT}, {Kind.TEXT: "short"}),
         runs[1].id: Held(frozenset(Kind), None),
     }
+
+
+def test_answers_are_found_by_their_index_whatever_the_statistics_say(postgres_url):
+    """On tables that had just been filled every page read all chunks of all runs."""
+    answers = Answers(postgres_url)
+    with answers._db.reading() as connection:
+        assert connection.exec_driver_sql("SHOW enable_seqscan").scalar() == "off"
+    answers.close()

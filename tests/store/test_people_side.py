@@ -218,3 +218,18 @@ def test_short_prompts_are_read_by_the_page(store, monkeypatch):
     monkeypatch.setattr(Prepared, "rows", counted)
     assert len(list(store.results(Selection(batch="b"), page=50))) == 100
     assert sizes == [1, 4, 16, 50, 50]
+
+
+def test_an_export_walks_along_its_index_whatever_the_statistics_say(postgres_store, monkeypatch):
+    """On tables that had just been filled it sorted all that was left, for every page."""
+    postgres_store.add([NewPrompt(prompt="x")])
+    asked = []
+    rows = Prepared.rows
+
+    def noting(self, connection, given):
+        asked.append(connection.exec_driver_sql("SHOW enable_sort").scalar())
+        return rows(self, connection, given)
+
+    monkeypatch.setattr(Prepared, "rows", noting)
+    assert len(list(postgres_store.results(Selection()))) == 1
+    assert set(asked) == {"off"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.store import Selection, claims, commits, decisions, reads, rescue
+from worker.store import Selection, answers, claims, commits, decisions, reads, rescue
 
 FINISHED = 49_000
 QUEUED = 900
@@ -32,6 +32,7 @@ GIVEN = {
     "after": 100,
     "last": FINISHED,
     "page": 200,
+    "most": 65_536,
     "name_1": "b",
     "batch_id_1": 0,
 }
@@ -116,6 +117,7 @@ HOT = {
     "rescue": [rescue.orphans, rescue.interrupt_orphans, rescue.requeue_orphans],
     "owned": [commits.owned, reads.strays],
     "cancel requests": [commits.cancel_requests, decisions.cancel_queued],
+    "export": [answers._sizes, answers._texts],
     "backlog": [reads.waiting_for, reads.running_for],
     "lease": [claims.renew],
 }

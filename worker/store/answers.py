@@ -46,7 +46,7 @@ class Answers:
     def __init__(
         self, url: str, *, run_characters: int = 1 << 16, page_characters: int = 1 << 20
     ) -> None:
-        self._db = Database(url, connections=1)
+        self._db = Database(url, connections=1, pinned=True)
         self._run_characters = run_characters
         self._page_characters = page_characters
 

@@ -46,6 +46,7 @@ class PeopleSide:
     """The part of the store that commands use."""
 
     _db: Database
+    _work_db: Database
 
     # --- queue ------------------------------------------------------------------------------
 
@@ -111,7 +112,9 @@ class PeopleSide:
         statement = Prepared(reads.results(selection), self._db.engine.dialect)
         size = 1
         while True:
-            with self._db.reading() as connection:
+            # Without statistics, as on tables that have just been filled, PostgreSQL would sort
+            # all that is left for every page: here it may only walk along the index.
+            with self._work_db.reading() as connection:
                 given = {"after": after, "last": last, "page": size}
                 rows = statement.rows(connection, given)
             characters = 1
