@@ -31,7 +31,8 @@ attempts charged wrongly
     503, a shutdown, a lost lease or a crash does not), `prompts.crashes` not the number of
     runs that ended with `lease_expired`, `prompts.runs` not the number of runs; a prompt
     gave up before its attempts were used up; a run names a cause that the server did not
-    give it.  Where the server was down at that very moment, either may be right.
+    give it.  Where the server was down at that very moment, either may be right; so it may
+    where a worker that was itself paused meanwhile found the server silent.
 
 living worker robbed
     A run was taken for a dead worker's although its worker was neither killed nor paused nor
@@ -249,7 +250,15 @@ class Audit:
             return (False,)
         if run.error_code in BY_OUTAGE | {"server_error"} and self._outage_near(run):
             return (True, False)
+        if run.error_code in PATIENCE and self._paused(run):
+            return (True, False)
         return (True,)
+
+    def _paused(self, run: RunRow) -> bool:
+        """Whether its worker slept while it waited: then the silence may be its own."""
+        harms = self.evidence.harms_of(self.tables.pids.get(run.worker_id, 0))
+        pauses = [(harm.began, harm.ended) for harm in harms if harm.kind == "pause"]
+        return overlaps(pauses, run.started_at, run.finished_at or run.started_at)
 
     def _outage_near(self, run: RunRow) -> bool:
         request = self.evidence.request_of(run, self.tables)
