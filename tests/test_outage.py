@@ -444,6 +444,7 @@ def test_it_says_how_it_stands():
     assert it.watch.standing() == {
         "state": "open",
         "since": "2026-01-01T00:00:00+00:00",
+        "asks_at": "2026-01-01T00:00:01+00:00",
         "error": "refused",
     }
     it.watch.answered(began_at=it.clock.monotonic())
@@ -466,6 +467,7 @@ def test_it_says_that_it_is_refused():
     assert it.watch.standing() == {
         "state": "open",
         "since": "2026-01-01T00:00:00+00:00",
+        "asks_at": "2026-01-01T00:00:01+00:00",
         "error": "HTTP 401: no such key",
         "refuses": "unauthorized",
     }

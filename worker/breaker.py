@@ -141,6 +141,11 @@ class Breaker:
         self._probe_at = at + self._probe_seconds
         return True
 
+    @property
+    def asks_at(self) -> float | None:
+        """When the endpoint is asked again (monotonic seconds); None unless it is open."""
+        return self._probe_at if self.state is BreakerState.OPEN else None
+
     def probe_due(self, *, at: float) -> bool:
         """Whether it is time to ask the endpoint again."""
         return self.state is BreakerState.OPEN and at >= self._probe_at

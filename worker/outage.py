@@ -26,6 +26,7 @@ from worker.errors import ErrorCode, Refused, SpoolError, Unreachable
 from worker.records import Endpoint, Run
 from worker.wire.events import Dialect
 
+MOMENTS_TOLD = 3  # open since, asked again at, paused until
 OUT_SECONDS = 0.5  # for so long "nobody answers" is believed; a sign of life is past at once
 
 
@@ -66,7 +67,7 @@ class EndpointWatch:
         self._out_at = -inf  # when it was last known to be out
         self._out_until = -inf
         self._told_open = False
-        self._walls: dict[float, str] = {}  # the two moments that are told, as wall time
+        self._walls: dict[float, str] = {}  # the moments that are told, as wall time
 
     def slots(self, carried: Collection[int]) -> int:
         """How many prompts may be claimed while the runs `carried` are under way."""
@@ -137,6 +138,8 @@ class EndpointWatch:
         said = {"state": str(self.breaker.state)}
         if self.breaker.opened_at is not None:
             said["since"] = self._wall(self.breaker.opened_at)
+        if self.breaker.asks_at is not None:
+            said["asks_at"] = self._wall(self.breaker.asks_at)
         if self.breaker.last_error is not None:
             said["error"] = self.breaker.last_error.message
         if self.breaker.refuses and self.breaker.last_error is not None:
@@ -150,7 +153,7 @@ class EndpointWatch:
         if at not in self._walls:
             distance = timedelta(seconds=at - self._clock.monotonic())
             moment = (self._clock.now() + distance).isoformat(timespec="seconds")
-            self._walls = {**dict(list(self._walls.items())[-1:]), at: moment}
+            self._walls = {**dict(list(self._walls.items())[1 - MOMENTS_TOLD :]), at: moment}
         return self._walls[at]
 
     def probe_due(self) -> bool:

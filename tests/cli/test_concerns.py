@@ -90,8 +90,11 @@ def test_an_endpoint_that_no_running_worker_serves():
     ("told", "words"),
     [
         (
-            {"state": "open", "since": "noon", "error": "refused"},
-            "breaker open since noon, so nothing is claimed for it and nobody is charged: refused",
+            {"state": "open", "since": "noon", "asks_at": "one", "error": "refused"},
+            (
+                "breaker open since noon, asked again at one; nothing is claimed for it and nobody"
+                " is charged: refused"
+            ),
         ),
         ({"state": "half open"}, "it answers again; one prompt at a time finds out if it works"),
         ({"paused_until": "noon"}, "the server asked for patience until noon"),

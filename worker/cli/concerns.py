@@ -98,21 +98,24 @@ def _outages(living: list[WorkerStatus]) -> Iterator[str]:
             if said.get("state") == BreakerState.OPEN:
                 cure = _OPEN_CURES.get(str(said.get("refuses")), "")
                 yield (
-                    f"{where}: breaker open since {_hour(said)}, so nothing is claimed for it"
-                    f" and nobody is charged: {said.get('error', 'no answer')}{cure}"
+                    f"{where}: breaker open since {_hour(said, 'since')}, asked again at"
+                    f" {_hour(said, 'asks_at')}; nothing is claimed for it and nobody is charged:"
+                    f" {said.get('error', 'no answer')}{cure}"
                 )
             elif said.get("state") == BreakerState.HALF_OPEN and "paused_until" not in said:
                 yield f"{where}: it answers again; one prompt at a time finds out if it works"
             if "paused_until" in said:
-                yield f"{where}: the server asked for patience until {said['paused_until']}"
+                until = _hour(said, "paused_until")
+                yield f"{where}: the server asked for patience until {until}"
 
 
-def _hour(said: Mapping[str, Json]) -> str:
-    """When it was opened, on the clock of whoever looks."""
+def _hour(said: Mapping[str, Json], name: str) -> str:
+    """A moment that a worker told, on the clock of whoever looks."""
+    told = str(said.get(name, "its leisure"))  # workers of an older version tell less
     try:
-        return datetime.fromisoformat(str(said.get("since"))).astimezone().strftime("%H:%M")
+        return datetime.fromisoformat(told).astimezone().strftime("%H:%M:%S")
     except ValueError:
-        return str(said.get("since"))
+        return told
 
 
 def _unserved(
