@@ -148,6 +148,17 @@ async def test_the_time_to_gather_passes():
 
 
 @aio
+async def test_a_group_that_somebody_waits_for_gathers_no_longer():
+    """A stream that is faster than its buffer is not held back by our patience."""
+    async with desk(gather_seconds=30) as it:
+        waiting = it.submit(1, [chunk(1)])
+        await turns()
+        it.committer.hurry()
+        await waiting
+        assert it.store.text(1) == "x"
+
+
+@aio
 async def test_closing_does_not_wait_for_a_group_to_gather():
     """What is queued is committed at once."""
     async with desk(gather_seconds=30) as it:
@@ -361,12 +372,14 @@ class Way:
         self.commits = ScriptedCommits(held=held)
         self.budget = Budget(10_000)
         self.failures: list[Exception] = []
+        self.hurried: list[int] = []
         self.writer = RunWriter(
             run(),
             self.commits,
             Limits(flush_seconds=1, flush_bytes=100, stream_bytes=300),
             self.budget,
             on_failure=self.failures.append,
+            hurry=lambda: self.hurried.append(len(self.commits.submitted)),
         )
 
 
@@ -380,6 +393,21 @@ async def test_events_are_kept_up_to_the_terminal_one():
     with pytest.raises(Broken):
         way.writer.keep([Delta(Kind.TEXT, "c"), Fault(Broken("reset"))], at=0)
     assert way.writer.buffer.chars == 3
+
+
+@aio
+async def test_only_a_full_buffer_is_in_a_hurry():
+    """Reading waits for its flush; any other flush may wait for its neighbours."""
+    way = Way()
+    way.writer.keep([Delta(Kind.TEXT, "a" * 100)], at=5)
+    assert not await way.writer.flush_if_due(at=5)
+    assert way.hurried == []
+    way.writer.keep([Delta(Kind.TEXT, "b" * 200)], at=5)
+    reading = asyncio.create_task(way.writer.flush_if_due(at=5))
+    await turns()
+    assert way.hurried == [1]
+    way.commits.land_all()
+    assert await reading
 
 
 @aio

@@ -71,6 +71,7 @@ class Rooms:
     Attributes:
         rejected: per endpoint, the error with which it turned a request away that it accepts in a
             simpler form (`Dialect.simpler`); later requests are made simple at once.
+        hurry: lets what was submitted gather no longer.
     """
 
     stream: Stream
@@ -80,6 +81,7 @@ class Rooms:
     budget: Budget
     max_frame_bytes: int
     rejected: dict[str, SpoolError] = field(default_factory=dict)
+    hurry: Callable[[], None] = lambda: None
 
 
 class Control:

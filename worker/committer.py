@@ -141,6 +141,12 @@ class Committer:
             self._ready.notify()
         return item.landed
 
+    def hurry(self) -> None:
+        """Somebody waits: let what is queued gather no longer."""
+        with self._ready:
+            self._urgent = True
+            self._ready.notify()
+
     async def close(self, *, patience_seconds: float) -> None:
         """Commit what is queued, then end the thread; give up when the database stays away."""
         with self._ready:
@@ -260,12 +266,16 @@ class RunWriter:
         budget: Budget,
         *,
         on_failure: Callable[[SpoolError], None],
+        hurry: Callable[[], None] = lambda: None,
     ) -> None:
-        """on_failure: told when a flush cannot land, so that the stream is closed at once."""
+        """on_failure: told when a flush cannot land, so that the stream is closed at once.
+        hurry: called when reading has to wait for a flush.
+        """
         self._run = run
         self._submit = submit
         self._limits = limits
         self._on_failure = on_failure
+        self._hurry = hurry
         self._flight: asyncio.Future[None] | None = None
         self._unstored: list[Chunk] = []  # taken from the buffer and not known to be durable
         self._stored = 0
@@ -311,6 +321,7 @@ class RunWriter:
             self._start()
         if not self.buffer.full or self._flight is None:
             return False
+        self._hurry()
         await asyncio.shield(self._flight)
         return True
 

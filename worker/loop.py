@@ -186,6 +186,7 @@ class Worker:
         return Rooms(
             stream=self._stream,
             submit=committer.submit,
+            hurry=committer.hurry,
             clock=self._clock,
             limits=self._options.limits,
             budget=Budget(self._options.worker_buffer_bytes),

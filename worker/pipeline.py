@@ -24,7 +24,7 @@ async def carry(
     deadlines = Deadlines(endpoint, started_at=clock.monotonic())
     stored: asyncio.Task[Outcome] | None = None
     with RunWriter(
-        run, rooms.submit, rooms.limits, rooms.budget, on_failure=control.stop
+        run, rooms.submit, rooms.limits, rooms.budget, on_failure=control.stop, hurry=rooms.hurry
     ) as writer:
         try:
             control.begin()
