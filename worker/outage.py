@@ -62,6 +62,7 @@ class EndpointWatch:
         self._log = log
         self._revive = revive
         self._asking: asyncio.Task[bool] | None = None
+        self._heard_at = -inf  # the latest first frame of any run
         self._alive_at = -inf  # the latest run that was answered began then
         self._doubts: dict[asyncio.Future[None], float] = {}  # who asks, since when
         self._out_at = -inf  # when it was last known to be out
@@ -76,6 +77,7 @@ class EndpointWatch:
 
     def answered(self, *, began_at: float) -> bool:
         """A run that began then got its first frame; True if claims may go on because of it."""
+        self._heard_at = self._clock.monotonic()
         self._alive_at = max(self._alive_at, began_at)
         for doubt, failed_at in self._doubts.items():
             if failed_at < self._alive_at and not doubt.done():
@@ -100,7 +102,7 @@ class EndpointWatch:
             if not outcome.answered:
                 self.answered(began_at=began_at)
             return
-        is_past = failed_at is not None and failed_at < self._alive_at
+        is_past = failed_at is not None and failed_at < self._heard_at  # no longer in a row
         news = (not outcome.answered and not is_past) or error.retry_after_seconds is not None
         if news and self.breaker.failed(error, at=self._clock.monotonic(), waiting=waiting):
             self._tell_open(error)
