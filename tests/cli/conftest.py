@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.cli.schemas import check
+from tests.house.tree import ROOT
 from worker.cli import cli
 
 
@@ -80,3 +83,16 @@ def on(spool: Callable[..., Said], database_url: str) -> Callable[..., Said]:
         return spool("--database-url", database_url, *args, stdin=stdin)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def server_url() -> Iterator[str]:
+    """A model server in a process of its own."""
+    command = [sys.executable, "-m", "tests.fakes.server", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin
+        assert server.stdout
+        yield json.loads(server.stdout.readline())["url"]
+        server.stdin.close()

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli.carried import claim, complete, flush
-from tests.house.tree import ROOT
 from worker.records import NewPrompt
 from worker.store import Selection, Store
 
@@ -53,19 +52,6 @@ def peak_mib(database_url: str, here: Path) -> Peak:
         return int(done.stderr.split()[-1]) / 1024
 
     return run
-
-
-@pytest.fixture(scope="module")
-def server_url() -> Iterator[str]:
-    """A model server in a process of its own."""
-    command = [sys.executable, "-m", "tests.fakes.server", "--port", "0"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdin
-        assert server.stdout
-        yield json.loads(server.stdout.readline())["url"]
-        server.stdin.close()
 
 
 def flat(small: float, large: float) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ from typing import Any
 import pytest
 
 from tests.fakes.plan import expected_text
-from tests.house.tree import ROOT
 
 CONFIG = """
 lease_seconds = 3
@@ -29,19 +25,6 @@ dialect = "ollama-chat"
 base_url = "{url}"
 model = "m"
 """
-
-
-@pytest.fixture(scope="module")
-def server_url() -> Iterator[str]:
-    """A model server in a process of its own."""
-    command = [sys.executable, "-m", "tests.fakes.server", "--port", "0"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdin
-        assert server.stdout
-        yield json.loads(server.stdout.readline())["url"]
-        server.stdin.close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import sqlite3
 import httpx
 import pytest
 
+from tests.real.limits import LIMITS
 from worker.cli.service import worker_of
 from worker.log import make
 from worker.records import NewPrompt, Run, WorkerInfo
@@ -20,13 +21,6 @@ from worker.store import Store
 from worker.store.schema import upgrade
 from worker.wire import DIALECTS
 
-LIMITS = {
-    "openai-chat": "max_tokens",
-    "openai-completions": "max_tokens",
-    "openai-responses": "max_output_tokens",
-    "anthropic-messages": "max_tokens",
-    "llamacpp-completion": "n_predict",
-}
 QUESTIONS = ("The sky is blue because", "Schreibe einen Satz über Bären und 🐻-Spuren im Schnee.")
 TOKENS = 24
 

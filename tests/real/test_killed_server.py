@@ -10,6 +10,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.real.limits import LIMITS
 from worker.cli import service
 from worker.embedded import EmbeddedServers
 from worker.records import Endpoint, NewPrompt, WorkerInfo
@@ -17,13 +18,6 @@ from worker.settings import Settings
 from worker.store import Store
 from worker.store.schema import upgrade
 
-LIMITS = {
-    "openai-chat": "max_tokens",
-    "openai-completions": "max_tokens",
-    "openai-responses": "max_output_tokens",
-    "anthropic-messages": "max_tokens",
-    "llamacpp-completion": "n_predict",
-}
 TOKENS = 120
 QUESTION = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,"  # a base model goes on with it
 
