@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.fakes.aio import aio
-from worker.carriage import Answer, Control, until
+from worker.carriage import LAST_LOOK_SECONDS, Answer, Control, heard, until
 from worker.errors import Cancelled, ShutDown
 
 
@@ -29,6 +29,30 @@ def test_a_read_waits_until_a_flush_or_a_deadline(
     """Whatever comes first ends the wait; with neither, it lasts as long as the server likes."""
     writer = SimpleNamespace(due_at=lambda at: due_at)
     assert until(writer, SimpleNamespace(next_at=deadline_at), at=10.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("at", "reads", "expected", "waits"),
+    [
+        (15.0, [b"", b"late"], b"late", [5.0, LAST_LOOK_SECONDS]),
+        (15.0, [b"", b""], b"", [5.0, LAST_LOOK_SECONDS]),
+        (15.0, [None], None, [5.0]),
+        (14.9, [b""], b"", [5.0]),
+        (99.0, [b"soon"], b"soon", [5.0]),
+    ],
+)
+@aio
+async def test_a_deadline_is_not_called_missed_before_a_last_look(at, reads, expected, waits):
+    """A process that was stopped for as long wakes up to its timer first, and then to the bytes."""
+    asked = []
+
+    async def read(wait_seconds):
+        asked.append(wait_seconds)
+        return reads.pop(0)
+
+    clock, deadlines = SimpleNamespace(monotonic=lambda: at), SimpleNamespace(next_at=15.0)
+    assert await heard(SimpleNamespace(read=read), 5.0, deadlines, clock) == expected
+    assert asked == waits
 
 
 @aio

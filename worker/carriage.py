@@ -22,6 +22,9 @@ from worker.errors import Refused, SpoolError
 from worker.records import Ending, Endpoint, Request, Run
 from worker.wire.events import Decoder, Dialect
 
+# Longer than reads gather (read_interval_ms), shorter than what `deadlines` takes for sleep.
+LAST_LOOK_SECONDS = 0.5
+
 
 class Reader(Protocol):
     """A response whose headers have arrived."""
@@ -221,6 +224,20 @@ def decoder_of(
         endpoint, max_frame_bytes=rooms.max_frame_bytes, content_type=reader.content_type
     )
     return answer.decoder
+
+
+async def heard(
+    reader: Reader, wait_seconds: float | None, deadlines: Deadlines, clock: Clock
+) -> bytes | None:
+    """What arrives in time; with a last look before a deadline is called missed.
+
+    Whoever was stopped as long as the deadline wakes up to a timer that is due and to bytes that
+    the kernel kept meanwhile, and the timer comes first.
+    """
+    data = await reader.read(wait_seconds)
+    if data == b"" and clock.monotonic() >= deadlines.next_at:
+        return await reader.read(LAST_LOOK_SECONDS)
+    return data
 
 
 def until(writer: RunWriter, deadlines: Deadlines, *, at: float) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from worker.carriage import Answer, Control, Outcome, Rooms, decoder_of, opened, until
+from worker.carriage import Answer, Control, Outcome, Rooms, decoder_of, heard, opened, until
 from worker.committer import RunWriter
 from worker.deadlines import Deadlines
 from worker.finish import as_error, end_early, finish
@@ -34,7 +34,7 @@ async def carry(
                 while done is None:
                     asked_at = clock.monotonic()
                     wait_seconds = until(writer, deadlines, at=asked_at)
-                    data = await reader.read(wait_seconds)  # stream
+                    data = await heard(reader, wait_seconds, deadlines, clock)  # stream
                     events = decoder.close() if data is None else decoder.feed(data)  # decode
                     now = clock.monotonic()
                     control.heard(decoder.frames, at=now)
