@@ -159,8 +159,13 @@ def test_a_notebook_that_is_interrupted_waits_until_everything_is_handed_back() 
     """The interrupt reaches the coroutine, which may do what it has to."""
     ended = []
 
+    def waiting_in() -> str:
+        return sys._current_frames()[threading.main_thread().ident or 0].f_code.co_name
+
     async def carry() -> None:
         try:
+            while "wait" not in waiting_in():  # for the answer, and not on its way there
+                await asyncio.sleep(0)
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             await asyncio.Event().wait()
         finally:
