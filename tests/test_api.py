@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from tests.fakes.aio import aio
 from tests.fakes.plan import expected_text
 from tests.fakes.server import FakeServer
-from worker import AsyncSpool, NewPrompt, Selection, Spool
+from worker import AsyncSpool, NewPrompt, Selection, Spool, api
 from worker.cli.service import serve
 from worker.errors import InputError, NotFound, SettingsError, StoreBroken, StoreBusy
 from worker.log import make
@@ -151,6 +153,29 @@ def test_in_a_notebook_a_loop_runs_already(spool: Spool, capfd: pytest.CaptureFi
 
     asyncio.run(cell())
     assert "worker_stopped" in capfd.readouterr().err
+
+
+def test_a_notebook_that_is_interrupted_waits_until_everything_is_handed_back() -> None:
+    """The interrupt reaches the coroutine, which may do what it has to."""
+    ended = []
+
+    async def carry() -> None:
+        try:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.to_thread(ended.append, "handed back")
+
+    async def cell() -> None:
+        api._apart(carry)
+
+    loop = asyncio.new_event_loop()  # as a kernel runs it: without the handler of asyncio.run
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(cell())
+    finally:
+        loop.close()
+    assert ended == ["handed back"]
 
 
 @aio

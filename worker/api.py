@@ -9,6 +9,7 @@ queue and read, in any process; prompts are carried by `spool run`, or by
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
@@ -329,11 +330,23 @@ def _apart(main: Main[T], run: Callable[[Main[T]], T] = _plainly) -> T:
             started.append((asyncio.get_running_loop(), task))
         return await main()
 
+    ready, given_up = threading.Event(), threading.Event()
+
+    def begin() -> T:
+        # An executor that is interrupted while it starts its thread does not wait for it.
+        ready.wait()
+        if given_up.is_set():
+            raise KeyboardInterrupt
+        return run(noted)
+
     with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(run, noted)
         try:
+            future = thread.submit(begin)
+            ready.set()
             return future.result()
         except KeyboardInterrupt:  # the thread is waited for: it hands back what it holds
+            given_up.set()
+            ready.set()
             for loop, task in started:
                 loop.call_soon_threadsafe(task.cancel)
             raise
