@@ -106,10 +106,14 @@ def sources(event: Event) -> tuple[State, ...]:
     return tuple(state for state, known in TRANSITIONS if known is event)
 
 
+_TARGETS: Mapping[tuple[type[Event], Event], State] = MappingProxyType(
+    {(type(event), event): state for (_, event), state in TRANSITIONS.items()}
+)
+
+
 def target(event: Event) -> State:
     """The state that the event leads to; each event has exactly one."""
-    for (_, known), state in TRANSITIONS.items():
-        if known is event:
-            return state
-    message = f"no transition is called {event!r}"
-    raise ImpossibleTransition(message)
+    state = _TARGETS.get((type(event), event))
+    if state is None:
+        raise ImpossibleTransition(f"no transition is called {event!r}")
+    return state

@@ -27,7 +27,7 @@ GIVEN = {
     "suspect_from": 2,
     "words": "w",
     "endpoints": ["default"],
-    "endings": [],
+    "endings": "[]",
     "lease": 30.0,
     "after": 100,
     "last": FINISHED,

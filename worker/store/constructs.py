@@ -28,6 +28,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    cast,
     column,
     func,
     literal_column,
@@ -307,11 +308,11 @@ def bound(kinds: Mapping[str, TypeEngine[Any]]) -> Columns:
 
 
 def recorded(kinds: Mapping[str, TypeEngine[Any]], name: str) -> Columns:
-    """Rows as one JSON parameter (PostgreSQL): the cheapest for few rows of many columns."""
+    """Rows as one parameter, JSON text (PostgreSQL): the cheapest for few rows of many columns."""
     from sqlalchemy.dialects import postgresql
 
     named = [column(each, kind) for each, kind in kinds.items()]
-    rows = func.json_to_recordset(bindparam(name, type_=postgresql.JSON()))
+    rows = func.json_to_recordset(cast(bindparam(name, type_=Text()), postgresql.JSON))
     table = rows.table_valued(*named).render_derived(name="v", with_types=True)
     return {each: table.c[each] for each in kinds}
 

@@ -45,11 +45,13 @@ class Prepared:
             and (read := column.type.dialect_impl(dialect).result_processor(dialect, None))
         ]
         self._order: Sequence[str] | None = compiled.positiontup
+        # The driver describes every column to whoever asks whether there are rows.
+        self._returns = len(getattr(statement, "exported_columns", ())) > 0
 
     def run(self, connection: Connection, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run it once; returns its rows."""
         cursor = _driver(connection).execute(self._sql, self._arguments(given))
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if self._returns else []
 
     def rows(self, connection: Connection, given: Mapping[str, Any]) -> list[list[Any]]:
         """Run it once; returns its rows, every value as the type of its column has it."""

@@ -12,6 +12,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
 from worker.errors import ErrorCode, ImpossibleTransition, StoreError, Verdict
@@ -169,7 +170,7 @@ class WorkerSide:
         if not self._work_db.is_sqlite:
             rows = sorted(map(_ending, endings), key=itemgetter(0))  # the order of the locks
             named = [dict(zip(commits.ENDING, row, strict=True)) for row in rows]
-            wanted = {"endings": named, "worker": worker_id}
+            wanted = {"endings": msgspec.json.encode(named).decode(), "worker": worker_id}
             ended = prepared(commits.end_postgresql()).run(connection, wanted)
             return {run_id for (run_id,) in ended}
         given = {"ids": sorted(end.run_id for end in endings), "worker": worker_id}
