@@ -91,8 +91,9 @@ class TestTransactions:
             connection.execute(text("INSERT INTO prompts (prompt) VALUES ('y')"))
 
     def test_a_single_statement_is_a_transaction_too(self, database, sql):
+        add = database.prepared(text("INSERT INTO prompts (prompt) VALUES (:words)"))
         with database.single() as connection:
-            connection.execute(text("INSERT INTO prompts (prompt) VALUES ('x')"))
+            assert add.count(connection, {"words": "x"}) == 1
         assert sql("SELECT prompt FROM prompts") == [("x",)]
 
 

@@ -29,7 +29,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ from sqlalchemy.sql.elements import CompilerElement
 from worker.errors import SettingsError, StoreBroken, StoreBusy
 from worker.store.constructs import dumps
 from worker.store.faults import translated
-from worker.store.prepared import Prepared
+from worker.store.prepared import Borrowed, Prepared
 
 if TYPE_CHECKING:
     import psycopg
@@ -71,6 +71,7 @@ _ONLY_INDEXES = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_sort": "off",
+    "plan_cache_mode": "force_generic_plan",  # with one plan left, values have nothing to decide
     "jit": "off",  # it would compile what looks expensive because it is forbidden
 }
 # libpq ignores the TCP ones on Unix sockets.  They end a wait for a host that is gone.
@@ -181,7 +182,6 @@ class Database:
         dbapi = self.engine.dialect.loaded_dbapi
         self._may_be_lost = () if self.is_sqlite else (dbapi.Error,)
         self._writer = self.engine.execution_options(spool_begin="BEGIN IMMEDIATE")
-        self._single = self.engine.execution_options(spool_single=True)
         self._prepared: dict[CompilerElement, Prepared] = {}
 
     def reading(self) -> AbstractContextManager[Connection]:
@@ -193,9 +193,9 @@ class Database:
         turn = self._turnstile.turn(self._busy_timeout_seconds) if self._turnstile else None
         return self._transaction(self._writer, turn or nullcontext())
 
-    def single(self) -> AbstractContextManager[Connection]:
-        """A transaction of one statement that may write: on PostgreSQL one round trip."""
-        return self.writing() if self.is_sqlite else self._transaction(self._single, nullcontext())
+    def single(self) -> AbstractContextManager[Borrowed]:
+        """A transaction of one prepared statement that may write: on PostgreSQL one round trip."""
+        return self.writing() if self.is_sqlite else self._statement()
 
     def prepared(self, statement: CompilerElement) -> Prepared:
         """The statement, compiled for this database when it was first asked for."""
@@ -212,6 +212,21 @@ class Database:
     def close(self) -> None:
         """Close the idle connections; those in use close when they come back."""
         self.engine.dispose()
+
+    @contextmanager
+    def _statement(self) -> Iterator[Borrowed]:
+        with translated(), closing(self.engine.raw_connection()) as pooled:
+            if pooled.info.get("spool_own_session"):
+                try:
+                    yield pooled  # past SQLAlchemy, whose begin and commit would say nothing
+                except self._may_be_lost:
+                    if pooled.driver_connection is None or pooled.driver_connection.closed:
+                        pooled.invalidate()
+                        self.engine.dispose()
+                    raise
+                return
+        with self.writing() as connection:
+            yield connection
 
     @contextmanager
     def _transaction(
@@ -375,7 +390,7 @@ def _postgresql_engine(url: URL, connections: int, *, pinned: bool) -> Engine:
     def begin(connection: Connection) -> None:
         if not connection.info.get("spool_own_session"):
             connection.exec_driver_sql(shared_begin)
-        elif not connection.get_execution_options().get("spool_single"):
+        else:
             connection.exec_driver_sql(_BEGIN)
 
     event.listen(engine, "connect", connected)

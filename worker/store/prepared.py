@@ -12,12 +12,14 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Dialect
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.elements import CompilerElement
 from sqlalchemy.types import TypeDecorator
 
+Borrowed: TypeAlias = "Connection | PoolProxiedConnection"  # with SQLAlchemy around it, or bare
 _TEXTS = re.compile(r"%\((\w+)\)s::TEXT\[\]")
 _AS_IT_IS: Callable[[Any], Any] = lambda value: value  # noqa: E731 - a name for doing nothing
 
@@ -48,12 +50,12 @@ class Prepared:
         # The driver describes every column to whoever asks whether there are rows.
         self._returns = len(getattr(statement, "exported_columns", ())) > 0
 
-    def run(self, connection: Connection, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def run(self, connection: Borrowed, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run it once; returns its rows."""
         cursor = _driver(connection).execute(self._sql, self._arguments(given))
         return cursor.fetchall() if self._returns else []
 
-    def rows(self, connection: Connection, given: Mapping[str, Any]) -> list[list[Any]]:
+    def rows(self, connection: Borrowed, given: Mapping[str, Any]) -> list[list[Any]]:
         """Run it once; returns its rows, every value as the type of its column has it."""
         rows = [list(row) for row in self.run(connection, given)]
         for place, read in self._readers:
@@ -62,13 +64,13 @@ class Prepared:
                     row[place] = read(row[place])
         return rows
 
-    def count(self, connection: Connection, given: Mapping[str, Any]) -> int:
+    def count(self, connection: Borrowed, given: Mapping[str, Any]) -> int:
         """Run it once; returns how many rows it changed."""
         return int(_driver(connection).execute(self._sql, self._arguments(given)).rowcount)
 
     def count_each(
         self,
-        connection: Connection,
+        connection: Borrowed,
         columns: Iterable[str],
         rows: Sequence[tuple[Any, ...]],
         **same: Any,
@@ -98,5 +100,6 @@ class Prepared:
         return named if self._order is None else [named[name] for name in self._order]
 
 
-def _driver(connection: Connection) -> Any:
-    return connection.connection.driver_connection
+def _driver(connection: Borrowed) -> Any:
+    pooled = connection.connection if isinstance(connection, Connection) else connection
+    return pooled.driver_connection

@@ -21,6 +21,7 @@ from worker.states import PromptEvent, PromptState, RunEvent, RunState, after, t
 from worker.store import claims, commits, decisions, reads, rescue
 from worker.store.commits import STREAMING
 from worker.store.engine import Database
+from worker.store.prepared import Borrowed
 from worker.store.rows import Backlog
 
 _CRASHED = "the worker that carried it stopped renewing its lease"
@@ -40,9 +41,10 @@ class WorkerSide:
 
     def register(self, worker: WorkerInfo, lease_seconds: float) -> None:
         """Make the worker known, with a lease that runs from now."""
+        register = self._lease_db.prepared(claims.register(is_sqlite=self._lease_db.is_sqlite))
         with self._lease_db.single() as connection:
-            connection.execute(
-                claims.register(is_sqlite=self._lease_db.is_sqlite),
+            register.count(
+                connection,
                 {
                     "w_id": worker.id,
                     "w_host": worker.host,
@@ -57,11 +59,9 @@ class WorkerSide:
 
         Has a connection of its own, so that no crowd at the pool can starve it.
         """
+        renew = self._lease_db.prepared(claims.renew())
         with self._lease_db.single() as connection:
-            found = connection.execute(
-                claims.renew(), {"worker": worker_id, "lease": lease_seconds}
-            )
-            return found.rowcount == 1
+            return renew.count(connection, {"worker": worker_id, "lease": lease_seconds}) == 1
 
     def report(self, worker_id: str, endpoints: Mapping[str, Any]) -> None:
         """Keep what the worker says of its endpoints, for `spool status`."""
@@ -70,8 +70,9 @@ class WorkerSide:
 
     def sign_off(self, worker_id: str) -> None:
         """The worker will not come back; whatever it still holds may be rescued at once."""
+        sign_off = self._lease_db.prepared(claims.sign_off())
         with self._lease_db.single() as connection:
-            connection.execute(claims.sign_off(), {"worker": worker_id})
+            sign_off.count(connection, {"worker": worker_id})
 
     # --- claim ------------------------------------------------------------------------------
 
@@ -119,7 +120,7 @@ class WorkerSide:
             ready = self._work_db.prepared(claims.anything_ready())
             return bool(ready.run(connection, {"for_endpoint": endpoint}))
 
-    def _take(self, connection: Connection, given: Mapping[str, Any]) -> Sequence[Any]:
+    def _take(self, connection: Borrowed, given: Mapping[str, Any]) -> Sequence[Any]:
         prepared = self._work_db.prepared
         if not self._work_db.is_sqlite:
             return prepared(claims.claim_postgresql()).run(connection, given)
@@ -152,18 +153,18 @@ class WorkerSide:
             self._insert(connection, [chunk for chunk in chunks if chunk.run_id in live])
             if measured := unmeasured & live:
                 given = {"ids": sorted(measured), "worker": worker_id}
-                connection.execute(commits.measure(), given)
+                self._work_db.prepared(commits.measure()).count(connection, given)
         lost = (ends.keys() | flushes) - live
         return self._explain(worker_id, lost, ends) if lost else frozenset()
 
-    def _hold(self, connection: Connection, worker_id: str, ids: Collection[int]) -> set[int]:
+    def _hold(self, connection: Borrowed, worker_id: str, ids: Collection[int]) -> set[int]:
         if not ids:
             return set()
         given = {"ids": sorted(ids), "worker": worker_id}
         rows = self._work_db.prepared(commits.hold_flushing()).run(connection, given)
         return {run_id for (run_id,) in rows}
 
-    def _end(self, connection: Connection, worker_id: str, endings: Sequence[Ending]) -> set[int]:
+    def _end(self, connection: Borrowed, worker_id: str, endings: Sequence[Ending]) -> set[int]:
         if not endings:
             return set()
         prepared = self._work_db.prepared
@@ -181,7 +182,7 @@ class WorkerSide:
                 prepared(statement).count_each(connection, _ENDING_COLUMNS, rows, worker=worker_id)
         return held
 
-    def _insert(self, connection: Connection, chunks: Sequence[Chunk]) -> None:
+    def _insert(self, connection: Borrowed, chunks: Sequence[Chunk]) -> None:
         if not chunks:
             return
         rows = [(chunk.run_id, chunk.seq, chunk.kind.value, chunk.text) for chunk in chunks]
@@ -191,7 +192,16 @@ class WorkerSide:
         else:
             inserted = insert.count(connection, _as_arrays(_CHUNK_COLUMNS, rows))
         if inserted != len(rows):
-            _check_same(connection, chunks)
+            self._check_same(connection, chunks)
+
+    def _check_same(self, connection: Borrowed, sent: Sequence[Chunk]) -> None:
+        """Some chunks were there before, as after a lost answer; another text is lost words."""
+        stored = self._work_db.prepared(commits.stored_chunks())
+        for run_id in {chunk.run_id for chunk in sent}:
+            texts = {chunk.seq: chunk.text for chunk in sent if chunk.run_id == run_id}
+            for _, seq, text in stored.run(connection, {"run": run_id, "seqs": list(texts)}):
+                if text != texts[seq]:
+                    raise _bug(f"chunk {seq} of run {run_id} is stored already, with another text")
 
     def _explain(
         self, worker_id: str, ids: Collection[int], ends: Mapping[int, Ending]
@@ -371,16 +381,6 @@ def _run(row: tuple[Any, ...]) -> Run | Ending:
         messages=messages,
         options=options,
     )
-
-
-def _check_same(connection: Connection, sent: Sequence[Chunk]) -> None:
-    """Some chunks were there before, as after a lost answer; another text would be lost words."""
-    for run_id in {chunk.run_id for chunk in sent}:
-        texts = {chunk.seq: chunk.text for chunk in sent if chunk.run_id == run_id}
-        stored = connection.execute(commits.stored_chunks(), {"run": run_id, "seqs": list(texts)})
-        for _, seq, text in stored:
-            if text != texts[seq]:
-                raise _bug(f"chunk {seq} of run {run_id} is stored already, with another text")
 
 
 def _bug(message: str) -> StoreError:
