@@ -20,9 +20,11 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, Self
+
+from msgspec.structs import replace
 
 from worker import retry
 from worker.buffer import Budget, Buffer, Limits

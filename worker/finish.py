@@ -8,8 +8,9 @@ becomes of the prompt (`retry.ending`), once it is clear who is to blame.
 from __future__ import annotations
 
 import traceback
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from worker import retry
 from worker.carriage import Answer, Control, Outcome

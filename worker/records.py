@@ -1,4 +1,8 @@
-"""Frozen values that pass between rooms."""
+"""Frozen values that pass between rooms.
+
+The two that are made for every prompt are structs: a frozen dataclass takes five times as
+long, which is a tenth of the worker's time for a prompt that asks for nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from worker.states import PromptEvent, PromptState, RunEvent, RunState
 
@@ -61,8 +67,7 @@ class NewPrompt:
     max_attempts: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """One claimed attempt, with what is needed to carry it.
 
     Attributes:
@@ -83,7 +88,7 @@ class Run:
     prompt: str | None = None
     system: str | None = None
     messages: Sequence[Json] | None = None
-    options: Mapping[str, Json] = field(default_factory=dict)
+    options: Mapping[str, Json] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +119,7 @@ class Chunk:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How a run ended and what becomes of its prompt; applied in one transaction.
 
     Attributes:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+
+from msgspec.structs import replace
 
 from worker.errors import Refused
 from worker.records import Endpoint, Json, Run
