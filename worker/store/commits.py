@@ -15,7 +15,6 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Integer,
     Select,
@@ -39,9 +38,7 @@ from worker.records import Kind
 from worker.states import PromptEvent, PromptState, RunEvent, sources, target
 from worker.store.constructs import (
     Columns,
-    Flag,
     Id,
-    Seconds,
     among,
     bound,
     inserting,
@@ -52,6 +49,7 @@ from worker.store.constructs import (
     standing,
     unnested,
 )
+from worker.store.endings import ENDING, SAME_NAME
 from worker.store.tables import chunks, prompts, runs
 
 STREAMING = sources(RunEvent.COMPLETE)  # the same for every run event
@@ -167,38 +165,6 @@ def stored_chunks() -> Select[int, int, str]:
 
 # --- endings --------------------------------------------------------------------------------
 
-ENDING: Mapping[str, TypeEngine[Any]] = {
-    "run_id": Id,
-    "prompt_id": Id,
-    "run_state": Text(),
-    "prompt_state": Text(),
-    "refund": Integer(),
-    "delay": Seconds(),
-    "first_text_ago": Seconds(),
-    "finish_reason": Text(),
-    "prompt_tokens": BigInteger(),
-    "completion_tokens": BigInteger(),
-    "chars": BigInteger(),
-    "chunks": Integer(),
-    "http_status": Integer(),
-    "request_id": Text(),
-    "error_code": Text(),
-    "error": Text(),
-    "done_frame": Flag(),
-}
-_SAME_NAME = (
-    "finish_reason",
-    "prompt_tokens",
-    "completion_tokens",
-    "chars",
-    "chunks",
-    "http_status",
-    "request_id",
-    "error_code",
-    "error",
-    "done_frame",
-)
-
 
 @cache
 def end_runs_sqlite() -> Update:
@@ -252,7 +218,7 @@ def _end_runs(given: Columns) -> Update:
             status=given["run_state"],
             finished_at=now(),
             first_text_at=later(given["first_text_ago"]),
-            **{name: given[name] for name in _SAME_NAME},
+            **{name: given[name] for name in SAME_NAME},
         )
     )
 

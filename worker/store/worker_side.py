@@ -12,7 +12,6 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection
 
 from worker.errors import ErrorCode, ImpossibleTransition, StoreError, Verdict
@@ -20,12 +19,13 @@ from worker.records import Chunk, Ending, Rescued, Run, WorkerInfo
 from worker.states import PromptEvent, PromptState, RunEvent, RunState, after, target
 from worker.store import claims, commits, decisions, reads, rescue
 from worker.store.commits import STREAMING
+from worker.store.endings import ENDING, as_json, as_rows
 from worker.store.engine import Database
 from worker.store.prepared import Borrowed
 from worker.store.rows import Backlog
 
 _CRASHED = "the worker that carried it stopped renewing its lease"
-_ENDING_COLUMNS = [f"v_{name}" for name in commits.ENDING]
+_ENDING_COLUMNS = [f"v_{name}" for name in ENDING]
 _CHUNK_COLUMNS = [f"v_{name}" for name in commits.CHUNK]
 _STRAY = "its prompt was changed by hand while it was streaming"
 
@@ -169,14 +169,12 @@ class WorkerSide:
             return set()
         prepared = self._work_db.prepared
         if not self._work_db.is_sqlite:
-            rows = sorted(map(_ending, endings), key=itemgetter(0))  # the order of the locks
-            named = [dict(zip(commits.ENDING, row, strict=True)) for row in rows]
-            wanted = {"endings": msgspec.json.encode(named).decode(), "worker": worker_id}
+            wanted = {"endings": as_json(endings), "worker": worker_id}
             ended = prepared(commits.end_postgresql()).run(connection, wanted)
             return {run_id for (run_id,) in ended}
         given = {"ids": sorted(end.run_id for end in endings), "worker": worker_id}
         held = {run_id for (run_id,) in prepared(commits.hold_ending()).run(connection, given)}
-        rows = [_ending(end) for end in endings if end.run_id in held]
+        rows = as_rows(end for end in endings if end.run_id in held)
         if rows:
             for statement in (commits.end_runs_sqlite(), commits.end_prompts_sqlite()):
                 prepared(statement).count_each(connection, _ENDING_COLUMNS, rows, worker=worker_id)
@@ -314,37 +312,6 @@ def _by_run(endings: Sequence[Ending]) -> dict[int, Ending]:
         if end.run_event is RunEvent.COMPLETE and not end.done_frame and end.finish_reason is None:
             raise ImpossibleTransition(f"run {end.run_id} has no done frame: it is not complete")
     return ends
-
-
-def _ending(end: Ending) -> tuple[Any, ...]:
-    """An ending in the order of `commits.ENDING`."""
-    ago = end.first_text_seconds_ago
-    return (
-        end.run_id,
-        end.prompt_id,
-        target(end.run_event).value,
-        target(end.prompt_event).value,
-        0 if end.charged else 1,
-        end.delay_seconds,
-        None if ago is None else -ago,
-        _storable(end.finish_reason),
-        end.usage.prompt_tokens,
-        end.usage.completion_tokens,
-        end.chars or 0,
-        end.chunks,
-        end.http_status,
-        _storable(end.request_id),
-        end.error_code,
-        _storable(end.error),
-        end.done_frame,
-    )
-
-
-def _storable(words: str | None) -> str | None:
-    """What a server said of itself; no odd character in it may keep a run from ending."""
-    if words is None or (words.isascii() and "\0" not in words):
-        return words
-    return words.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
 def _as_arrays(names: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

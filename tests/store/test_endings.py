@@ -1,0 +1,74 @@
+"""An ending arrives in its columns, whichever way it travels."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from worker.records import Ending, Usage
+from worker.states import PromptEvent, RunEvent
+from worker.store import endings
+from worker.store.endings import ENDING, as_json, as_rows
+
+FULL = Ending(
+    run_id=7,
+    prompt_id=3,
+    run_event=RunEvent.COMPLETE,
+    prompt_event=PromptEvent.COMPLETE,
+    done_frame=True,
+    finish_reason="stop",
+    usage=Usage(prompt_tokens=11, completion_tokens=5),
+    error_code="c",
+    error="e",
+    http_status=200,
+    request_id="r",
+    charged=False,
+    delay_seconds=1.5,
+    first_text_seconds_ago=0.25,
+    chars=9,
+    chunks=2,
+)
+BARE = Ending(4, 2, RunEvent.INTERRUPT, PromptEvent.REQUEUE)
+
+
+def test_every_column_has_its_place():
+    """The names of the columns are those of the row, in the same order."""
+    assert [each.name for each in msgspec.structs.fields(endings._Row)] == list(ENDING)
+
+
+@pytest.mark.parametrize("ending", [FULL, BARE])
+def test_both_ways_say_the_same(ending):
+    """A name that JSON leaves out is NULL, and only those are left out."""
+    (row,) = as_rows([ending])
+    (said,) = json.loads(as_json([ending]))
+    assert dict(zip(ENDING, row, strict=True)) == dict.fromkeys(ENDING) | said
+    assert None not in said.values()
+
+
+def test_what_is_nothing_is_said_when_it_is_not_null():
+    """Zero characters and no done frame are facts."""
+    (said,) = json.loads(as_json([BARE]))
+    assert (said["chars"], said["chunks"], said["refund"], said["done_frame"]) == (0, 0, 0, False)
+
+
+def test_runs_are_in_the_order_of_their_locks():
+    """Two commits that lock runs in different orders would wait for each other."""
+    assert [row["run_id"] for row in json.loads(as_json([FULL, BARE]))] == [4, 7]
+
+
+def test_an_age_becomes_a_step_back():
+    """`later` adds it to the time of the database."""
+    (row,) = as_rows([FULL])
+    assert dict(zip(ENDING, row, strict=True))["first_text_ago"] == -0.25
+
+
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [(None, None), ("stop", "stop"), ("é", "é"), ("a\0b", "a\ufffdb"), ("\ud800", "?")],
+)
+def test_odd_characters_keep_no_run_from_ending(said, stored):
+    """PostgreSQL stores no NUL, and nobody half a surrogate pair."""
+    ending = msgspec.structs.replace(FULL, finish_reason=said)
+    assert as_rows([ending])[0][list(ENDING).index("finish_reason")] == stored
