@@ -40,19 +40,21 @@ def pieces(text: str, size: int) -> list[str]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
+_OLLAMA = {"model": "llama3.2", "created_at": "2026-11-01T10:00:00.123456789Z"}
+
+
 def ollama_generate(text: str) -> bytes:
-    said = {"model": "m", "created_at": "2026-11-01T10:00:00.123456789Z", "response": text}
-    return (json.dumps({**said, "done": False}) + "\n").encode()
+    return _line({**_OLLAMA, "response": text, "done": False})
 
 
 def ollama_chat(text: str) -> bytes:
-    said = {
-        "model": "m",
-        "created_at": "2026-11-01T10:00:00.123456789Z",
-        "message": {"role": "assistant", "content": text},
-        "done": False,
-    }
-    return (json.dumps(said) + "\n").encode()
+    message = {"role": "assistant", "content": text}
+    return _line({**_OLLAMA, "message": message, "done": False})
+
+
+def _line(said: dict[str, object]) -> bytes:
+    # As Go writes JSON: no blanks, and letters as they are.
+    return (json.dumps(said, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
 
 
 def openai_chat(text: str) -> bytes:
@@ -70,17 +72,15 @@ def openai_chat(text: str) -> bytes:
 
 
 _COUNTS = {"prompt_eval_count": 9, "eval_count": 100, "total_duration": 1}
-_OLLAMA_DONE = {"model": "m", "done": True, "done_reason": "stop", **_COUNTS}
+_OLLAMA_DONE = {**_OLLAMA, "done": True, "done_reason": "stop", **_COUNTS}
 FRAMES: dict[str, Callable[[str], bytes]] = {
     "ollama-generate": ollama_generate,
     "ollama-chat": ollama_chat,
     "openai-chat": openai_chat,
 }
 TAILS = {
-    "ollama-generate": (json.dumps({**_OLLAMA_DONE, "response": ""}) + "\n").encode(),
-    "ollama-chat": (
-        json.dumps({**_OLLAMA_DONE, "message": {"role": "assistant", "content": ""}}) + "\n"
-    ).encode(),
+    "ollama-generate": _line({**_OLLAMA_DONE, "response": ""}),
+    "ollama-chat": _line({**_OLLAMA_DONE, "message": {"role": "assistant", "content": ""}}),
     "openai-chat": openai_chat("").replace(b'"finish_reason":null', b'"finish_reason":"stop"')
     + b"data: [DONE]\n\n",
 }

@@ -10,6 +10,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
+from operator import attrgetter
 from typing import Any, Literal
 
 from benchmarks import frames, harness
@@ -92,13 +94,23 @@ def spool_httpx(url: str, dialect: str, seconds: float) -> None:
     uvloop.run(spool(url, dialect, seconds, "httpx"))
 
 
+def _of_line(dialect: str) -> tuple[Callable[[Any], str], Any]:
+    """What to decode a line of Ollama to, and how to get its text."""
+    import msgspec
+
+    struct = partial(msgspec.defstruct, gc=False)
+    if dialect == "ollama-generate":
+        return attrgetter("response"), struct("Line", [("response", str), ("done", bool)])
+    message = struct("Message", [("content", str)])
+    return attrgetter("message.content"), struct("Line", [("message", message), ("done", bool)])
+
+
 def httpx_msgspec(url: str, dialect: str, seconds: float) -> None:
     """The best that can be had of httpx itself: raw bytes, our own lines, msgspec."""
     import httpx
     import msgspec
 
-    message = msgspec.defstruct("Message", [("content", str)], gc=False)
-    line_type = msgspec.defstruct("Line", [("message", message), ("done", bool)], gc=False)
+    text, line_type = _of_line(dialect)
     decode = msgspec.json.Decoder(line_type).decode
 
     async def main() -> None:
@@ -108,7 +120,7 @@ def httpx_msgspec(url: str, dialect: str, seconds: float) -> None:
             async for data in answer.aiter_raw():
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
-                    _ = decode(line).message.content
+                    text(decode(line))
                 count += len(lines)
                 if meter.enough(count):
                     break
@@ -141,7 +153,8 @@ def aiohttp_msgspec(url: str, dialect: str, seconds: float) -> None:
     import aiohttp
     import msgspec
 
-    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    text, line_type = _of_line(dialect)
+    decode = msgspec.json.Decoder(line_type).decode
 
     async def main() -> None:
         meter, rest, count = Meter(seconds), b"", 0
@@ -152,7 +165,7 @@ def aiohttp_msgspec(url: str, dialect: str, seconds: float) -> None:
             async for data in answer.content.iter_any():
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
-                    _ = decode(line)["message"]["content"]
+                    text(decode(line))
                 count += len(lines)
                 if meter.enough(count):
                     break
@@ -163,15 +176,24 @@ def aiohttp_msgspec(url: str, dialect: str, seconds: float) -> None:
 def requests_lines(url: str, dialect: str, seconds: float) -> None:
     import requests
 
+    def text(line: bytes) -> str:
+        said = json.loads(line)
+        return said["response"] if dialect == "ollama-generate" else said["message"]["content"]
+
     answer = requests.post(url + frames.PATHS[dialect], json=REQUEST, stream=True, timeout=10)
-    each(answer.iter_lines(), seconds, lambda line: json.loads(line)["message"]["content"])
+    each(answer.iter_lines(), seconds, text)
 
 
 def ollama(url: str, dialect: str, seconds: float) -> None:
     import ollama
 
-    answer = ollama.Client(url).chat(model="m", messages=REQUEST["messages"], stream=True)
-    each(answer, seconds, lambda part: part.message.content)
+    client = ollama.Client(url)
+    if dialect == "ollama-generate":
+        parts = client.generate(model="m", prompt="go", stream=True)
+        each(parts, seconds, lambda part: part.response)
+    else:
+        parts = client.chat(model="m", messages=REQUEST["messages"], stream=True)
+        each(parts, seconds, lambda part: part.message.content)
 
 
 def openai(url: str, dialect: str, seconds: float) -> None:

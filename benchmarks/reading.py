@@ -34,7 +34,10 @@ NAMES = {
 NEEDS = {"requests": "requests", "aiohttp": "aiohttp", "ollama": "ollama", "openai": "openai"}
 JSON_LINES = ("spool", "spool-asyncio", "requests", "aiohttp", "httpx-msgspec", "httpx-lines")
 SCENES: Sequence[tuple[str, str, int, bool, Sequence[str]]] = (
-    ("JSON lines, one frame per HTTP chunk", "ollama-chat", 1, False, (*JSON_LINES, "ollama")),
+    ("JSON lines of /api/generate, one frame per HTTP chunk", "ollama-generate", 1, False,
+     (*JSON_LINES, "ollama")),
+    ("JSON lines of /api/chat, one frame per HTTP chunk", "ollama-chat", 1, False,
+     (*JSON_LINES, "ollama")),
     ("Server-sent events, one frame per HTTP chunk", "openai-chat", 1, False,
      ("spool", "spool-asyncio", "httpx-lines", "openai")),
     ("JSON lines, 64 frames per HTTP chunk", "ollama-chat", 64, False, (*JSON_LINES, "ollama")),
