@@ -103,6 +103,7 @@ def scans(plan):
                 "on given",
                 "on held",
                 "runs_str",
+                "SCAN levels",
             )
         )
     ]
@@ -210,3 +211,30 @@ def test_a_flush_finds_what_is_there_already_by_its_key(postgres_store):
         plan = "\n".join(row[0] for row in driver.execute(how, prepared._arguments(given)))
     assert "chunks_key on chunks" in plan
     assert "Seq Scan" not in plan
+
+
+def test_prompts_that_wait_for_later_cost_an_idle_worker_nothing(sqlite_store, sqlite_url, connect):
+    """An empty claim on SQLite takes as many steps with ten thousand of them as with ten."""
+
+    sql = connect(sqlite_url)
+
+    def steps():
+        taken = []
+        with sqlite_store._work_db.reading() as connection:
+            driver = connection.connection.driver_connection
+            driver.set_progress_handler(lambda: taken.append(1), 10)
+            ready = sqlite_store._work_db.prepared(claims.anything_ready())
+            assert ready.run(connection, {"for_endpoint": "default"}) == []
+            driver.set_progress_handler(None, 0)
+        return len(taken)
+
+    def add(count):
+        sql(
+            "INSERT INTO prompts (prompt, priority, available_at)"
+            f" SELECT 'p', i % 3, '2999-01-01 00:00:00' FROM {NUMBERS[True].format(to=count)}"
+        )
+
+    add(10)
+    few = steps()
+    add(10_000)
+    assert steps() <= few + 5

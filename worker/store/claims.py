@@ -176,8 +176,18 @@ def _ready() -> tuple[ColumnElement[bool], ...]:
 
 @cache
 def anything_ready() -> Select[int]:
-    """A row, if a claim would find something: asked before SQLite's one write lock is taken."""
-    return select(prompts.c.id).where(*_ready()).limit(1)
+    """A row, if a claim would find something: asked before SQLite's one write lock is taken.
+
+    Each priority is looked at by itself: the index has its ready prompts in front.  Else every
+    prompt that waits for later would be looked at each time, all three hundred thousand of them.
+    """
+    here = (CLAIMABLE, prompts.c.endpoint == bindparam("for_endpoint", type_=String()))
+    highest = select(func.max(prompts.c.priority).label("priority")).where(*here)
+    levels = highest.cte("levels", recursive=True)
+    lower = highest.where(prompts.c.priority < levels.c.priority).scalar_subquery()
+    levels = levels.union_all(select(lower).where(levels.c.priority.is_not(None)))
+    ready = exists().where(*_ready(), prompts.c.priority == levels.c.priority)
+    return select(levels.c.priority).where(ready).limit(1)
 
 
 def _apart(worker: ColumnElement[str]) -> ColumnElement[bool]:
