@@ -167,8 +167,8 @@ MUTANTS = (
     Mutant(
         "A write to SQLite begins with the lock (BEGIN IMMEDIATE)",
         "worker/store/engine.py",
-        'self.engine.execution_options(spool_begin="BEGIN IMMEDIATE")',
-        'self.engine.execution_options(spool_begin="BEGIN")',
+        '_BEGIN_WRITING = "BEGIN IMMEDIATE"',
+        '_BEGIN_WRITING = "BEGIN"',
         "tests/store/test_engine.py::TestSqlite::test_a_write_takes_the_lock_at_once",
     ),
     Mutant(

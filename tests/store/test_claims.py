@@ -190,7 +190,7 @@ def test_a_claim_that_was_filled_is_followed_by_one_that_does_not_look_first(sql
     sign_on(sqlite_store)
     queue(sqlite_store, "one", "two", "three")
     seen = []
-    event.listen(sqlite_store._work_db.engine, "begin", lambda _: seen.append("transaction"))
+    event.listen(sqlite_store._work_db.engine, "checkout", lambda *_: seen.append("transaction"))
     assert [run.prompt for run in take(sqlite_store)] == ["one"]
     assert seen == ["transaction"] * 2
     assert [run.prompt for run in take(sqlite_store)] == ["two"]

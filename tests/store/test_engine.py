@@ -15,7 +15,7 @@ from tests.store.cast import sign_on, start, take
 from worker.errors import SettingsError, StoreBroken, StoreBusy
 from worker.records import NewPrompt
 from worker.store import Store, schema
-from worker.store.engine import Database, Turnstile
+from worker.store.engine import Database
 
 
 @pytest.fixture
@@ -23,13 +23,6 @@ def database(database_url):
     made = Database(database_url)
     yield made
     made.close()
-
-
-def wait_until(condition):
-    for _ in range(10_000_000):
-        if condition():
-            return
-    raise AssertionError("it never happened")
 
 
 class TestUrls:
@@ -244,55 +237,6 @@ class TestSqlite:
         monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
         with pytest.raises(StoreBroken, match="or later is needed"):
             Store.open(f"sqlite:///{tmp_path / 'x.db'}").check_schema()
-
-
-class TestTurnstile:
-    def test_threads_are_served_in_the_order_in_which_they_came(self):
-        turnstile, served = Turnstile(), []
-
-        def wait(number):
-            with turnstile.turn(60):
-                served.append(number)
-
-        threads = []
-        with turnstile.turn(60):
-            for number in range(20):
-                threads.append(threading.Thread(target=wait, args=(number,)))
-                threads[-1].start()
-                wait_until(lambda number=number: len(turnstile._waiting) == number + 1)
-        for thread in threads:
-            thread.join()
-        assert served == list(range(20))
-
-    def test_who_gives_up_leaves_the_queue(self):
-        turnstile = Turnstile()
-        with turnstile.turn(60):
-            with pytest.raises(StoreBusy), turnstile.turn(0.01):
-                pass
-            assert not turnstile._waiting
-        with turnstile.turn(0.01):
-            pass
-
-    def test_a_turn_that_comes_while_one_gives_up_is_not_lost(self):
-        """The ticket was handed over just before the time-out fired: we have the lock."""
-        turnstile = Turnstile()
-
-        class Late:
-            def acquire(self, timeout=-1):
-                if timeout < 0:
-                    return True
-                turnstile._waiting.clear()  # the holder has just passed it on
-                return False
-
-        from worker.store import engine
-
-        turnstile._taken = True
-        real = engine.threading.Lock
-        engine.threading.Lock = Late
-        try:
-            assert turnstile._enter(0.01)
-        finally:
-            engine.threading.Lock = real
 
 
 class TestPostgresql:

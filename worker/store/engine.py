@@ -1,13 +1,12 @@
 """From a URL to transactions that mean the same on both databases.
 
-A `Database` hands out two kinds of transactions, `reading()` and `writing()`.
-The drivers are put into autocommit mode and every BEGIN is written here, because
+A `Database` hands out two kinds of transactions, `reading()` and `writing()`, and a
+lean one, `single()`, for the few statements that are run all day long.  The drivers are put into autocommit mode and every BEGIN is written here, because
 what the drivers would begin by themselves is wrong for us:
 
 - SQLite: a write begins IMMEDIATE, so that it never fails half-way for want of the
   lock; a read begins plainly and sees one snapshot.  Threads of one process queue for
-  the write lock in the order in which they came (SQLite itself lets them race, and
-  a small lease renewal would lose to large flushes); processes wait `busy_timeout`.
+  the write lock (turnstile.py); processes wait `busy_timeout`.
 - PostgreSQL: READ COMMITTED, which the fences rely on, and time-outs, so that nothing
   waits for ever.  A connection that is ours alone gets them once, has its statements
   prepared, and needs no BEGIN where one statement is the whole transaction.  Behind
@@ -26,24 +25,22 @@ extra round trip, and is tried once more on a fresh connection; nothing was done
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-from weakref import WeakValueDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.sql.elements import CompilerElement
 
-from worker.errors import SettingsError, StoreBroken, StoreBusy
+from worker.errors import SettingsError, StoreBroken
 from worker.store.constructs import dumps
 from worker.store.faults import translated
 from worker.store.prepared import Borrowed, Prepared
+from worker.store.turnstile import Turnstile, of_file
 
 if TYPE_CHECKING:
     import psycopg
@@ -60,6 +57,7 @@ WAL_KEPT_BYTES = 64 * 1024 * 1024
 
 _ACCEPTED = "sqlite:///file.db (or sqlite:////absolute/file.db) and postgresql://user@host/database"
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_BEGIN_WRITING = "BEGIN IMMEDIATE"  # SQLite
 _LIMITS = {
     "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
     "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
@@ -85,58 +83,6 @@ POSTGRESQL_CONNECTION: dict[str, Any] = {
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,
 }
-
-
-class Turnstile:
-    """A lock that serves threads in the order in which they came."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._waiting: deque[threading.Lock] = deque()
-        self._taken = False
-
-    @contextmanager
-    def turn(self, timeout_seconds: float) -> Iterator[None]:
-        """Wait for our turn; raises StoreBusy if it does not come in time."""
-        if not self._enter(timeout_seconds):
-            raise StoreBusy("the database is locked by another thread of this process")
-        try:
-            yield
-        finally:
-            self._leave()
-
-    def _enter(self, timeout_seconds: float) -> bool:
-        with self._guard:
-            if not self._taken:
-                self._taken = True
-                return True
-            ticket = threading.Lock()
-            ticket.acquire()
-            self._waiting.append(ticket)
-        if ticket.acquire(timeout=timeout_seconds):
-            return True
-        with self._guard:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
-                return False
-        return True  # it was our turn at the very moment at which we gave up
-
-    def _leave(self) -> None:
-        with self._guard:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._taken = False
-
-
-_turnstiles: WeakValueDictionary[Path, Turnstile] = WeakValueDictionary()
-_turnstiles_guard = threading.Lock()
-
-
-def _turnstile(path: Path) -> Turnstile:
-    # One for each file, however many stores this process has opened on it.
-    with _turnstiles_guard:
-        return _turnstiles.setdefault(path.resolve(), Turnstile())
 
 
 class Database:
@@ -168,7 +114,7 @@ class Database:
             if synchronous not in SYNCHRONOUS:
                 raise SettingsError(f"synchronous: {synchronous!r} is none of {SYNCHRONOUS}")
             self.path = _sqlite_path(self.url)
-            self._turnstile = _turnstile(self.path)
+            self._turnstile = of_file(self.path)
             self._connect = partial(
                 connect_sqlite,
                 self.path,
@@ -181,7 +127,7 @@ class Database:
             self.engine = _postgresql_engine(self.url, connections, pinned=pinned)
         dbapi = self.engine.dialect.loaded_dbapi
         self._may_be_lost = () if self.is_sqlite else (dbapi.Error,)
-        self._writer = self.engine.execution_options(spool_begin="BEGIN IMMEDIATE")
+        self._writer = self.engine.execution_options(spool_begin=_BEGIN_WRITING)
         self._prepared: dict[CompilerElement, Prepared] = {}
 
     def reading(self) -> AbstractContextManager[Connection]:
@@ -194,8 +140,12 @@ class Database:
         return self._transaction(self._writer, turn or nullcontext())
 
     def single(self) -> AbstractContextManager[Borrowed]:
-        """A transaction of one prepared statement that may write: on PostgreSQL one round trip."""
-        return self.writing() if self.is_sqlite else self._statement()
+        """A transaction of prepared statements that may write; on PostgreSQL of one, and then it is
+        one round trip.
+        """
+        if self._turnstile:
+            return self._bare_sqlite(self._turnstile.turn(self._busy_timeout_seconds))
+        return self._bare_postgresql()
 
     def prepared(self, statement: CompilerElement) -> Prepared:
         """The statement, compiled for this database when it was first asked for."""
@@ -213,12 +163,22 @@ class Database:
         """Close the idle connections; those in use close when they come back."""
         self.engine.dispose()
 
+    # Past SQLAlchemy, whose begin and commit take longer than the statements of a small claim.
+
     @contextmanager
-    def _statement(self) -> Iterator[Borrowed]:
+    def _bare_sqlite(self, turn: AbstractContextManager[None]) -> Iterator[Borrowed]:
+        with translated(), turn, closing(self.engine.raw_connection()) as pooled:
+            driver: Any = pooled.driver_connection
+            driver.execute(_BEGIN_WRITING)
+            with driver:  # commits, or takes everything back
+                yield pooled
+
+    @contextmanager
+    def _bare_postgresql(self) -> Iterator[Borrowed]:
         with translated(), closing(self.engine.raw_connection()) as pooled:
             if pooled.info.get("spool_own_session"):
                 try:
-                    yield pooled  # past SQLAlchemy, whose begin and commit would say nothing
+                    yield pooled
                 except self._may_be_lost:
                     if pooled.driver_connection is None or pooled.driver_connection.closed:
                         pooled.invalidate()
