@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,70 @@ def test_a_notebook_that_is_interrupted_waits_until_everything_is_handed_back() 
     finally:
         loop.close()
     assert ended == ["handed back"]
+
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+
+def _interrupted(
+    monkeypatch: pytest.MonkeyPatch, run: Callable[[Main, Callable[[], None]], None]
+) -> list[str]:
+    """What a coroutine in a notebook has done when the interrupt comes out of it.
+
+    `run` is handed the coroutine and what interrupts: it returns when the interrupt has been seen.
+    """
+    done = []
+    seen = threading.Event()
+
+    class Executor(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            seen.set()  # the thread is waited for now
+            super().shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def interrupt() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        while not seen.wait(1.0):  # one that comes just before a wait does not end it
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    monkeypatch.setattr(api, "ThreadPoolExecutor", Executor)
+
+    async def carry() -> None:
+        done.append("carried")
+
+    async def cell() -> None:
+        api._apart(carry, lambda main: run(main, interrupt))
+
+    loop = asyncio.new_event_loop()  # as a kernel runs it: without the handler of asyncio.run
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(cell())
+    finally:
+        loop.close()
+    return done
+
+
+def test_a_notebook_that_is_interrupted_before_its_loop_turns_carries_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread runs, the coroutine does not yet: there is nothing to cancel, and it must end."""
+
+    def run(main: Main, interrupt: Callable[[], None]) -> None:
+        interrupt()
+        asyncio.run(main())
+
+    assert _interrupted(monkeypatch, run) == []
+
+
+def test_a_notebook_that_is_interrupted_when_all_is_done_hears_of_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loop is closed, its thread not yet gone: the interrupt is no fault of the loop's."""
+
+    def run(main: Main, interrupt: Callable[[], None]) -> None:
+        asyncio.run(main())
+        interrupt()
+
+    assert _interrupted(monkeypatch, run) == ["carried"]
 
 
 @aio

@@ -12,6 +12,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -325,12 +326,14 @@ def _apart(main: Main[T], run: Callable[[Main[T]], T] = _plainly) -> T:
         return run(main)
     started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
 
+    ready, given_up = threading.Event(), threading.Event()
+
     async def noted() -> T:
         if task := asyncio.current_task():
             started.append((asyncio.get_running_loop(), task))
+        if given_up.is_set():  # before there was anything to cancel
+            raise asyncio.CancelledError
         return await main()
-
-    ready, given_up = threading.Event(), threading.Event()
 
     def begin() -> T:
         # An executor that is interrupted while it starts its thread does not wait for it.
@@ -348,5 +351,6 @@ def _apart(main: Main[T], run: Callable[[Main[T]], T] = _plainly) -> T:
             given_up.set()
             ready.set()
             for loop, task in started:
-                loop.call_soon_threadsafe(task.cancel)
+                with suppress(RuntimeError):  # it has ended meanwhile
+                    loop.call_soon_threadsafe(task.cancel)
             raise
