@@ -19,7 +19,8 @@ from worker.store.engine import Database
 
 PAGE = 1000  # prompts in one transaction
 PAGE_CHARACTERS = 1 << 20  # or as many as hold so much text: a page of long ones must fit too
-_LONG = [list(claims.NEW_PROMPT).index(each) for each in ("prompt", "system", "messages")]
+_MAY_BE_LONG = ("prompt", "system", "messages", "options", "metadata")
+_LONG = [list(claims.NEW_PROMPT).index(each) for each in _MAY_BE_LONG]
 LARGEST_INTEGER = 2**31 - 1  # of an integer column in PostgreSQL
 
 

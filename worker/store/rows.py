@@ -110,9 +110,11 @@ class ResultRow(NamedTuple):
 
     @property
     def characters(self) -> int:
-        """How long what was asked is: so many rows are held together as have room."""
-        asked = len(self.prompt or "") + len(self.system or "")
-        return asked if self.messages is None else asked + len(str(self.messages))
+        """How long what its owner gave is: so many rows are held together as have room."""
+        given = len(self.prompt or "") + len(self.system or "")
+        for value in (self.messages, self.metadata):
+            given += 0 if value is None else len(str(value))
+        return given
 
 
 @dataclass(frozen=True, slots=True)
