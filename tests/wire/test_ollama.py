@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.wire.reading import body
+from tests.wire.reading import body, careful, decoder, read
 from tests.wire.test_dialect import ask
 from worker.errors import Busy, ErrorCode, Malformed, Refused, ServerFailed, Truncated
 from worker.records import Kind, Usage
@@ -13,8 +13,12 @@ from worker.wire.tools import assemble_tool_calls
 DONE = {"done": True, "done_reason": "stop"}
 
 
+def as_lines(*lines):
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
 def said(name, *lines):
-    return body(name, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    return body(name, as_lines(*lines))
 
 
 def test_generate_request():
@@ -146,3 +150,15 @@ def test_text_of_another_type_is_not_skipped(value):
 def test_the_end_comes_after_the_text_of_the_same_read():
     reading = said("ollama-generate", {"response": "a"}, {"response": "b", **DONE}, {"error": "x"})
     assert (reading.text, reading.is_done, reading.frames) == ("ab", True, 2)
+
+
+@pytest.mark.parametrize("nothing", [None, "", False, [], {}])
+def test_thinking_that_is_nothing_is_nothing_in_every_lane(nothing):
+    """It holds no output that could be lost, whether or not a line beside it is a special one."""
+    line = {"response": "x", "thinking": nothing, "done": False}
+    chat = {"message": {"content": "x", "thinking": nothing}, "done": False}
+    for lane in (decoder, careful):
+        reading = read(lane("ollama-generate"), [as_lines(line), as_lines(DONE)])
+        assert (reading.text, reading.thinking, reading.is_done) == ("x", "", True)
+        reading = read(lane("ollama-chat"), [as_lines(chat), as_lines(DONE)])
+        assert (reading.text, reading.thinking, reading.is_done) == ("x", "", True)

@@ -119,7 +119,7 @@ class _OllamaAnswer(Answer[L]):
         self.frames += 1
 
     def _add(self, text: Json, thinking: Json, tool_calls: Json) -> None:
-        self.add_text(thinking, Kind.THINKING)
+        self.add_text(thinking or None, Kind.THINKING)
         self.add_text(text)
         for call in tool_calls if type(tool_calls) is list else ():
             function = call.get("function") if type(call) is dict else None
