@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from worker.settings import Settings
+from worker.settings.endpoints import EndpointTable
 from worker.settings.model import plain, without_password
 
 
@@ -34,6 +35,16 @@ def test_reads_never_gather_for_longer_than_half_a_flush(read_interval_ms, flush
     """Else a short flush_seconds would be a promise that reading breaks."""
     settings = Settings(read_interval_ms=read_interval_ms, flush_seconds=flush_seconds)
     assert settings.read_interval_seconds == expected
+
+
+def test_reads_never_gather_for_so_long_that_a_server_seems_idle():
+    """It speaks, and we do not listen: that would cost the prompt an attempt."""
+    quick = EndpointTable(idle_timeout_seconds=1).resolved("quick", api_key=None)
+    slow = EndpointTable().resolved("slow", api_key=None)
+    settings = Settings(
+        read_interval_ms=5000, flush_seconds=60, endpoints={"slow": slow, "quick": quick}
+    )
+    assert settings.read_interval_seconds == 0.5
 
 
 @pytest.mark.parametrize(

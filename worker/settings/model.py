@@ -10,6 +10,7 @@ about another (`flush_bytes` must fit into `stream_buffer_bytes`) is checked in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -104,8 +105,8 @@ class Values(BaseModel):
         ge=0,
         le=5000,
         description="How long tokens may gather in the kernel before they are read together, which"
-        " saves most of the processor time; never longer than half of flush_seconds.  0 reads"
-        " each token as it comes.",
+        " saves most of the processor time; never longer than half of flush_seconds, or of an"
+        " idle_timeout_seconds.  0 reads each token as it comes.",
     )
     commit_interval_ms: int = Field(
         default=50,
@@ -181,8 +182,12 @@ class Settings(Values):
 
     @property
     def read_interval_seconds(self) -> float:
-        """How long reads may gather: `read_interval_ms`, but never so long that flushes wait."""
-        return min(self.read_interval_ms / 1000, self.flush_seconds / 2)
+        """How long reads may gather: `read_interval_ms`, but never so long that flushes wait.
+
+        Nor so long that a server seems idle whose words wait in the kernel.
+        """
+        shortest = min((each.idle_timeout_seconds for each in self.endpoints.values()), default=inf)
+        return min(self.read_interval_ms / 1000, self.flush_seconds / 2, shortest / 2)
 
     @property
     def commit_interval_seconds(self) -> float:
