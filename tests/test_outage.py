@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from math import inf
 
 from tests.fakes.aio import aio, turns
@@ -457,6 +458,19 @@ def test_it_says_how_it_stands():
     assert it.watch.standing()["paused_until"] == "2026-01-01T00:01:05+00:00"
     it.clock.move(1)
     assert it.watch.standing() == {"state": "closed"}
+
+
+def test_since_when_it_is_out_stays_the_same(monkeypatch):
+    """However often it was asked meanwhile, and whatever happened to the clock on the wall."""
+    it = Watched()
+    it.open()
+    for hour in range(4):
+        monkeypatch.setattr(
+            it.clock, "now", lambda hour=hour: datetime(2026, 1, 1, hour, tzinfo=UTC)
+        )
+        assert it.watch.standing()["since"] == "2026-01-01T00:00:00+00:00"
+        it.clock.move(1)
+        it.watch.breaker.probed(alive=False, at=it.clock.monotonic())
 
 
 def test_it_says_that_it_is_refused():

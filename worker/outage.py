@@ -152,11 +152,13 @@ class EndpointWatch:
 
     def _wall(self, at: float) -> str:
         """A moment of the monotonic clock as UTC, the same whenever it is asked for."""
-        if at not in self._walls:
+        moment = self._walls.pop(at, None)
+        if moment is None:
             distance = timedelta(seconds=at - self._clock.monotonic())
             moment = (self._clock.now() + distance).isoformat(timespec="seconds")
-            self._walls = {**dict(list(self._walls.items())[1 - MOMENTS_TOLD :]), at: moment}
-        return self._walls[at]
+        self._walls[at] = moment  # the last one asked for, and so the last to be forgotten
+        self._walls = dict(list(self._walls.items())[-MOMENTS_TOLD:])
+        return moment
 
     def probe_due(self) -> bool:
         """Whether the breaker wants the endpoint asked now."""
