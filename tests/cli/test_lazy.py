@@ -100,6 +100,7 @@ def test_wrong_usage_is_one_line_with_where_to_read_on(spool):
     """Not the four that Click would write."""
     said = spool("show", "1", "2")
     said.fails("got unexpected extra argument (2) (see `cli show --help`)", code=2)
+    spool("export", "--format", "openai-batch", "--partial").fails("spool: OpenAI Batch", code=2)
 
 
 def shell(line):

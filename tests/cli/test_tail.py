@@ -178,6 +178,9 @@ def test_an_interrupt_says_how_to_go_on(on, runs, script):
     script(interrupt)
     said = on("tail", "4", "3", "5", "-f", "--thinking")
     assert "to go on: spool tail 4 3 5 -f --thinking --after 4:2 --after 3:2\n" in said.err
+    script(interrupt)
+    said = on("tail", "4", "-f", "--json")
+    assert "to go on: spool tail 4 -f --json --after 4:1\n" in said.err
 
 
 def test_what_it_says_is_how_it_goes_on(on, store, script):

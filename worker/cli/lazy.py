@@ -112,7 +112,8 @@ def _say_usage(error: click.ClickException) -> None:
         error.show()
         return
     words = " ".join(error.format_message().split()).removesuffix(".")
-    words = words[:1].lower() + words[1:]
+    if words.partition(" ")[0][1:].islower():  # a sentence, which begins with no name
+        words = words[:1].lower() + words[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None and "--help`" not in words:
         words += f" (see `{context.command_path} --help`)"

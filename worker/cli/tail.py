@@ -240,5 +240,6 @@ class _Tail:
             for each in self.followed
             if each.text.seq >= 0
         ]
-        thinking = " --thinking" if self._kind is Kind.THINKING else ""
-        talk(f"to go on: spool tail {ids} -f{thinking}{''.join(places)}")
+        how = " --thinking" if self._kind is Kind.THINKING else ""
+        how += " --json" if self._as_json else ""
+        talk(f"to go on: spool tail {ids} -f{how}{''.join(places)}")
