@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,10 +19,12 @@ import pytest
 from tests.fakes.aio import aio
 from tests.fakes.plan import expected_text
 from tests.fakes.server import FakeServer
+from tests.store.cast import completed, sign_on, take
 from worker import AsyncSpool, NewPrompt, Selection, Spool, api
 from worker.cli.service import serve
 from worker.errors import InputError, NotFound, SettingsError, StoreBroken, StoreBusy
 from worker.log import make
+from worker.records import Chunk, Kind
 from worker.states import PromptState
 
 
@@ -303,6 +306,26 @@ def test_tail_of_a_finished_prompt_ends(spool: Spool) -> None:
     spool.cancel(ids=(result.id,))
     assert list(spool.tail(result.id)) == []
     assert spool.result(result.id).partial_output == ""
+
+
+def test_a_tail_is_read_in_pieces(spool: Spool) -> None:
+    """An answer that is finished already may be longer than memory."""
+    spool.add("a")
+    sign_on(spool.store)
+    (run,) = take(spool.store)
+    chunks = [Chunk(run.id, seq, Kind.TEXT, f"{seq:01000000}") for seq in range(20)]
+    spool.store.commit("w1", chunks, [completed(run)])
+    del chunks
+
+    async def tailed() -> int:
+        return sum([len(text) async for text in AsyncSpool(spool).tail(1)])
+
+    for read in (lambda: sum(map(len, spool.tail(1))), lambda: asyncio.run(tailed())):
+        tracemalloc.start()
+        assert read() == 20_000_000
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 10_000_000
 
 
 def test_a_wrong_id_or_url_is_said(spool: Spool) -> None:

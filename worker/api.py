@@ -266,7 +266,8 @@ class AsyncSpool:
         follower = Follower(self.spool.store, prompt_id, kind)
         changes = Changes(self.spool.store, self._clock)
         while True:
-            for text in await asyncio.to_thread(_new_text, follower):
+            texts = _new_text(follower)
+            while (text := await asyncio.to_thread(next, texts, None)) is not None:
                 yield text
             if follower.done:
                 return
@@ -281,15 +282,11 @@ class AsyncSpool:
         return await asyncio.to_thread(lambda: self.spool.retry(selection, **narrow))
 
 
-def _new_text(follower: Follower) -> list[str]:
+def _new_text(follower: Follower) -> Iterator[str]:
     """What was stored since the last look, as far as the database tells it now."""
-    texts = []
-    try:
+    with suppress(StoreBusy):  # the next look goes on where this one was
         for piece in follower.look():
-            texts.append(piece.text)  # noqa: PERF401 - what came before a fault is kept
-    except StoreBusy:
-        pass  # the next look goes on where this one was
-    return texts
+            yield piece.text
 
 
 def _new_prompt(given: AnyPrompt) -> NewPrompt:

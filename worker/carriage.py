@@ -22,7 +22,8 @@ from worker.errors import Refused, SpoolError
 from worker.records import Ending, Endpoint, Request, Run
 from worker.wire.events import Decoder, Dialect
 
-# Longer than reads gather by default (read_interval_ms), shorter than what `deadlines` takes for sleep.
+# Longer than reads gather by default (read_interval_ms); shorter than what `deadlines` takes for
+# sleep.
 LAST_LOOK_SECONDS = 0.5
 
 
