@@ -676,6 +676,27 @@ async def test_the_total_deadline_holds_while_there_is_no_answer_at_all():
     assert it.asked == 1, "it may be an outage"
 
 
+class Stopped(Mute):
+    """The same, while this process is stopped for five minutes."""
+
+    @asynccontextmanager
+    async def open(self, *asked: object) -> AsyncIterator[ScriptedReader]:
+        self.clock.move(300)
+        async with super().open(*asked) as reader:
+            yield reader
+
+
+@aio
+async def test_whoever_slept_through_the_total_deadline_charges_nobody():
+    """The answer may have come meanwhile, and gone."""
+    it = Carried()
+    it.rooms = replace(it.rooms, stream=Stopped(it.clock))
+    place = endpoint(total_timeout_seconds=0.01, first_frame_timeout_seconds=600)
+    ending = (await it.outcome(endpoint=place)).ending
+    assert ending.error_code == ErrorCode.TOTAL_TIMEOUT
+    assert not ending.charged
+
+
 @aio
 async def test_without_any_deadline_the_reader_waits_for_ever():
     """0 means no limit."""

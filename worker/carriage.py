@@ -17,7 +17,7 @@ from worker import retry
 from worker.buffer import Budget, Limits
 from worker.clock import Clock
 from worker.committer import RunWriter, Submit
-from worker.deadlines import Deadlines
+from worker.deadlines import Deadlines, overslept
 from worker.errors import Refused, SpoolError
 from worker.records import Ending, Endpoint, Request, Run
 from worker.wire.events import Decoder, Dialect
@@ -196,13 +196,17 @@ async def opened(
     async with AsyncExitStack() as stack:
 
         async def attempt() -> Reader:
-            left_seconds = deadlines.total_left(at=rooms.clock.monotonic())
+            asked_at = rooms.clock.monotonic()
+            left_seconds = deadlines.total_left(at=asked_at)
             try:
                 async with asyncio.timeout(left_seconds):
                     opening = rooms.stream.open(request, endpoint, dialect)
                     return await stack.enter_async_context(opening)
             except TimeoutError as error:
-                raise deadlines.too_long() from error
+                said = deadlines.too_long()
+                if overslept(left_seconds, rooms.clock.monotonic() - asked_at):
+                    said.charged = False  # we may have slept through the answer
+                raise said from error
 
         try:
             reader = await retry.connecting(attempt, rooms.clock)
