@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -65,6 +67,19 @@ def test_a_url_is_shown_without_its_password(url, shown):
     settings = Settings(database_url=url)
     assert settings.safe_database_url == shown
     assert "hush" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:///spool.db", "spool.db"),
+        ("sqlite:////abs/spool.db", "/abs/spool.db"),
+        ("postgresql://h/db", None),
+    ],
+)
+def test_the_file_of_a_database_is_known(url, file):
+    """What makes it, looks after its disk, or must not overwrite it asks for the same."""
+    assert Settings(database_url=url).sqlite_file == (file and Path(file))
 
 
 def test_numbers_are_shown_as_people_write_them():

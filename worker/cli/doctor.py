@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -23,7 +22,6 @@ from worker.errors import StoreError
 if TYPE_CHECKING:
     from worker.settings import Loaded, Settings
 
-_SQLITE = "sqlite:///"
 _MEBIBYTE = 1024 * 1024
 _LITTLE_BYTES = 1024 * _MEBIBYTE
 _NO_BYTES = 32 * _MEBIBYTE
@@ -84,15 +82,15 @@ def _database(session: Session, settings: Settings) -> Iterator[Finding]:
         yield broken("database", f"{where}: {error.message}")
         return
     total = sum(number for tally in status.tallies for number in tally.counts.values())
-    kind = "SQLite" if settings.database_url.startswith(_SQLITE) else "PostgreSQL"
+    kind = "SQLite" if settings.sqlite_file else "PostgreSQL"
     yield ok("database", f"{where}, {kind} {version}, {counted(total, 'prompt')}")
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
     """SQLite only: the disk of a server is not ours to see."""
-    if not settings.database_url.startswith(_SQLITE):
+    if settings.sqlite_file is None:
         return
-    file = Path(settings.database_url.removeprefix(_SQLITE)).absolute()
+    file = settings.sqlite_file.absolute()
     folder = file.parent
     if not folder.is_dir():
         yield broken("disk", f"there is no directory {folder}", "make it, or change database_url")
@@ -119,7 +117,7 @@ def _clock(settings: Settings, clock: Clock) -> Iterator[Finding]:
     if now.year < _BEGINNING:
         yield broken("clock", f"this machine thinks it is {now:%Y-%m-%d}", "set its time")
         return
-    if settings.database_url.startswith(_SQLITE):
+    if settings.sqlite_file:
         yield ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC")
         return
     from worker.store.vitals import vitals

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _BY_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _PAGE_ROWS = 500
-_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def command(
     from worker import export
     from worker.store.answers import Answers
 
-    _spare_the_database(session.settings().database_url, target)
+    _spare_the_database(session.settings().sqlite_file, target)
     give_back()
     store = session.store()
     chosen.check(store)
@@ -111,11 +110,10 @@ def _check_usage(target: Target, chosen: Chosen) -> None:
         raise click.UsageError("Parquet is not for the eye: name a file with --output")
 
 
-def _spare_the_database(url: str, target: Target) -> None:
+def _spare_the_database(database: Path | None, target: Target) -> None:
     """A file that takes the name of the database would take all prompts and answers with it."""
-    if not url.startswith(_SQLITE):
+    if database is None:
         return
-    database = Path(url.removeprefix(_SQLITE))
     taken = [database.with_name(database.name + ending) for ending in ("", "-wal", "-shm")]
     for name in (target.out, target.errors):
         if name is not None and any(Path(name).resolve() == each.resolve() for each in taken):

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from worker.settings import Loaded, Settings
     from worker.store import Store
 
-_SQLITE = "sqlite:///"
-
 
 class Session:
     """One invocation of `spool`.
@@ -74,7 +72,7 @@ class Session:
             )
             click.get_current_context().call_on_close(store.close)
             if create and self.is_new_sqlite():
-                self._migrate(settings.database_url)
+                self._migrate(settings)
             self._check(store)
             self._store = store
         return self._store
@@ -83,10 +81,8 @@ class Session:
         """Whether the database is an SQLite file that does not exist, or holds no table yet."""
         from worker.store.schema import is_blank
 
-        url = self.settings().database_url
-        if not url.startswith(_SQLITE):
-            return False
-        return is_blank(Path(url.removeprefix(_SQLITE)))
+        file = self.settings().sqlite_file
+        return file is not None and is_blank(file)
 
     def log(self, stream: Out | None = None) -> Logger:
         """The log of this process, which knows the secrets that it must not repeat.
@@ -103,17 +99,17 @@ class Session:
             stream=stream,
         )
 
-    def _migrate(self, url: str) -> None:
+    def _migrate(self, settings: Settings) -> None:
         from worker.store.schema import upgrade
 
-        if upgrade(url).before is None:  # another process may have been quicker
-            click.echo(f"spool: created {url.removeprefix(_SQLITE)}", err=True)
+        if upgrade(settings.database_url).before is None:  # another process may have been quicker
+            click.echo(f"spool: created {settings.sqlite_file}", err=True)
 
     def _check(self, store: Store) -> None:
         if self.is_new_sqlite():
-            path = self.settings().database_url.removeprefix(_SQLITE)
+            file = self.settings().sqlite_file
             raise StoreBroken(
-                f"there is no database at {path} yet: `spool add` or `spool migrate` makes it"
+                f"there is no database at {file} yet: `spool add` or `spool migrate` makes it"
             )
         store.check_schema()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,7 @@ from worker.records import Endpoint
 from worker.settings.endpoints import EndpointTable
 
 _MEBIBYTE = 1024 * 1024
+_SQLITE = "sqlite:///"
 
 
 class Values(BaseModel):
@@ -193,6 +195,12 @@ class Settings(Values):
     def commit_interval_seconds(self) -> float:
         """How long flushes may gather: `commit_interval_ms`, but little beside a flush."""
         return min(self.commit_interval_ms / 1000, self.flush_seconds / 10)
+
+    @property
+    def sqlite_file(self) -> Path | None:
+        """The file of the database as it was named; None if the database is no file."""
+        name = self.database_url.removeprefix(_SQLITE)
+        return None if name == self.database_url else Path(name)
 
     @property
     def safe_database_url(self) -> str:
