@@ -144,3 +144,13 @@ def test_no_shape_crashes_it(said):
     report = read(said)
     report.message.encode()
     assert read_body(json.dumps(said).encode()).number == report.number or isinstance(said, str)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "part", ["<", "<script", "<script>", "<title", "<title>", "<title></title"]
+)
+def test_a_page_is_read_once(part):
+    """However it is made: while it is read, no stream of this worker goes on."""
+    page = part * (1_000_000 // len(part))
+    assert len(read_body(page.encode()).message) <= 1000

@@ -39,8 +39,11 @@ _MAX_DEPTH = 4  # of reports packed into reports
 _SENTENCES = ("message", "msg", "detail", "error_description", "error_msg", "error", "title")
 _EVENT_DATA = re.compile(r"^data: ?([{\[].*)$", re.MULTILINE)  # an error written as an event
 _THREE_DIGITS = re.compile(r"[0-9]{3}")
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
-_TAGS = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+# Each reads a page once, however it is made: no search goes on beyond where the next one begins.
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)</title>", re.IGNORECASE)
+_TAGS = re.compile(
+    r"<(?:script|style)\b.*?(?:</(?:script|style)>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
