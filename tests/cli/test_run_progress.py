@@ -51,13 +51,14 @@ class Worker:
         default_factory=lambda: SimpleNamespace(completed=0, failed=0, requeued=0)
     )
     state: BreakerState = BreakerState.CLOSED
+    waits_until: float = 0.0
 
     def health(self):
         return self
 
     @property
     def watches(self):
-        return {"default": SimpleNamespace(breaker=SimpleNamespace(state=self.state))}
+        return {"default": SimpleNamespace(breaker=self)}
 
 
 @pytest.fixture
@@ -172,6 +173,19 @@ def test_the_line_says_what_stands_in_the_way():
     assert made.words(Worker(runs=1, stopping=True)).startswith(
         "stopping: 1 stream may finish within 30 s; Ctrl-C again"
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "waits_until", "said"),
+    [
+        (BreakerState.OPEN, 9.0, "default is down, 0"),
+        (BreakerState.HALF_OPEN, 9.0, "default asks for patience, 0"),
+        (BreakerState.HALF_OPEN, 0.0, "default is being tried, 0"),
+    ],
+)
+def test_the_line_does_not_call_a_server_down_that_answers(state, waits_until, said):
+    """One that asks everybody for patience (429) lives."""
+    assert progress().words(Worker(state=state, waits_until=waits_until)).startswith(said)
 
 
 def on_a_terminal(here, *arguments):

@@ -103,6 +103,7 @@ def test_a_window_lists_the_batches_that_have_something_to_do():
         ([{"state": "open"}, {"state": "closed"}], "down for 1 of 2 workers"),
         ([{"state": "half open"}], "being tried"),
         ([{"state": "closed", "paused_until": "noon"}], "asks for patience"),
+        ([{"state": "half open", "paused_until": "noon"}], "asks for patience"),
     ],
 )
 def test_endpoints_stand_as_the_workers_told(told, state):

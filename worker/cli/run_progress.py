@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
-from worker.breaker import BreakerState
+from worker.breaker import Breaker, BreakerState
 from worker.cli.output import counted, span
 from worker.clock import Clock
 from worker.errors import StoreError
@@ -197,7 +197,7 @@ class RunProgress:
         # A narrow window cuts the end off: what matters most stands first.
         parts = ["the database is away"] if health.database_away else []
         parts += [
-            f"{name} is down"
+            f"{name} {_standing(watch.breaker, self._clock.monotonic())}"
             for name, watch in worker.watches.items()
             if watch.breaker.state is not BreakerState.CLOSED
         ]
@@ -225,6 +225,13 @@ class RunProgress:
         gone = 0 if self._left is None or left_then is None else left_then - self._left
         left = f", about {span(self._left * seconds / gone)}" if gone > 0 and self._left else ""
         return (completed - completed_then) / seconds, left
+
+
+def _standing(breaker: Breaker, now: float) -> str:
+    """What an endpoint does that is not simply up."""
+    if breaker.state is BreakerState.OPEN:
+        return "is down"
+    return "asks for patience" if now < breaker.waits_until else "is being tried"
 
 
 def wanted(*, log_format: str, log_level: str, verbose: bool, as_json: bool) -> bool:

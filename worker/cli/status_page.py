@@ -149,9 +149,9 @@ def _state(told: Sequence[Mapping[str, Any]]) -> str:
         return "nobody serves it"
     if down := states.count(BreakerState.OPEN):
         return "down" if down == len(told) else f"down for {down} of {len(told)} workers"
-    if BreakerState.HALF_OPEN in states:
-        return "being tried"
-    return "asks for patience" if any("paused_until" in each for each in told) else "up"
+    if any("paused_until" in each for each in told):
+        return "asks for patience"
+    return "being tried" if BreakerState.HALF_OPEN in states else "up"
 
 
 def _workers(workers: Sequence[WorkerStatus]) -> Lines:
