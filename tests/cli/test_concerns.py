@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from worker.cli.concerns import concerns
+from worker.clock import SystemClock
 from worker.errors import ErrorCode
 from worker.records import Endpoint
 from worker.states import PromptState
@@ -117,6 +118,15 @@ def test_an_endpoint_that_turns_everybody_away():
     told = {"state": "open", "since": "noon", "error": "HTTP 402", "refuses": "quota_exhausted"}
     (sentence,) = said(workers=(worker(endpoints={"default": told}),))
     assert sentence.endswith("is charged: HTTP 402; top up the account, and it goes on by itself")
+
+
+@pytest.mark.parametrize(("days_ago", "told"), [(0, "%H:%M:%S"), (2, "%Y-%m-%d %H:%M:%S")])
+def test_a_moment_of_another_day_has_its_day(days_ago, told):
+    """Out since the day before yesterday is not out since noon."""
+    since = SystemClock().now().astimezone() - timedelta(days=days_ago)
+    said_so = {"state": "open", "since": since.isoformat(timespec="seconds")}
+    (sentence,) = said(workers=(worker(endpoints={"default": said_so}),))
+    assert f"breaker open since {since.strftime(told)}, asked" in sentence
 
 
 @pytest.mark.parametrize(

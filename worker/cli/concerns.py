@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from worker.breaker import BreakerState
 from worker.cli.output import counted, span
+from worker.clock import SystemClock
 from worker.errors import ErrorCode
 from worker.records import Endpoint
 from worker.states import PromptState
@@ -110,12 +111,14 @@ def _outages(living: list[WorkerStatus]) -> Iterator[str]:
 
 
 def _hour(said: Mapping[str, Json], name: str) -> str:
-    """A moment that a worker told, on the clock of whoever looks."""
+    """A moment that a worker told, on the clock of whoever looks; with its day, if not today."""
     told = str(said.get(name, "its leisure"))  # workers of an older version tell less
     try:
-        return datetime.fromisoformat(told).astimezone().strftime("%H:%M:%S")
+        moment = datetime.fromisoformat(told).astimezone()
     except ValueError:
         return told
+    is_today = moment.date() == SystemClock().now().astimezone().date()
+    return moment.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S")
 
 
 def _unserved(
