@@ -135,6 +135,19 @@ def test_waiting_ends_when_its_time_is_over(spool: Spool) -> None:
         spool.wait(timeout_seconds=0.0)
 
 
+def test_waiting_does_not_count_what_nobody_knows(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the database is away all may have finished."""
+
+    def away(*_: object, **__: object) -> int:
+        raise StoreBusy("the connection was lost")
+
+    monkeypatch.setattr(spool.store, "count", away)
+    with pytest.raises(TimeoutError, match=r"nobody knows how many .*: the connection was lost"):
+        spool.wait(timeout_seconds=0.0)
+
+
 def test_states_may_be_typed_as_words(spool: Spool) -> None:
     """And a misspelt one is answered with the words there are."""
     spool.add(["a", "b"], batch="b")

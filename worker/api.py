@@ -249,17 +249,19 @@ class AsyncSpool:
         """Return when every prompt of a selection has finished; see Spool.wait."""
         chosen = selected(selection, narrow)
         ends_at = None if timeout_seconds is None else self._clock.monotonic() + timeout_seconds
-        while left := await self._left(chosen):
+        while said := await self._unfinished(chosen):
             if ends_at is not None and self._clock.monotonic() >= ends_at:
-                have = "1 prompt has" if left == 1 else f"{left:,} prompts have"
-                raise TimeoutError(f"{have} not finished in {timeout_seconds:g} s")
+                raise TimeoutError(f"after {timeout_seconds:g} s {said}")
             await self._clock.sleep(LOOK_SECONDS)
 
-    async def _left(self, selection: Selection) -> int:
+    async def _unfinished(self, selection: Selection) -> str:
+        """What there is to wait for, in words; nothing if all have finished."""
         try:
-            return await asyncio.to_thread(self.spool.unfinished, selection)
-        except StoreBusy:
-            return 1  # nobody knows: ask again
+            left = await asyncio.to_thread(self.spool.unfinished, selection)
+        except StoreBusy as error:
+            return f"nobody knows how many have not finished: {error.message}"
+        have = "1 prompt has" if left == 1 else f"{left:,} prompts have"
+        return f"{have} not finished" if left else ""
 
     async def tail(self, prompt_id: int, kind: Kind = Kind.TEXT) -> AsyncIterator[str]:
         """The text of a prompt while it streams; see Spool.tail."""
