@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.wire.reading import body, bytewise, cut, decoder, read
+from tests.wire.reading import body, bytewise, careful, cut, decoder, read
 from worker.errors import (
     Busy,
     ErrorCode,
@@ -241,6 +241,17 @@ def test_a_tail_that_is_half_an_error_is_dropped(name):
         assert isinstance(body(name, b": hi\n\n" + text).error, Truncated), text
     for text in (b'error: {"message":"boom"}', b'event: error\ndata: {"message":"boom"}\n'):
         assert isinstance(body(name, b": hi\n\n" + text).error, ServerFailed), text
+
+
+@pytest.mark.parametrize("word", ["error", "ping"])
+@pytest.mark.parametrize("rest", ["\u00a0", "\u0085", "\x1c", "\u2003", " " * 300 + "x"])
+def test_a_name_that_is_almost_a_special_one_is_another_in_every_lane(word, rest):
+    """What a frame means does not depend on what came with it in one read."""
+    name = "openai-chat"
+    event = f"event: {word}{rest}\n".encode() + sse(CHUNK % b"x")
+    for made in (decoder(name), careful(name)):
+        reading = read(made, [event, sse(b"[DONE]")])
+        assert (reading.text, reading.is_done) == ("x", True)
 
 
 def test_pings_are_no_progress():

@@ -157,7 +157,9 @@ class EventLines:
 
     def _dispatch(self) -> Iterator[Frame]:
         data, self._data = self._data, None
-        event = self._event.decode("utf-8", "replace").strip()
+        event = bytes(self._event)
         self._event.clear()
+        if len(event) < _LONGEST_EVENT_NAME:  # the start of a longer name is no name
+            event = event.strip()  # of bytes, as the fast lane does: U+00A0 is a letter
         if data is not None:
-            yield Frame(data.finish(), event)
+            yield Frame(data.finish(), event.decode("utf-8", "replace"))
