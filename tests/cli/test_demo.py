@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import sqlite3
+import sys
 from contextlib import closing
 
 import pytest
@@ -31,6 +33,21 @@ def idle(monkeypatch):
         return None
 
     monkeypatch.setattr(service, "serve", serve)
+
+
+@pytest.mark.parametrize(
+    ("found", "started", "called"),
+    [
+        ("/usr/bin/spool", "/venv/bin/spool", "spool"),
+        (None, "venv/bin/spool", "venv/bin/spool"),
+        (None, "worker/__main__.py", "{python} -m worker"),
+    ],
+)
+def test_it_is_called_as_it_can_be(found, started, called, monkeypatch):
+    """Whoever wrote `python -m worker` can run no `worker/__main__.py`."""
+    monkeypatch.setattr(demo.shutil, "which", lambda _: found)
+    monkeypatch.setattr(sys, "argv", [started])
+    assert demo._program() == called.format(python=os.path.relpath(sys.executable))
 
 
 def test_it_answers_everything_and_the_second_time_adds_nothing(spool, short):

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -139,9 +140,17 @@ def _tell(query: str, found: Glimpse, settings: Settings) -> None:
     for line in _table(found.columns, found.rows):
         data(line)
     click.echo(err=True)
-    spool = "spool" if shutil.which("spool") else os.path.relpath(sys.argv[0])
-    one = f"{spool} show {found.rows[0][0]}"
+    one = f"{_program()} show {found.rows[0][0]}"
     talk(f"they are in {settings.safe_database_url}; `{one}` prints a whole answer")
+
+
+def _program() -> str:
+    """How this program can be called from here."""
+    if shutil.which("spool"):
+        return "spool"
+    if Path(sys.argv[0]).name == "__main__.py":
+        return f"{os.path.relpath(sys.executable)} -m worker"
+    return os.path.relpath(sys.argv[0])
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
