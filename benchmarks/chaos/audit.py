@@ -248,7 +248,7 @@ class Audit:
         """Whether the run counts: (True,), (False,), or both where either may be right."""
         if run.error_code in NEVER_CHARGED:
             return (False,)
-        if run.error_code in BY_OUTAGE | {"server_error"} and self._outage_near(run):
+        if run.error_code in BY_OUTAGE | {"server_error"} and self._met_outage(run):
             return (True, False)
         if run.error_code in PATIENCE and self._paused(run):
             return (True, False)
@@ -259,6 +259,11 @@ class Audit:
         harms = self.evidence.harms_of(self.tables.pids.get(run.worker_id, 0))
         pauses = [(harm.began, harm.ended) for harm in harms if harm.kind == "pause"]
         return overlaps(pauses, run.started_at, run.finished_at or run.started_at)
+
+    def _met_outage(self, run: RunRow) -> bool:
+        """Whether it was under way during one: a worker cannot know how late it reads."""
+        times = (run.started_at, run.finished_at or run.started_at)
+        return self._outage_near(run) or overlaps(self.evidence.server_outages, *times)
 
     def _outage_near(self, run: RunRow) -> bool:
         request = self.evidence.request_of(run, self.tables)
