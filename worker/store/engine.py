@@ -1,8 +1,9 @@
 """From a URL to transactions that mean the same on both databases.
 
 A `Database` hands out two kinds of transactions, `reading()` and `writing()`, and a
-lean one, `single()`, for the few statements that are run all day long.  The drivers are put into autocommit mode and every BEGIN is written here, because
-what the drivers would begin by themselves is wrong for us:
+lean one, `single()`, for the few statements that are run all day long.  The drivers
+are put into autocommit mode and every BEGIN is written here, because what the drivers
+would begin by themselves is wrong for us:
 
 - SQLite: a write begins IMMEDIATE, so that it never fails half-way for want of the
   lock; a read begins plainly and sees one snapshot.  Threads of one process queue for
