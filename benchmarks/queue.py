@@ -30,7 +30,13 @@ def tables(*, short: bool) -> Iterator[Table]:
 def _beside_peers(made: databases.Databases, *, short: bool) -> Table:
     table = Table(
         "Queue: claim and finish no-op prompts, one process, all cores for it and the database",
-        ("system", "at a time", "jobs/s", "Spool does x times more", "a finished job leaves"),
+        (
+            "system",
+            "at a time",
+            "jobs/s",
+            "Spool, with as many connections, does x times more",
+            "a finished job leaves",
+        ),
         notes=[
             databases.NAME,
             harness.versions("procrastinate", "pgqueuer", "asyncpg", "litequeue"),
@@ -40,8 +46,8 @@ def _beside_peers(made: databases.Databases, *, short: bool) -> Table:
     rounds = 3 if short else 5
     for batch in POSTGRESQL_BATCHES:
         jobs = {
-            f"spool/{LINES}": 8000,
             "spool": 6000,
+            f"spool/{LINES}": 8000,
             "procrastinate": 600 if short else 1500,
             "pgqueuer": 6000,
             f"pgqueuer/{LINES}": 6000,
@@ -75,13 +81,13 @@ def _add(
         if _library(name) in absent:
             table.add(shown, batch, "missing", "not installed", "")
             continue
-        first = next(iter(jobs))
-        ratios = harness.ratios(found[first], found[name], "rate")
+        ours = f"spool/{lines}" if lines else "spool"
+        ratios = harness.ratios(found[ours], found[name], "rate")
         table.add(
             shown,
             1 if name == "litequeue" else batch,
             harness.rounded(harness.median(found[name], "rate")),
-            "1" if name == first else harness.spread(ratios),
+            "1" if name == ours else harness.spread(ratios),
             LEAVES[library],
         )
 
