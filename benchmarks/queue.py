@@ -153,3 +153,5 @@ def _fill(url: str, count: int) -> None:
         for table in ("prompts", "runs"):
             databases.ask(url, f"SELECT setval(pg_get_serial_sequence('{table}', 'id'),"
                                f" (SELECT max(id) FROM {table}))")  # fmt: skip
+            databases.ask(url, f"VACUUM (ANALYZE) {table}")
+        databases.ask(url, "CHECKPOINT")  # history does not come in a moment: its work is done
