@@ -112,9 +112,8 @@ class ResultRow(NamedTuple):
     def characters(self) -> int:
         """How long what its owner gave is: so many rows are held together as have room."""
         given = len(self.prompt or "") + len(self.system or "")
-        for value in (self.messages, self.metadata):
-            given += 0 if value is None else len(str(value))
-        return given
+        given += 0 if self.messages is None else len(str(self.messages))
+        return given if self.metadata is None else given + len(str(self.metadata))
 
 
 @dataclass(frozen=True, slots=True)
