@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import bindparam, insert, literal, select
 
 from worker.states import PromptState
+from worker.store import Selection
 from worker.store.constructs import (
     Seconds,
     Timestamp,
@@ -93,6 +94,17 @@ def test_states_are_spelled_out():
     two = standing(prompts.c.status, (PromptState.FAILED, PromptState.CANCELLED))
     assert str(two) == "prompts.status IN ('failed', 'cancelled')"
     assert str(spell("x")) == "'x'"
+
+
+def test_half_a_surrogate_pair_that_plain_sql_stored_is_replaced(store, sql):
+    """No file could take it: one such prompt would stop the export of all others."""
+    asked, column = ("prompt", "metadata") if sql.is_sqlite else ("system", "messages")
+    sql(
+        f"INSERT INTO prompts ({asked}, {column}, status, finished_at, error_code)"
+        r""" VALUES ('x', '["\ud800a", "\ud83d\ude00"]', 'failed', CURRENT_TIMESTAMP, 'e')"""
+    )
+    (row,) = store.results(Selection())
+    assert getattr(row, column) == ["?a", "\U0001f600"]
 
 
 def test_json_is_stored_for_people_to_read():

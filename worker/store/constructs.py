@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -50,6 +51,15 @@ SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 def dumps(value: Any) -> str:
     """JSON as it is stored: readable for LIKE, keys in their order; raises ValueError for NaN."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _sound(value: Any) -> Any:
+    """The value without halves of surrogate pairs: plain SQL can store them, and nobody write."""
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+    return value
 
 
 class Timestamp(TypeDecorator[datetime]):
@@ -143,7 +153,11 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Load for SQLite; psycopg has loaded already."""
-        return json.loads(value) if value is not None and dialect.name == "sqlite" else value
+        if value is None or (dialect.name != "sqlite" and self.binary):
+            return value  # jsonb holds no half of a surrogate pair
+        if dialect.name != "sqlite":
+            return _sound(value)
+        return _sound(json.loads(value)) if "\\u" in value else json.loads(value)
 
 
 class Listed(TypeDecorator[Sequence[Any]]):
