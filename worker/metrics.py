@@ -89,7 +89,7 @@ class Metrics:
         renewed.set_function(lambda: health().renewed_seconds_ago or 0.0)
         is_open = Gauge(
             "spool_breaker_open",
-            "1 while nothing is claimed for the endpoint because it is down.",
+            "1 while the endpoint is down, or being tried: few or none are claimed for it.",
             ["endpoint"],
             registry=self.registry,
         )
