@@ -9,6 +9,7 @@ from sqlalchemy import event
 
 from tests.store.cast import completed, expire, failed, interrupted, sign_on, start, take
 from worker.records import NewPrompt
+from worker.store import claims
 
 
 def queue(store, *prompts, **same):
@@ -183,6 +184,19 @@ def test_an_idle_worker_leaves_the_write_lock_alone(sqlite_store, connect, sqlit
     assert claimed(sqlite_store) == ["one", "two"]
     connect(sqlite_url)("BEGIN IMMEDIATE")  # would keep a claim waiting
     assert claimed(sqlite_store) == []
+
+
+def test_a_ready_prompt_is_found_below_any_number_of_priorities(sqlite_store, connect, sqlite_url):
+    """Those that wait for later stand in front of it, each with a priority of its own."""
+    sign_on(sqlite_store)
+    connect(sqlite_url)(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+        f" WHERE i <= {claims.LEVELS}) INSERT INTO prompts (prompt, priority, available_at)"
+        " SELECT 'later', i, '2999-01-01 00:00:00' FROM n"
+    )
+    assert claimed(sqlite_store) == []
+    queue(sqlite_store, "now")
+    assert claimed(sqlite_store) == ["now"]
 
 
 def test_a_claim_that_was_filled_is_followed_by_one_that_does_not_look_first(sqlite_store):

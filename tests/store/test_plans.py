@@ -213,28 +213,40 @@ def test_a_flush_finds_what_is_there_already_by_its_key(postgres_store):
     assert "Seq Scan" not in plan
 
 
+def steps(store, statement):
+    """How much SQLite does to find nothing, in tens of its instructions."""
+    taken = []
+    with store._work_db.reading() as connection:
+        driver = connection.connection.driver_connection
+        driver.set_progress_handler(lambda: taken.append(1), 10)
+        prepared = store._work_db.prepared(statement)
+        assert prepared.run(connection, {"for_endpoint": "default"}) == []
+        driver.set_progress_handler(None, 0)
+    return len(taken)
+
+
+def add_for_later(sql, count, priority):
+    sql(
+        "INSERT INTO prompts (prompt, priority, available_at)"
+        f" SELECT 'p', {priority}, '2999-01-01 00:00:00' FROM {NUMBERS[True].format(to=count)}"
+    )
+
+
 def test_prompts_that_wait_for_later_cost_an_idle_worker_nothing(sqlite_store, sqlite_url, connect):
     """An empty claim on SQLite takes as many steps with ten thousand of them as with ten."""
-
     sql = connect(sqlite_url)
+    add_for_later(sql, 10, "i % 3")
+    few = steps(sqlite_store, claims.anything_ready())
+    add_for_later(sql, 10_000, "i % 3")
+    assert steps(sqlite_store, claims.anything_ready()) <= few + 5
 
-    def steps():
-        taken = []
-        with sqlite_store._work_db.reading() as connection:
-            driver = connection.connection.driver_connection
-            driver.set_progress_handler(lambda: taken.append(1), 10)
-            ready = sqlite_store._work_db.prepared(claims.anything_ready())
-            assert ready.run(connection, {"for_endpoint": "default"}) == []
-            driver.set_progress_handler(None, 0)
-        return len(taken)
 
-    def add(count):
-        sql(
-            "INSERT INTO prompts (prompt, priority, available_at)"
-            f" SELECT 'p', i % 3, '2999-01-01 00:00:00' FROM {NUMBERS[True].format(to=count)}"
-        )
-
-    add(10)
-    few = steps()
-    add(10_000)
-    assert steps() <= few + 5
+def test_a_priority_of_its_own_for_every_prompt_costs_a_look_at_each(
+    sqlite_store, sqlite_url, connect
+):
+    """Beyond some thousand priorities prompts are looked at one after the other, which is less."""
+    sql = connect(sqlite_url)
+    add_for_later(sql, claims.LEVELS, "i")
+    levels = steps(sqlite_store, claims.anything_ready())
+    add_for_later(sql, 5 * claims.LEVELS, "-i")
+    assert steps(sqlite_store, claims.anything_ready()) < 2 * levels
