@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -265,8 +266,6 @@ class TestPostgresql:
 
     def test_behind_a_pooler_every_transaction_brings_its_settings(self, postgres_url, monkeypatch):
         """A pooler answers with a process id that it made up; nothing may stay in the session."""
-        import psycopg
-
         real = psycopg.ConnectionInfo.backend_pid.fget
         monkeypatch.setattr(
             psycopg.ConnectionInfo, "backend_pid", property(lambda info: real(info) + 1)
@@ -328,6 +327,16 @@ class TestPostgresql:
             with database.writing() as connection:
                 assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
         database.close()
+
+    @pytest.mark.parametrize("how", ["single", "writing", "reading"])
+    def test_whatever_ends_a_connection_may_be_tried_again(self, database, how):
+        """A proxy says goodbye with a code of its own: no reason for a worker to stop."""
+        goodbye = psycopg.errors.InternalError_("goodbye")
+        with pytest.raises(StoreBusy, match="lost"), getattr(database, how)() as connection:  # noqa: PT012
+            pooled = connection if how == "single" else connection.connection
+            pooled.driver_connection.close()
+            raise goodbye
+        assert database.engine.pool.checkedout() == 0
 
     def test_a_connection_that_dies_under_a_statement_is_replaced(
         self, postgres_store, postgres_sql

@@ -39,7 +39,7 @@ from sqlalchemy.sql.elements import CompilerElement
 
 from worker.errors import SettingsError, StoreBroken
 from worker.store.constructs import dumps
-from worker.store.faults import translated
+from worker.store.faults import lost, translated
 from worker.store.prepared import Borrowed, Prepared
 from worker.store.turnstile import Turnstile, of_file
 
@@ -180,10 +180,11 @@ class Database:
             if pooled.info.get("spool_own_session"):
                 try:
                     yield pooled
-                except self._may_be_lost:
+                except self._may_be_lost as error:
                     if pooled.driver_connection is None or pooled.driver_connection.closed:
                         pooled.invalidate()
                         self.engine.dispose()
+                        raise lost(error) from error
                     raise
                 return
         with self.writing() as connection:
@@ -197,12 +198,13 @@ class Database:
             try:
                 yield connection
                 connection.commit()
-            except self._may_be_lost:
+            except self._may_be_lost as error:
                 # SQLAlchemy does this for what it has run itself.
                 driver = connection.connection.driver_connection
                 if driver is None or driver.closed:
                     connection.invalidate()
                     self.engine.dispose()
+                    raise lost(error) from error
                 raise
 
 

@@ -113,6 +113,11 @@ def translated() -> Iterator[None]:
         raise unstorable(f"a number is too large: {error}") from error
 
 
+def lost(error: BaseException) -> StoreError:
+    """What an error of a driver means that took the connection with it."""
+    return _meaning(error, lost=True)
+
+
 def _raised_by_drivers() -> tuple[type[Exception], ...]:
     return (sqlite3.Error, *_of_psycopg("Error"))
 
