@@ -34,7 +34,7 @@ def _beside_peers(made: databases.Databases, *, short: bool) -> Table:
             "system",
             "at a time",
             "jobs/s",
-            "Spool, with as many connections, does x times more",
+            "Spool, with as many that claim, does x times more",
             "a finished job leaves",
         ),
         notes=[
