@@ -350,6 +350,6 @@ MUTANTS = (
         "worker/deadlines.py",
         "    return wait_seconds is not None and took_seconds > wait_seconds + OVERSLEPT_SECONDS",
         "    return False",
-        "tests/crash/test_zombie.py::test_sleep_is_not_the_servers_silence",
+        "tests/test_deadlines.py::test_a_process_that_slept_gives_the_server_its_time_again",
     ),
 )
