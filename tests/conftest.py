@@ -22,6 +22,9 @@ import pytest
 from tests.fakes import postgres
 from worker.store import Store, schema
 
+# Where it is set, what a program leaves in its buffers is never seen to fail as it ends.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 _counter = itertools.count(1)
 
 

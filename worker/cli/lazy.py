@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -128,8 +129,7 @@ def _end(error: BaseException, session: Session) -> NoReturn:
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         sys.exit(EXIT_INTERRUPTED)
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        # Nobody reads any more; the interpreter must not complain about it while it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         sys.exit(EXIT_BROKEN_PIPE)
     if session.verbose:
         traceback.print_exception(error)
@@ -137,11 +137,21 @@ def _end(error: BaseException, session: Session) -> NoReturn:
         talk(str(error))
         sys.exit(EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILED)
     if isinstance(error, OSError) and (error.filename or error.errno in _UNWRITABLE):
+        if not error.filename:
+            _write_no_more()
         talk(f"{error.filename or 'the output cannot be written'}: {error.strerror}")
         sys.exit(EXIT_FAILED)
     hint = "" if session.verbose else "; -v shows where"
     talk(f"a fault of this program: {type(error).__name__}: {error}{hint}")
     sys.exit(EXIT_FAILED)
+
+
+def _write_no_more() -> None:
+    """What is left in the buffer goes nowhere: the interpreter, as it ends, would write it again,
+    complain, and exit with a code of its own.
+    """
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def global_options(function: Function) -> Function:
