@@ -172,6 +172,19 @@ def test_in_a_notebook_a_loop_runs_already(spool: Spool, capfd: pytest.CaptureFi
     assert "worker_stopped" in capfd.readouterr().err
 
 
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+
+def _interrupted_cell(cell: Main) -> None:
+    """Run it as a kernel does, without the handler of asyncio.run; the interrupt comes out of it."""
+    loop = asyncio.new_event_loop()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(cell())
+    finally:
+        loop.close()
+
+
 def test_a_notebook_that_is_interrupted_waits_until_everything_is_handed_back() -> None:
     """The interrupt reaches the coroutine, which may do what it has to."""
     ended = []
@@ -186,16 +199,8 @@ def test_a_notebook_that_is_interrupted_waits_until_everything_is_handed_back() 
     async def cell() -> None:
         api._apart(carry)
 
-    loop = asyncio.new_event_loop()  # as a kernel runs it: without the handler of asyncio.run
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            loop.run_until_complete(cell())
-    finally:
-        loop.close()
+    _interrupted_cell(cell)
     assert ended == ["handed back"]
-
-
-Main = Callable[[], Coroutine[Any, Any, None]]
 
 
 def _interrupted(
@@ -226,12 +231,7 @@ def _interrupted(
     async def cell() -> None:
         api._apart(carry, lambda main: run(main, interrupt))
 
-    loop = asyncio.new_event_loop()  # as a kernel runs it: without the handler of asyncio.run
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            loop.run_until_complete(cell())
-    finally:
-        loop.close()
+    _interrupted_cell(cell)
     return done
 
 

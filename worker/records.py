@@ -1,7 +1,7 @@
 """Frozen values that pass between rooms.
 
-The two that are made for every prompt are structs: a frozen dataclass takes five times as
-long, which is a tenth of the worker's time for a prompt that asks for nothing.
+The two that are made for every prompt are structs: to make a frozen dataclass of as many
+fields takes six times as long (2 microseconds).
 """
 
 from __future__ import annotations

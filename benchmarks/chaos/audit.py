@@ -49,6 +49,7 @@ from benchmarks.chaos import plan
 from benchmarks.chaos.evidence import WHOLE, Evidence, overlaps, thoughts_of
 from benchmarks.chaos.tables import PromptRow, RunRow, Tables
 from tests.fakes.connection import Served, said_by
+from worker.carriers import READ_LATE_SECONDS
 
 WRONGLY_COMPLETED = "wrongly completed"
 LOST = "text lost"
@@ -261,9 +262,10 @@ class Audit:
         return overlaps(pauses, run.started_at, run.finished_at or run.started_at)
 
     def _met_outage(self, run: RunRow) -> bool:
-        """Whether it was under way during one: a worker cannot know how late it reads."""
-        times = (run.started_at, run.finished_at or run.started_at)
-        return self._outage_near(run) or overlaps(self.evidence.server_outages, *times)
+        """Whether it was under way during one, by the worker's rule: what it reads may be late."""
+        ended = run.finished_at or run.started_at
+        since = max(run.started_at, ended - READ_LATE_SECONDS)
+        return self._outage_near(run) or overlaps(self.evidence.server_outages, since, ended)
 
     def _outage_near(self, run: RunRow) -> bool:
         request = self.evidence.request_of(run, self.tables)

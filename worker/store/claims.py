@@ -181,7 +181,7 @@ def anything_ready() -> Select[int]:
 
     Each priority is looked at by itself: the index has its ready prompts in front.  Else every
     prompt that waits for later would be looked at each time, all three hundred thousand of them.
-    Below the first LEVELS priorities they are: a look takes as long as nine prompts in a row.
+    Below the first LEVELS priorities they are: to look at one takes as long as to read nine rows.
     """
     here = (CLAIMABLE, prompts.c.endpoint == bindparam("for_endpoint", type_=String()))
     highest = select(func.max(prompts.c.priority).label("priority")).where(*here)

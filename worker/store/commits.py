@@ -49,7 +49,7 @@ from worker.store.constructs import (
     standing,
     unnested,
 )
-from worker.store.endings import ENDING, SAME_NAME
+from worker.store.endings import ENDING
 from worker.store.tables import chunks, prompts, runs
 
 STREAMING = sources(RunEvent.COMPLETE)  # the same for every run event
@@ -165,6 +165,19 @@ def stored_chunks() -> Select[int, int, str]:
 
 # --- endings --------------------------------------------------------------------------------
 
+_SAME_NAME = (
+    "finish_reason",
+    "prompt_tokens",
+    "completion_tokens",
+    "chars",
+    "chunks",
+    "http_status",
+    "request_id",
+    "error_code",
+    "error",
+    "done_frame",
+)
+
 
 @cache
 def end_runs_sqlite() -> Update:
@@ -218,7 +231,7 @@ def _end_runs(given: Columns) -> Update:
             status=given["run_state"],
             finished_at=now(),
             first_text_at=later(given["first_text_ago"]),
-            **{name: given[name] for name in SAME_NAME},
+            **{name: given[name] for name in _SAME_NAME},
         )
     )
 

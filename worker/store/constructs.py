@@ -153,11 +153,9 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Load for SQLite; psycopg has loaded already."""
-        if value is None or (dialect.name != "sqlite" and self.binary):
-            return value  # jsonb holds no half of a surrogate pair
-        if dialect.name != "sqlite":
-            return _sound(value)
-        return _sound(json.loads(value)) if "\\u" in value else json.loads(value)
+        if value is None:
+            return None
+        return _sound(json.loads(value) if dialect.name == "sqlite" else value)
 
 
 class Listed(TypeDecorator[Sequence[Any]]):

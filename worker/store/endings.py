@@ -1,13 +1,13 @@
 """How an ending travels to the database: its columns, their types, its row.
 
-PostgreSQL takes all endings of a commit as one JSON text, which it reads at a
-microsecond for four names: so what is NULL is left out of it.  SQLite takes rows.
+PostgreSQL takes all endings of a commit as one JSON text, and reading its names takes an
+eighth of the time of an ending: so what is NULL is left out.  SQLite takes rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -37,57 +37,26 @@ ENDING: Mapping[str, TypeEngine[Any]] = {
     "error_code": Text(),
     "error": Text(),
 }
-# Columns of `runs` that take what stands under their own name.
-SAME_NAME = (
-    "finish_reason",
-    "prompt_tokens",
-    "completion_tokens",
-    "chars",
-    "chunks",
-    "http_status",
-    "request_id",
-    "error_code",
-    "error",
-    "done_frame",
-)
-
-
-class _Row(msgspec.Struct, omit_defaults=True):
-    """The columns of `ENDING`, in their order; only what may be NULL has a default."""
-
-    run_id: int
-    prompt_id: int
-    run_state: str
-    prompt_state: str
-    refund: int
-    delay: float
-    chars: int
-    chunks: int
-    done_frame: bool
-    first_text_ago: float | None = None
-    finish_reason: str | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    http_status: int | None = None
-    request_id: str | None = None
-    error_code: str | None = None
-    error: str | None = None
 
 
 def as_json(endings: Iterable[Ending]) -> str:
     """One JSON text, for `recorded`; in the order of the run ids, which is that of the locks."""
-    rows = sorted(map(_row, endings), key=attrgetter("run_id"))
-    return msgspec.json.encode(rows).decode()
+    rows = sorted(as_rows(endings), key=itemgetter(0))
+    said = [
+        {name: value for name, value in zip(ENDING, row, strict=True) if value is not None}
+        for row in rows
+    ]
+    return msgspec.json.encode(said).decode()
 
 
 def as_rows(endings: Iterable[Ending]) -> list[tuple[Any, ...]]:
-    """One tuple an ending, for `bound`."""
-    return [msgspec.structs.astuple(_row(end)) for end in endings]
+    """One tuple an ending, for `bound`; in the order of `ENDING`."""
+    return list(map(_row, endings))
 
 
-def _row(end: Ending) -> _Row:
+def _row(end: Ending) -> tuple[Any, ...]:
     ago = end.first_text_seconds_ago
-    return _Row(
+    return (
         end.run_id,
         end.prompt_id,
         target(end.run_event).value,

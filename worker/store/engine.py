@@ -21,6 +21,7 @@ is remembered.
 
 A pooled connection may have died with a restarted server.  The BEGIN finds out, at no
 extra round trip, and is tried once more on a fresh connection; nothing was done yet.
+Where there is no BEGIN the statement finds out: that is StoreBusy, and safe to send again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from sqlalchemy.sql.elements import CompilerElement
 from worker.errors import SettingsError, StoreBroken
 from worker.store.constructs import dumps
 from worker.store.faults import lost, translated
-from worker.store.prepared import Borrowed, Prepared
+from worker.store.prepared import Borrowed, Prepared, driver_of
 from worker.store.turnstile import Turnstile, of_file
 
 if TYPE_CHECKING:
@@ -178,14 +179,8 @@ class Database:
     def _bare_postgresql(self) -> Iterator[Borrowed]:
         with translated(), closing(self.engine.raw_connection()) as pooled:
             if pooled.info.get("spool_own_session"):
-                try:
+                with self._let_go_if_lost(pooled):
                     yield pooled
-                except self._may_be_lost as error:
-                    if pooled.driver_connection is None or pooled.driver_connection.closed:
-                        pooled.invalidate()
-                        self.engine.dispose()
-                        raise lost(error) from error
-                    raise
                 return
         with self.writing() as connection:
             yield connection
@@ -194,18 +189,22 @@ class Database:
     def _transaction(
         self, engine: Engine, turn: AbstractContextManager[None]
     ) -> Iterator[Connection]:
-        with translated(), turn, _begun(engine) as connection:
-            try:
-                yield connection
-                connection.commit()
-            except self._may_be_lost as error:
-                # SQLAlchemy does this for what it has run itself.
-                driver = connection.connection.driver_connection
-                if driver is None or driver.closed:
-                    connection.invalidate()
-                    self.engine.dispose()
-                    raise lost(error) from error
-                raise
+        with translated(), turn, _begun(engine) as connection, self._let_go_if_lost(connection):
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def _let_go_if_lost(self, connection: Borrowed) -> Iterator[None]:
+        # SQLAlchemy does this for what it has run itself.
+        try:
+            yield
+        except self._may_be_lost as error:
+            driver = driver_of(connection)
+            if driver is None or driver.closed:
+                connection.invalidate()
+                self.engine.dispose()
+                raise lost(error) from error
+            raise
 
 
 def _begun(engine: Engine) -> Connection:

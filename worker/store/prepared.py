@@ -52,7 +52,7 @@ class Prepared:
 
     def run(self, connection: Borrowed, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run it once; returns its rows."""
-        cursor = _driver(connection).execute(self._sql, self._arguments(given))
+        cursor = driver_of(connection).execute(self._sql, self._arguments(given))
         return cursor.fetchall() if self._returns else []
 
     def rows(self, connection: Borrowed, given: Mapping[str, Any]) -> list[list[Any]]:
@@ -66,7 +66,7 @@ class Prepared:
 
     def count(self, connection: Borrowed, given: Mapping[str, Any]) -> int:
         """Run it once; returns how many rows it changed."""
-        return int(_driver(connection).execute(self._sql, self._arguments(given)).rowcount)
+        return int(driver_of(connection).execute(self._sql, self._arguments(given)).rowcount)
 
     def count_each(
         self,
@@ -87,7 +87,7 @@ class Prepared:
                 [convert(value) for convert, value in zip(converters, row, strict=True)]
                 for row in arguments
             ]
-        driver: sqlite3.Connection = _driver(connection)
+        driver: sqlite3.Connection = driver_of(connection)
         return driver.executemany(self._sql, arguments).rowcount
 
     def _arguments(self, given: Mapping[str, Any]) -> Any:
@@ -100,6 +100,7 @@ class Prepared:
         return named if self._order is None else [named[name] for name in self._order]
 
 
-def _driver(connection: Borrowed) -> Any:
+def driver_of(connection: Borrowed) -> Any:
+    """The connection of the driver below; None if it was invalidated."""
     pooled = connection.connection if isinstance(connection, Connection) else connection
     return pooled.driver_connection
