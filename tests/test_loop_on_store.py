@@ -28,6 +28,7 @@ from tests.fakes.scripted_stream import (
 from worker import retry
 from worker.buffer import Limits
 from worker.errors import Broken, Unreachable
+from worker.finish import DEATHS_FORGIVEN
 from worker.records import Kind, NewPrompt, Usage
 from worker.states import PromptState, RunState
 from worker.wire.events import Delta, Done
@@ -212,6 +213,24 @@ async def test_a_clean_end_without_a_done_frame_is_tried_again_and_then_given_up
     ] * 2
     assert store.prompt(1).status is PromptState.FAILED
     assert "gave up after 2 attempts" in (store.prompt(1).error or "")
+
+
+@aio
+async def test_a_prompt_that_takes_the_endpoint_down_each_time_is_given_up(store, sql, monkeypatch):
+    """After five outages that charge nobody, each of which keeps its text, five attempts."""
+    monkeypatch.setattr(retry, "LATER_WAIT_MAX_SECONDS", 0)
+    queue(store, max_attempts=5)
+    async with living(House(store, drain=True)) as it:
+        it.stream.usual = lambda: [say("half"), Broken("reset")]
+        it.stream.alive = Unreachable("refused")
+        task = it.begin()
+        while not task.done():
+            await it.pass_(1)
+    codes = ["connection_lost"] * DEATHS_FORGIVEN + ["endpoint_died"] * 5
+    assert [(a.error_code, a.chars) for a in store.attempts(1)] == [(code, 4) for code in codes]
+    assert sql("SELECT status, error_code, attempts, runs FROM prompts") == [
+        ("failed", "endpoint_died", 5, 10)
+    ]
 
 
 class Careless:

@@ -45,13 +45,14 @@ from worker.errors import (
     SettingsError,
     ShutDown,
     SpoolError,
+    Stalled,
     StoreBroken,
     StoreBusy,
     StoreError,
     Unreachable,
     Verdict,
 )
-from worker.finish import as_error
+from worker.finish import DEATHS_FORGIVEN, YOUNG_SECONDS, as_error
 from worker.pipeline import carry
 from worker.records import Kind, Usage
 from worker.states import PromptEvent, RunEvent
@@ -722,6 +723,55 @@ async def test_an_outage_of_the_endpoint_is_not_charged(error):
     assert it.commits.text == "a"
 
 
+@pytest.mark.parametrize("uncharged", [DEATHS_FORGIVEN - 1, DEATHS_FORGIVEN])
+@pytest.mark.parametrize("before", [[], [say("a")]])
+@pytest.mark.parametrize("end", ["reset", "end"])
+@aio
+async def test_a_prompt_that_takes_the_endpoint_down_each_time_is_charged(before, end, uncharged):
+    """Five times it is forgiven; from then on it pays, and learns why."""
+    it = Carried([*before, Broken("reset") if end == "reset" else END])
+    it.is_alive = False
+    ending = (await it.outcome(attempt=uncharged + 2, attempts=2)).ending
+    is_deadly = uncharged == DEATHS_FORGIVEN
+    assert ending.charged is is_deadly
+    assert (ending.error_code == ErrorCode.ENDPOINT_DIED) is is_deadly
+    assert ("once more, after 5 runs that were not charged" in ending.error) is is_deadly
+    assert ending.prompt_event is PromptEvent.REQUEUE
+
+
+@aio
+async def test_the_last_time_that_it_takes_the_endpoint_down_fails_it():
+    """As any other attempt would."""
+    it = Carried([say("a"), Broken("reset")])
+    it.is_alive = False
+    ending = (await it.outcome(attempt=10, attempts=5)).ending
+    assert (ending.prompt_event, ending.error_code) == (PromptEvent.FAIL, ErrorCode.ENDPOINT_DIED)
+    assert ending.error.startswith("gave up after 5 attempts; the last one: the endpoint went down")
+    assert ending.error.endswith(": reset")
+    assert it.commits.text == "a"
+
+
+@pytest.mark.parametrize(
+    ("steps", "charged"),
+    [
+        ([say("a"), Pause(YOUNG_SECONDS), Broken("reset")], True),
+        ([Pause(YOUNG_SECONDS * 9), Broken("reset")], True),
+        ([say("a"), Pause(YOUNG_SECONDS + 1), Broken("reset")], False),
+        ([say("a"), Stalled("silent")], False),
+        ([say("a"), ServerFailed("502")], False),
+        (Unreachable("refused"), False),
+    ],
+)
+@aio
+async def test_only_what_went_down_under_a_young_answer_counts(steps, charged):
+    """Not a stream that the server outlived before, nor a request that may never have got there."""
+    it = Carried(*([steps] * 3))
+    it.is_alive = False
+    place = endpoint(idle_timeout_seconds=0, first_frame_timeout_seconds=0)
+    ending = (await it.outcome(endpoint=place, attempt=50, attempts=1)).ending
+    assert ending.charged is charged
+
+
 @aio
 async def test_a_missing_done_frame_is_charged_unless_the_endpoint_is_out():
     """A server that answers others ended this one: the prompt may be the reason."""
@@ -751,7 +801,7 @@ async def test_told_to_stop_a_run_does_not_wait_to_learn_whose_fault_it_was():
         return True
 
     it.control = Control(never)
-    task = it.start()
+    task = it.start(attempt=50, attempts=1)  # though it had been forgiven often enough
     await asking.wait()
     it.control.stop(ShutDown("stop", charged=False))
     ending = (await task).ending

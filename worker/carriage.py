@@ -96,7 +96,7 @@ class Control:
         alive: Callable[[], Awaitable[bool]],
         *,
         turned_away: Callable[[SpoolError], bool] = lambda _: False,
-        on_answer: Callable[[], None] | None = None,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         """alive: whether the endpoint answered all the while, asked after a failure: an outage is
         not the prompt's fault and is not charged to it.  turned_away: told of a refusal; whether
@@ -104,7 +104,8 @@ class Control:
         """
         self.reason: SpoolError | None = None
         self.finishing = False
-        self.heard_at: float | None = None  # when the last frame was read
+        self.begun_at: float | None = None  # when the first frame was read
+        self.heard_at: float | None = None  # when the last one was
         self.failed_at: float | None = None  # when it was clear that no done frame will come
         self.turned_away = turned_away
         self._alive = alive
@@ -131,14 +132,19 @@ class Control:
         """The server has sent so many frames by now; the first of them is news."""
         if frames > self._frames:
             self._frames, self.heard_at = frames, at
-        if frames and self._on_answer is not None:
+        if frames and self.begun_at is None:
+            self.begun_at = at
             self._on_answer()
-            self._on_answer = None
 
     @property
     def is_waiting(self) -> bool:
         """Whether the server has not sent a frame yet."""
-        return self._on_answer is not None
+        return self.begun_at is None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was told to stop, even if it was ending already."""
+        return self._stopped.is_set()
 
     async def is_outage(self) -> bool:
         """Whether the endpoint answers nobody; taken for true if we are told to stop meanwhile."""

@@ -48,6 +48,7 @@ class ErrorCode(StrEnum):
 
     UNREACHABLE = "unreachable"
     CONNECTION_LOST = "connection_lost"
+    ENDPOINT_DIED = "endpoint_died"
     FIRST_FRAME_TIMEOUT = "first_frame_timeout"
     IDLE_TIMEOUT = "idle_timeout"
     TOTAL_TIMEOUT = "total_timeout"

@@ -17,6 +17,7 @@ from worker.carriage import Answer, Control, Outcome
 from worker.clock import Clock
 from worker.committer import RunWriter
 from worker.errors import (
+    Broken,
     ErrorCode,
     LeaseLost,
     Refused,
@@ -28,9 +29,13 @@ from worker.errors import (
     Verdict,
     WireError,
 )
-from worker.records import Ending, Usage
+from worker.records import Ending, Run, Usage
 from worker.states import PromptEvent, RunEvent
 from worker.wire.events import Done
+
+# A prompt that takes its server down again and again: outages up to there are nobody's fault.
+DEATHS_FORGIVEN = 5
+YOUNG_SECONDS = 60.0  # since its first frame; before that a prompt may wait in the server's queue
 
 
 def as_error(fault: Exception) -> SpoolError:
@@ -79,6 +84,8 @@ async def end_early(
         error.charged, error.verdict = False, Verdict.RETRY_LATER
     if error.charged and await _is_nobodys_fault(error, control):
         error.charged = False
+        if _is_deadly(error, answer.run, control):
+            _blame(error, answer.run)
     ending = _with_facts(retry.ending(answer.run, error, clock), answer, writer, clock)
     return await _store(ending, error, answer, writer, clock)
 
@@ -99,6 +106,34 @@ async def _is_nobodys_fault(error: SpoolError, control: Control) -> bool:
         return True
     may_be_outage = isinstance(error, StreamError | ServerFailed | Truncated)
     return may_be_outage and await control.is_outage()
+
+
+def _is_deadly(error: SpoolError, run: Run, control: Control) -> bool:
+    """Whether the endpoint goes down under this prompt again and again (docs/decisions/0012).
+
+    Once is an outage.  What counts is that it was there, took the request, and went down while the
+    answer was young: no six-hour stream is blamed for a server that is restarted.
+    """
+    if control.is_stopped or not isinstance(error, Broken | Truncated):
+        return False
+    begun_at, failed_at = control.begun_at, control.failed_at
+    if begun_at is not None and failed_at is not None and failed_at - begun_at > YOUNG_SECONDS:
+        return False
+    return _uncharged(run) >= DEATHS_FORGIVEN
+
+
+def _uncharged(run: Run) -> int:
+    """Runs of its prompt before this one that were nobody's fault."""
+    return run.attempt - run.attempts
+
+
+def _blame(error: SpoolError, run: Run) -> None:
+    """Charge the run, in words that say why an outage is charged."""
+    error.charged, error.code = True, ErrorCode.ENDPOINT_DIED
+    error.message = (
+        f"the endpoint went down under this prompt once more, after {_uncharged(run)} runs that"
+        f" were not charged: {error.message}"
+    )
 
 
 async def _store(

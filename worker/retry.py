@@ -115,7 +115,8 @@ def later_delay(run: Run, error: SpoolError, clock: Clock) -> float:
         return 0.0
     if error.retry_after_seconds is None:
         # Runs that a crash or a shutdown of ours ended are no reason to trust the server less.
-        return _back_off(run.attempts if error.charged else run.attempt, clock)
+        by_all_runs = not error.charged or error.code is ErrorCode.ENDPOINT_DIED
+        return _back_off(run.attempt if by_all_runs else run.attempts, clock)
     asked_seconds = min(error.retry_after_seconds, RETRY_AFTER_MAX_SECONDS)
     if run.attempt <= RUNS_OBEDIENT:
         return asked_seconds

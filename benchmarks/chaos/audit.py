@@ -50,6 +50,8 @@ from benchmarks.chaos.evidence import WHOLE, Evidence, overlaps, thoughts_of
 from benchmarks.chaos.tables import PromptRow, RunRow, Tables
 from tests.fakes.connection import Served, said_by
 from worker.carriers import READ_LATE_SECONDS
+from worker.errors import ErrorCode
+from worker.finish import DEATHS_FORGIVEN
 
 WRONGLY_COMPLETED = "wrongly completed"
 LOST = "text lost"
@@ -276,6 +278,8 @@ class Audit:
 
     def _blame(self, run: RunRow) -> None:
         """A run may only name a cause that the server gave it."""
+        if run.error_code == ErrorCode.ENDPOINT_DIED and not self._died_often(run):
+            self._find(CHARGED, f"run {run.id} blames its prompt for the server's death")
         causes = CAUSES.get(run.error_code or "")
         if causes is None:
             return
@@ -287,6 +291,12 @@ class Audit:
         if request is None or request.fault not in causes:
             fault = request.fault if request else "no request"
             self._find(CHARGED, f"run {run.id}: {run.error_code} ({run.error}) for {fault}")
+
+    def _died_often(self, run: RunRow) -> bool:
+        """Whether it met an outage after enough others of its prompt that charged nobody."""
+        before = [r for r in self.tables.runs_of(run.prompt_id) if r.attempt < run.attempt]
+        forgiven = sum(False in self._charge(each) for each in before)
+        return forgiven >= DEATHS_FORGIVEN and self._met_outage(run)
 
     def _silent(self, run: RunRow, request: Served | None) -> bool:
         """Whether the server really said nothing for so long, though nobody told it to.
