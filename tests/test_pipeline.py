@@ -723,20 +723,21 @@ async def test_an_outage_of_the_endpoint_is_not_charged(error):
     assert it.commits.text == "a"
 
 
-@pytest.mark.parametrize("uncharged", [DEATHS_FORGIVEN - 1, DEATHS_FORGIVEN])
+@pytest.mark.parametrize("deaths", [0, DEATHS_FORGIVEN - 1, DEATHS_FORGIVEN])
 @pytest.mark.parametrize("before", [[], [say("a")]])
 @pytest.mark.parametrize("end", ["reset", "end"])
 @aio
-async def test_a_prompt_that_takes_the_endpoint_down_each_time_is_charged(before, end, uncharged):
-    """Five times it is forgiven; from then on it pays, and learns why."""
+async def test_a_prompt_that_takes_the_endpoint_down_each_time_is_charged(before, end, deaths):
+    """Five times it is forgiven; from then on it pays."""
     it = Carried([*before, Broken("reset") if end == "reset" else END])
     it.is_alive = False
-    ending = (await it.outcome(attempt=uncharged + 2, attempts=2)).ending
-    is_deadly = uncharged == DEATHS_FORGIVEN
-    assert ending.charged is is_deadly
-    assert (ending.error_code == ErrorCode.ENDPOINT_DIED) is is_deadly
-    assert ("once more, after 5 runs that were not charged" in ending.error) is is_deadly
-    assert ending.prompt_event is PromptEvent.REQUEUE
+    ending = (await it.outcome(attempt=deaths + 1, attempts=1, deaths=deaths)).ending
+    assert ending.charged is (deaths == DEATHS_FORGIVEN)
+    assert (ending.error_code, ending.prompt_event) == (
+        ErrorCode.ENDPOINT_DIED,
+        PromptEvent.REQUEUE,
+    )
+    assert (f"as in {deaths} runs of this prompt before: " in ending.error) is (deaths > 0)
 
 
 @aio
@@ -744,10 +745,12 @@ async def test_the_last_time_that_it_takes_the_endpoint_down_fails_it():
     """As any other attempt would."""
     it = Carried([say("a"), Broken("reset")])
     it.is_alive = False
-    ending = (await it.outcome(attempt=10, attempts=5)).ending
+    ending = (await it.outcome(attempt=10, attempts=5, deaths=9)).ending
     assert (ending.prompt_event, ending.error_code) == (PromptEvent.FAIL, ErrorCode.ENDPOINT_DIED)
-    assert ending.error.startswith("gave up after 5 attempts; the last one: the endpoint went down")
-    assert ending.error.endswith(": reset")
+    assert ending.error == (
+        "gave up after 5 attempts; the last one: the endpoint went down, as in 9 runs of this"
+        " prompt before: reset"
+    )
     assert it.commits.text == "a"
 
 
@@ -768,8 +771,8 @@ async def test_only_what_went_down_under_a_young_answer_counts(steps, charged):
     it = Carried(*([steps] * 3))
     it.is_alive = False
     place = endpoint(idle_timeout_seconds=0, first_frame_timeout_seconds=0)
-    ending = (await it.outcome(endpoint=place, attempt=50, attempts=1)).ending
-    assert ending.charged is charged
+    ending = (await it.outcome(endpoint=place, attempt=50, attempts=1, deaths=49)).ending
+    assert (ending.charged, ending.error_code == ErrorCode.ENDPOINT_DIED) == (charged, charged)
 
 
 @aio
@@ -801,7 +804,7 @@ async def test_told_to_stop_a_run_does_not_wait_to_learn_whose_fault_it_was():
         return True
 
     it.control = Control(never)
-    task = it.start(attempt=50, attempts=1)  # though it had been forgiven often enough
+    task = it.start(attempt=50, attempts=1, deaths=49)  # though it had been forgiven often enough
     await asking.wait()
     it.control.stop(ShutDown("stop", charged=False))
     ending = (await task).ending

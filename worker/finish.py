@@ -33,8 +33,7 @@ from worker.records import Ending, Run, Usage
 from worker.states import PromptEvent, RunEvent
 from worker.wire.events import Done
 
-# A prompt that takes its server down again and again: outages up to there are nobody's fault.
-DEATHS_FORGIVEN = 5
+DEATHS_FORGIVEN = 5  # so often the endpoint may go down under a prompt by chance
 YOUNG_SECONDS = 60.0  # since its first frame; before that a prompt may wait in the server's queue
 
 
@@ -84,8 +83,8 @@ async def end_early(
         error.charged, error.verdict = False, Verdict.RETRY_LATER
     if error.charged and await _is_nobodys_fault(error, control):
         error.charged = False
-        if _is_deadly(error, answer.run, control):
-            _blame(error, answer.run)
+        if _may_have_killed(error, control):
+            _count_death(error, answer.run)
     ending = _with_facts(retry.ending(answer.run, error, clock), answer, writer, clock)
     return await _store(ending, error, answer, writer, clock)
 
@@ -108,32 +107,24 @@ async def _is_nobodys_fault(error: SpoolError, control: Control) -> bool:
     return may_be_outage and await control.is_outage()
 
 
-def _is_deadly(error: SpoolError, run: Run, control: Control) -> bool:
-    """Whether the endpoint goes down under this prompt again and again (docs/decisions/0012).
+def _may_have_killed(error: SpoolError, control: Control) -> bool:
+    """Whether the endpoint took the request, and went down while the answer was young.
 
-    Once is an outage.  What counts is that it was there, took the request, and went down while the
-    answer was young: no six-hour stream is blamed for a server that is restarted.
+    No six-hour stream is blamed for a server that is restarted, and nobody whose request may
+    never have arrived (docs/decisions/0012).
     """
     if control.is_stopped or not isinstance(error, Broken | Truncated):
         return False
     begun_at, failed_at = control.begun_at, control.failed_at
-    if begun_at is not None and failed_at is not None and failed_at - begun_at > YOUNG_SECONDS:
-        return False
-    return _uncharged(run) >= DEATHS_FORGIVEN
+    return begun_at is None or failed_at is None or failed_at - begun_at <= YOUNG_SECONDS
 
 
-def _uncharged(run: Run) -> int:
-    """Runs of its prompt before this one that were nobody's fault."""
-    return run.attempt - run.attempts
-
-
-def _blame(error: SpoolError, run: Run) -> None:
-    """Charge the run, in words that say why an outage is charged."""
-    error.charged, error.code = True, ErrorCode.ENDPOINT_DIED
-    error.message = (
-        f"the endpoint went down under this prompt once more, after {_uncharged(run)} runs that"
-        f" were not charged: {error.message}"
-    )
+def _count_death(error: SpoolError, run: Run) -> None:
+    """Once is an outage; under the same prompt again and again it is charged."""
+    error.code = ErrorCode.ENDPOINT_DIED
+    error.charged = run.deaths >= DEATHS_FORGIVEN
+    before = f", as in {run.deaths} runs of this prompt before" if run.deaths else ""
+    error.message = f"the endpoint went down{before}: {error.message}"
 
 
 async def _store(

@@ -75,6 +75,7 @@ class Run(msgspec.Struct, frozen=True):
         attempt: 1 for the first run of the prompt, then 2, ...; never reused.
         attempts: attempts charged to the prompt so far, this one included.
         max_attempts: attempts that the prompt may be charged for.
+        deaths: earlier runs of the prompt that ended with `endpoint_died`.
     """
 
     id: int
@@ -89,6 +90,7 @@ class Run(msgspec.Struct, frozen=True):
     system: str | None = None
     messages: Sequence[Json] | None = None
     options: Mapping[str, Json] = msgspec.field(default_factory=dict)
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)

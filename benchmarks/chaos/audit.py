@@ -251,6 +251,10 @@ class Audit:
         """Whether the run counts: (True,), (False,), or both where either may be right."""
         if run.error_code in NEVER_CHARGED:
             return (False,)
+        if run.error_code == ErrorCode.ENDPOINT_DIED:
+            runs = self.tables.runs_of(run.prompt_id)
+            deaths = [each.id for each in runs if each.error_code == ErrorCode.ENDPOINT_DIED]
+            return (run.id in deaths[DEATHS_FORGIVEN:],)
         if run.error_code in BY_OUTAGE | {"server_error"} and self._met_outage(run):
             return (True, False)
         if run.error_code in PATIENCE and self._paused(run):
@@ -278,8 +282,8 @@ class Audit:
 
     def _blame(self, run: RunRow) -> None:
         """A run may only name a cause that the server gave it."""
-        if run.error_code == ErrorCode.ENDPOINT_DIED and not self._died_often(run):
-            self._find(CHARGED, f"run {run.id} blames its prompt for the server's death")
+        if run.error_code == ErrorCode.ENDPOINT_DIED and not self._met_outage(run):
+            self._find(CHARGED, f"run {run.id} tells of an outage that was none")
         causes = CAUSES.get(run.error_code or "")
         if causes is None:
             return
@@ -291,12 +295,6 @@ class Audit:
         if request is None or request.fault not in causes:
             fault = request.fault if request else "no request"
             self._find(CHARGED, f"run {run.id}: {run.error_code} ({run.error}) for {fault}")
-
-    def _died_often(self, run: RunRow) -> bool:
-        """Whether it met an outage after enough others of its prompt that charged nobody."""
-        before = [r for r in self.tables.runs_of(run.prompt_id) if r.attempt < run.attempt]
-        forgiven = sum(False in self._charge(each) for each in before)
-        return forgiven >= DEATHS_FORGIVEN and self._met_outage(run)
 
     def _silent(self, run: RunRow, request: Served | None) -> bool:
         """Whether the server really said nothing for so long, though nobody told it to.

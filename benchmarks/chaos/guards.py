@@ -313,16 +313,16 @@ MUTANTS = (
     Mutant(
         "A prompt under which the endpoint goes down each time is not tried for ever",
         "worker/finish.py",
-        "    return _uncharged(run) >= DEATHS_FORGIVEN\n",
-        "    return False\n",
+        "    error.charged = run.deaths >= DEATHS_FORGIVEN\n",
+        "",
         "tests/test_loop_on_store.py"
         "::test_a_prompt_that_takes_the_endpoint_down_each_time_is_given_up",
     ),
     Mutant(
         "An endpoint that goes down under a long answer is not held against it",
         "worker/finish.py",
-        "failed_at - begun_at > YOUNG_SECONDS",
-        "failed_at < begun_at",
+        "failed_at - begun_at <= YOUNG_SECONDS",
+        "failed_at >= begun_at",
         "tests/test_pipeline.py::test_only_what_went_down_under_a_young_answer_counts",
     ),
     Mutant(

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     Update,
     bindparam,
+    case,
     cast,
     exists,
     func,
@@ -32,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
+from worker.errors import ErrorCode
 from worker.states import PromptEvent, PromptState, RunState, sources, target
 from worker.store.constructs import (
     Json,
@@ -289,5 +291,19 @@ def _take(run_id: ColumnElement[int], prompt_id: ColumnElement[int]) -> Returnin
             # As text: what cannot be read is the trouble of one prompt, not of the whole claim.
             cast(prompts.c.messages, Text),
             cast(prompts.c.options, Text),
+            _deaths(),
         )
     )
+
+
+def _deaths() -> ColumnElement[int]:
+    """How many runs of the prompt its endpoint did not survive; looked up if any was forgiven."""
+    earlier = runs.alias("earlier")
+    # Spelled out: of what SQLite returns, SQLAlchemy takes all table names away, in here as well.
+    died = select(func.count()).select_from(earlier)
+    died = died.where(
+        literal_column("earlier.prompt_id") == literal_column("prompts.id"),
+        literal_column("earlier.error_code") == literal_column(f"'{ErrorCode.ENDPOINT_DIED}'"),
+    )
+    was_forgiven = prompts.c.runs > prompts.c.attempts
+    return case((was_forgiven, died.scalar_subquery()), else_=literal_column("0")).label("deaths")

@@ -321,7 +321,7 @@ def _as_arrays(names: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> dict[st
 def _run(row: tuple[Any, ...]) -> Run | Ending:
     """A run from what the claim returns, or its end, if nobody can read what is asked."""
     (run_id, prompt_id, attempt, attempts, most, endpoint, model, custom_id, *asked) = row
-    prompt, system, messages, options = asked
+    prompt, system, messages, options, deaths = asked
     try:
         messages = None if messages is None else json.loads(messages)
         options = {} if options is None else json.loads(options)
@@ -347,6 +347,7 @@ def _run(row: tuple[Any, ...]) -> Run | Ending:
         system=system,
         messages=messages,
         options=options,
+        deaths=deaths,
     )
 
 
