@@ -255,6 +255,28 @@ def test_runs_that_charge_nothing_are_not_without_end():
     assert before.prompt_event is PromptEvent.REQUEUE
 
 
+def test_whoever_is_queued_again_by_hand_has_as_many_runs_as_before():
+    """`spool retry` begins anew, though the number of the run goes on."""
+    error = Busy("full", charged=False)
+    again = retry.ending(run(attempt=retry.RUNS_MAX + 1), error, FakeClock())
+    assert again.prompt_event is PromptEvent.REQUEUE
+    last = retry.ending(run(attempt=2 * retry.RUNS_MAX), error, FakeClock())
+    assert last.prompt_event is PromptEvent.FAIL
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ShutDown("stop", charged=False),
+        LeaseLost("gone", verdict=Verdict.RETRY_LATER, charged=False),
+    ],
+)
+def test_what_we_did_ourselves_is_never_the_last_run(error):
+    """A worker that is told to stop hands back, whichever run it is."""
+    ending = retry.ending(run(attempt=retry.RUNS_MAX), error, FakeClock())
+    assert (ending.prompt_event, ending.delay_seconds) == (PromptEvent.REQUEUE, 0)
+
+
 def test_what_the_server_said_of_itself_is_kept():
     """Status and request id, for its operators."""
     error = ServerFailed("oops", http_status=502, request_id="r-9")

@@ -40,6 +40,7 @@ DATABASE_WAIT_MAX_SECONDS = 5.0
 LATER_WAIT_MAX_SECONDS = 300.0
 RETRY_AFTER_MAX_SECONDS = 3600.0
 # Uncharged runs are not without end either: a prompt that a server turns away this often is failed.
+# `spool retry` grants as many again: the number of a run is not reset.
 RUNS_MAX = 1000
 RUNS_OBEDIENT = 10  # so often a server's own wait is taken at its word; then it grows
 
@@ -111,7 +112,7 @@ def database(
 
 def later_delay(run: Run, error: SpoolError, clock: Clock) -> float:
     """Seconds until the prompt may be claimed again."""
-    if isinstance(error, ShutDown) or error.code in (ErrorCode.ORPHANED, ErrorCode.LEASE_LOST):
+    if _is_ours(error):
         return 0.0
     if error.retry_after_seconds is None:
         # Runs that a crash or a shutdown of ours ended are no reason to trust the server less.
@@ -122,6 +123,12 @@ def later_delay(run: Run, error: SpoolError, clock: Clock) -> float:
         return asked_seconds
     # "Wait a second" for an hour must not end a prompt by the number of its runs.
     return max(asked_seconds, _back_off(run.attempt - RUNS_OBEDIENT, clock))
+
+
+def _is_ours(error: SpoolError) -> bool:
+    """Whether this worker ended the run for its own reasons."""
+    ours = (ErrorCode.ORPHANED, ErrorCode.LEASE_LOST)
+    return isinstance(error, ShutDown) or error.code in ours
 
 
 def _back_off(attempt: int, clock: Clock) -> float:
@@ -144,7 +151,7 @@ def ending(run: Run, error: SpoolError, clock: Clock) -> Ending:
     elif error.charged and run.attempts >= run.max_attempts:
         prompt_event = PromptEvent.FAIL
         message = f"gave up after {run.attempts} attempts; the last one: {message}"
-    elif run.attempt >= RUNS_MAX:
+    elif run.attempt % RUNS_MAX == 0 and not _is_ours(error):
         prompt_event = PromptEvent.FAIL
         message = f"gave up after {run.attempt} runs; the last one: {message}"
     else:
