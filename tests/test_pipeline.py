@@ -813,6 +813,18 @@ async def test_told_to_stop_a_run_does_not_wait_to_learn_whose_fault_it_was():
 
 
 @aio
+async def test_a_reason_that_many_runs_share_stays_as_it_is():
+    """One `ShutDown` ends all runs: no secret of one endpoint is taken out of all of them."""
+    it = Carried([say("a"), HOLD])
+    task = it.start()
+    await it.holding()
+    reason = ShutDown(f"stop {SECRET}", charged=False)
+    it.control.stop(reason)
+    await task
+    assert reason.message == f"stop {SECRET}"
+
+
+@aio
 async def test_a_question_that_is_cut_off_counts_as_no_answer():
     """The one who asks was told to end: in doubt, nobody is charged."""
 

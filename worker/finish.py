@@ -70,7 +70,7 @@ async def end_early(
 ) -> Outcome:
     """No done frame: keep the text and let the error's verdict decide about the prompt."""
     control.failed_at = clock.monotonic()
-    if answer.reader:  # a server that reports an error in its stream may echo the key it was sent
+    if answer.reader and isinstance(error, WireError):  # it may echo the key that it was sent
         error.message = answer.reader.redact(error.message)
     done = _tail(answer, writer, at=control.failed_at)
     if done and isinstance(error, StreamError):
