@@ -38,6 +38,7 @@ CONNECT_TOTAL_SECONDS = 20.0
 CONNECT_WAIT_MAX_SECONDS = 4.0
 DATABASE_WAIT_MAX_SECONDS = 5.0
 LATER_WAIT_MAX_SECONDS = 300.0
+DEADLY_PAUSES = 3  # times as long, while a server that this prompt may kill answers the others
 RETRY_AFTER_MAX_SECONDS = 3600.0
 # Uncharged runs are not without end either: a prompt that a server turns away this often is failed.
 # `spool retry` grants as many again: the number of a run is not reset.
@@ -116,8 +117,9 @@ def later_delay(run: Run, error: SpoolError, clock: Clock) -> float:
         return 0.0
     if error.retry_after_seconds is None:
         # Runs that a crash or a shutdown of ours ended are no reason to trust the server less.
-        by_all_runs = not error.charged or error.code is ErrorCode.ENDPOINT_DIED
-        return _back_off(run.attempt if by_all_runs else run.attempts, clock)
+        if error.code is ErrorCode.ENDPOINT_DIED:
+            return _back_off(run.attempt, clock) * DEADLY_PAUSES
+        return _back_off(run.attempts if error.charged else run.attempt, clock)
     asked_seconds = min(error.retry_after_seconds, RETRY_AFTER_MAX_SECONDS)
     if run.attempt <= RUNS_OBEDIENT:
         return asked_seconds
