@@ -20,6 +20,7 @@ from tests.fakes.scripted_stream import (
     END,
     HOLD,
     STOP,
+    Pause,
     ScriptedStream,
     endpoint,
     say,
@@ -27,8 +28,8 @@ from tests.fakes.scripted_stream import (
 )
 from worker import retry
 from worker.buffer import Limits
-from worker.errors import Broken, Unreachable
-from worker.finish import DEATHS_FORGIVEN
+from worker.errors import Broken, Busy, Unreachable
+from worker.finish import DEATHS_FORGIVEN, YOUNG_SECONDS
 from worker.records import Kind, NewPrompt, Usage
 from worker.states import PromptState, RunState
 from worker.wire.events import Delta, Done
@@ -231,6 +232,34 @@ async def test_a_prompt_that_takes_the_endpoint_down_each_time_is_given_up(store
     assert sql("SELECT status, error_code, attempts, runs FROM prompts") == [
         ("failed", "endpoint_died", 5, times)
     ]
+
+
+@pytest.mark.parametrize(
+    ("harmless", "code"),
+    [
+        (lambda: Busy("full", charged=False, retry_after_seconds=0), "overloaded"),
+        (lambda: [say("a"), Pause(YOUNG_SECONDS + 1), Broken("reset")], "connection_lost"),
+    ],
+)
+@aio
+async def test_only_the_deaths_of_the_endpoint_are_held_against_a_prompt(
+    store, sql, monkeypatch, harmless, code
+):
+    """Who was turned away five times, or lost long answers, has killed no server yet."""
+    monkeypatch.setattr(retry, "LATER_WAIT_MAX_SECONDS", 0)
+    queue(store, max_attempts=1)
+    async with living(House(store, drain=True)) as it:
+        it.stream.alive = Unreachable("refused")
+        for _ in range(DEATHS_FORGIVEN):
+            it.stream.responses.append(harmless())
+        it.stream.responses.append([say("half"), Broken("reset")])
+        it.stream.usual = lambda: [say("all of it"), DONE]
+        task = it.begin()
+        while not task.done():
+            await it.pass_(1)
+    codes = [code] * DEATHS_FORGIVEN + ["endpoint_died", None]
+    assert [a.error_code for a in store.attempts(1)] == codes
+    assert sql("SELECT status, attempts FROM prompts") == [("completed", 1)]
 
 
 class Careless:

@@ -725,11 +725,11 @@ async def test_an_outage_of_the_endpoint_is_not_charged(error):
 
 @pytest.mark.parametrize("deaths", [0, DEATHS_FORGIVEN - 1, DEATHS_FORGIVEN])
 @pytest.mark.parametrize("before", [[], [say("a")]])
-@pytest.mark.parametrize("end", ["reset", "end"])
+@pytest.mark.parametrize("end", [None, END, b'data: {"error": "the engine died"}\n\n'])
 @aio
 async def test_a_prompt_that_takes_the_endpoint_down_each_time_is_charged(before, end, deaths):
     """Five times it is forgiven; from then on it pays."""
-    it = Carried([*before, Broken("reset") if end == "reset" else END])
+    it = Carried([*before, end or Broken("reset")])
     it.is_alive = False
     ending = (await it.outcome(attempt=deaths + 1, attempts=1, deaths=deaths)).ending
     assert ending.charged is (deaths == DEATHS_FORGIVEN)
@@ -738,6 +738,17 @@ async def test_a_prompt_that_takes_the_endpoint_down_each_time_is_charged(before
         PromptEvent.REQUEUE,
     )
     assert (f"as in {deaths} runs of this prompt before: " in ending.error) is (deaths > 0)
+
+
+@aio
+async def test_what_is_said_of_the_prompt_is_not_how_the_endpoint_stands():
+    """`spool status` quotes the error of a run where it tells of the endpoint."""
+    it = Carried([Broken("reset")])
+    it.is_alive = False
+    outcome = await it.outcome(attempt=50, attempts=1, deaths=49)
+    assert (outcome.ending.charged, outcome.ending.error_code) == (True, ErrorCode.ENDPOINT_DIED)
+    error = outcome.error
+    assert (error.message, error.code, error.charged) == ("reset", ErrorCode.CONNECTION_LOST, False)
 
 
 @aio
@@ -761,7 +772,7 @@ async def test_the_last_time_that_it_takes_the_endpoint_down_fails_it():
         ([Pause(YOUNG_SECONDS * 9), Broken("reset")], True),
         ([say("a"), Pause(YOUNG_SECONDS + 1), Broken("reset")], False),
         ([say("a"), Stalled("silent")], False),
-        ([say("a"), ServerFailed("502")], False),
+        (ServerFailed("502"), False),
         (Unreachable("refused"), False),
     ],
 )

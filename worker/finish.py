@@ -8,6 +8,7 @@ becomes of the prompt (`retry.ending`), once it is clear who is to blame.
 from __future__ import annotations
 
 import traceback
+from copy import copy
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -81,11 +82,12 @@ async def end_early(
         return Outcome(None, error, answer.begun)
     if isinstance(error, Refused) and not answer.begun and control.turned_away(error):
         error.charged, error.verdict = False, Verdict.RETRY_LATER
+    told = error  # what is said of the prompt; the error itself says how the endpoint stands
     if error.charged and await _is_nobodys_fault(error, control):
         error.charged = False
-        if _may_have_killed(error, control):
-            _count_death(error, answer.run)
-    ending = _with_facts(retry.ending(answer.run, error, clock), answer, writer, clock)
+        if _is_death(error, answer, control):
+            told = _told_of_death(error, answer.run)
+    ending = _with_facts(retry.ending(answer.run, told, clock), answer, writer, clock)
     return await _store(ending, error, answer, writer, clock)
 
 
@@ -107,24 +109,27 @@ async def _is_nobodys_fault(error: SpoolError, control: Control) -> bool:
     return may_be_outage and await control.is_outage()
 
 
-def _may_have_killed(error: SpoolError, control: Control) -> bool:
+def _is_death(error: SpoolError, answer: Answer, control: Control) -> bool:
     """Whether the endpoint took the request, and went down while the answer was young.
 
     No six-hour stream is blamed for a server that is restarted, and nobody whose request may
     never have arrived (docs/decisions/0012).
     """
-    if control.is_stopped or not isinstance(error, Broken | Truncated):
+    said_so = isinstance(error, ServerFailed) and answer.reader is not None  # inside its stream
+    if control.is_stopped or not (said_so or isinstance(error, Broken | Truncated)):
         return False
     begun_at, failed_at = control.begun_at, control.failed_at
     return begun_at is None or failed_at is None or failed_at - begun_at <= YOUNG_SECONDS
 
 
-def _count_death(error: SpoolError, run: Run) -> None:
+def _told_of_death(error: SpoolError, run: Run) -> SpoolError:
     """Once is an outage; under the same prompt again and again it is charged."""
-    error.code = ErrorCode.ENDPOINT_DIED
-    error.charged = run.deaths >= DEATHS_FORGIVEN
+    told = copy(error)
+    told.code = ErrorCode.ENDPOINT_DIED
+    told.charged = run.deaths >= DEATHS_FORGIVEN
     before = f", as in {run.deaths} runs of this prompt before" if run.deaths else ""
-    error.message = f"the endpoint went down{before}: {error.message}"
+    told.message = f"the endpoint went down{before}: {error.message}"
+    return told
 
 
 async def _store(

@@ -313,7 +313,7 @@ MUTANTS = (
     Mutant(
         "A prompt under which the endpoint goes down each time is not tried for ever",
         "worker/finish.py",
-        "    error.charged = run.deaths >= DEATHS_FORGIVEN\n",
+        "    told.charged = run.deaths >= DEATHS_FORGIVEN\n",
         "",
         "tests/test_loop_on_store.py"
         "::test_a_prompt_that_takes_the_endpoint_down_each_time_is_given_up",
@@ -324,6 +324,15 @@ MUTANTS = (
         "failed_at - begun_at <= YOUNG_SECONDS",
         "failed_at >= begun_at",
         "tests/test_pipeline.py::test_only_what_went_down_under_a_young_answer_counts",
+    ),
+    Mutant(
+        "Who was turned away often, or lost long answers, has killed no server",
+        "worker/store/claims.py",
+        """        literal_column("earlier.error_code") == literal_column(f"'{ErrorCode.ENDPOINT_DIED}'"),
+""",
+        "",
+        "tests/test_loop_on_store.py"
+        "::test_only_the_deaths_of_the_endpoint_are_held_against_a_prompt",
     ),
     Mutant(
         "Whoever is refused where everybody is refused is not failed",
