@@ -93,14 +93,15 @@ class Control:
 
     def __init__(
         self,
-        alive: Callable[[], Awaitable[bool]],
+        alive: Callable[[float | None], Awaitable[bool]],
         *,
         turned_away: Callable[[SpoolError], bool] = lambda _: False,
         on_answer: Callable[[], None] = lambda: None,
     ) -> None:
-        """alive: whether the endpoint answered all the while, asked after a failure: an outage is
-        not the prompt's fault and is not charged to it.  turned_away: told of a refusal; whether
-        everybody is refused.  on_answer: told of the first frame.
+        """alive: whether the endpoint answered all the while, asked after a failure with the moment
+        of the last frame: an outage is not the prompt's fault and is not charged to it.
+        turned_away: told of a refusal; whether everybody is refused.  on_answer: told of the first
+        frame.
         """
         self.reason: SpoolError | None = None
         self.finishing = False
@@ -148,7 +149,7 @@ class Control:
 
     async def is_outage(self) -> bool:
         """Whether the endpoint answers nobody; taken for true if we are told to stop meanwhile."""
-        asking = asyncio.ensure_future(self._alive())
+        asking = asyncio.ensure_future(self._alive(self.heard_at))
         stopped = asyncio.ensure_future(self._stopped.wait())
         try:
             await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)

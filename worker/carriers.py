@@ -73,8 +73,8 @@ class Carriers:
         """Begin to carry a claimed run."""
         began_at = self._clock.monotonic()
 
-        def alive() -> Awaitable[bool]:
-            return watch.alive(since=max(began_at, (control.heard_at or 0.0) - READ_LATE_SECONDS))
+        def alive(heard_at: float | None) -> Awaitable[bool]:
+            return watch.alive(since=max(began_at, (heard_at or 0.0) - READ_LATE_SECONDS))
 
         control = Control(
             alive,

@@ -39,9 +39,12 @@ YOUNG_SECONDS = 60.0  # since its first frame; before that a prompt may wait in 
 
 
 def as_error(fault: Exception) -> SpoolError:
-    """What nobody foresaw is a fault of this program: charged, so that it has an end."""
+    """What nobody foresaw is a fault of this program: charged, so that it has an end.
+
+    Its traceback is let go: it holds the frames of the run, and they hold the error.
+    """
     if isinstance(fault, SpoolError):
-        return fault
+        return fault.with_traceback(None)
     frames = traceback.extract_tb(fault.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return WireError(
@@ -97,7 +100,8 @@ def _tail(answer: Answer, writer: RunWriter, *, at: float) -> Done | None:
         return None
     try:
         return writer.keep(answer.decoder.close(), at=at)
-    except SpoolError:
+    except SpoolError as later:
+        later.with_traceback(None)  # the decoder keeps it
         return None  # the reason for ending early is known already, and is the better one
 
 

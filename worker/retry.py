@@ -74,7 +74,10 @@ async def connecting(attempt: Callable[[], Awaitable[T]], clock: Clock) -> T:
         sleep=clock.sleep,
         reraise=True,
     )
-    return await policy(attempt)
+    try:
+        return await policy(attempt)
+    finally:
+        policy.iter_state.reset()  # or what was returned lives in a cycle until the next collection
 
 
 def database(
@@ -108,7 +111,10 @@ def database(
         before_sleep=before_sleep,
         reraise=True,
     )
-    return policy(work)
+    try:
+        return policy(work)
+    finally:
+        policy.iter_state.reset()  # as above
 
 
 def later_delay(run: Run, error: SpoolError, clock: Clock) -> float:

@@ -306,7 +306,7 @@ MUTANTS = (
     Mutant(
         "An outage that a stream has outlived is no excuse",
         "worker/carriers.py",
-        "since=max(began_at, (control.heard_at or 0.0) - READ_LATE_SECONDS)",
+        "since=max(began_at, (heard_at or 0.0) - READ_LATE_SECONDS)",
         "since=began_at",
         "tests/test_carriers.py::test_an_outage_that_a_stream_has_outlived_is_no_excuse",
     ),

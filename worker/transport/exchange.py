@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from copy import copy
 from typing import Protocol
 
 import httpx
@@ -133,7 +134,7 @@ class Exchange(httpx.AsyncByteStream):
     def fail(self, error: httpx.TransportError) -> None:
         """The connection is lost, or what it brings is no HTTP."""
         if self._carrier is not None:
-            self._error = error
+            self._error = error.with_traceback(None)
             self._over(reusable=False)
 
     def _over(self, *, reusable: bool) -> None:
@@ -152,7 +153,7 @@ class Exchange(httpx.AsyncByteStream):
         deadline = None if timeout_seconds is None else loop.time() + timeout_seconds
         while not self.parser.head_complete:
             if self._error is not None:
-                raise self._error
+                raise copy(self._error)  # its traceback will hold us
             left = None if deadline is None else deadline - loop.time()
             if left is not None and left <= 0:
                 raise httpx.ReadTimeout(f"no response within {timeout_seconds:g} s")
@@ -166,7 +167,7 @@ class Exchange(httpx.AsyncByteStream):
         while not self._blocks:
             if self._carrier is None:
                 if self._error is not None:
-                    raise self._error
+                    raise copy(self._error)  # its traceback will hold us
                 return None
             if not await self._wait(wait_seconds):
                 return b""

@@ -36,7 +36,10 @@ class TimedBody(Protocol):
 def timed(response: httpx.Response) -> TimedBody:
     """The body of a response that was asked for as a stream."""
     exchange = response.extensions.get("exchange")
-    return exchange if isinstance(exchange, Exchange) else _StockBody(response)
+    if not isinstance(exchange, Exchange):
+        return _StockBody(response)
+    response.stream = exchange  # what httpx has put there holds the response in a cycle
+    return exchange
 
 
 class _StockBody:

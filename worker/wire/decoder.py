@@ -91,7 +91,8 @@ class StreamDecoder:
 
     def _start(self) -> None:
         self._opening: Opening | None = Opening(self._framing.judge)
-        self._machine = self._framing.machine(self._limit, lambda: self._answer.keep)
+        answer = self._answer  # not `self`, which holds the machine
+        self._machine = self._framing.machine(self._limit, lambda: answer.keep)
         self._intake = Intake(
             self._framing.boundary,
             self._machine,

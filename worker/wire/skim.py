@@ -30,6 +30,8 @@ from worker.wire.jsontext import parse
 
 Keep: TypeAlias = Union[Mapping[str, "Keep"], None]  # noqa: UP007  (a recursive alias must be a string or a Union)
 
+_State: TypeAlias = Callable[["Skimmer", bytes, int], int]
+
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _SCALAR = re.compile(rb'[^ \t\r\n,:"\[\]{}]*')
 _STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
@@ -47,7 +49,7 @@ class Skimmer:
 
     def __init__(self, keep: Mapping[str, Keep]) -> None:
         self._kept = bytearray()
-        self._state: Callable[[bytes, int], int] = self._start
+        self._state: _State = Skimmer._start  # not a bound method, which would hold us in a cycle
         self._levels: list[tuple[int, Mapping[str, Keep]]] = []  # containers that are filtered
         self._span_closers = bytearray()  # containers within a value that is copied or dropped
         self._want: Keep = keep  # what is wanted of the value at hand ...
@@ -65,7 +67,7 @@ class Skimmer:
         """Take the next piece; never raises."""
         index = 0
         while index < len(data) and not self._fault:
-            index = self._state(data, index)
+            index = self._state(self, data, index)
 
     def finish(self) -> bytes:
         """The wanted part, as JSON.
@@ -73,7 +75,7 @@ class Skimmer:
         Raises:
             ValueError: the object is not complete, or it is not JSON.
         """
-        if self._fault or self._state != self._end:
+        if self._fault or self._state is not Skimmer._end:
             raise ValueError(self._fault or "cut off")
         return bytes(self._kept)
 
@@ -102,7 +104,7 @@ class Skimmer:
         if data[index] != _QUOTE:
             return self._fail("a key is missing")
         self._key.clear()
-        self._state = self._in_key
+        self._state = Skimmer._in_key
         return index + 1
 
     def _in_key(self, data: bytes, index: int) -> int:
@@ -111,7 +113,7 @@ class Skimmer:
             self._key += data[index:end]
         if closed:
             self._choose()
-            self._state = self._colon
+            self._state = Skimmer._colon
         return end
 
     def _choose(self) -> None:
@@ -134,7 +136,7 @@ class Skimmer:
         index = _skip_space(data, index)
         if index == len(data):
             return index
-        self._state = self._value
+        self._state = Skimmer._value
         return index + 1 if data[index] == _COLON else self._fail("a colon is missing")
 
     def _first_element(self, data: bytes, index: int) -> int:
@@ -162,7 +164,7 @@ class Skimmer:
             return self._close(index)
         if data[index] != _COMMA:
             return self._fail("a comma is missing")
-        self._state = self._next_key if closer == _CLOSE_BRACE else self._next_element
+        self._state = Skimmer._next_key if closer == _CLOSE_BRACE else Skimmer._next_element
         return index + 1
 
     # --- values
@@ -173,17 +175,17 @@ class Skimmer:
             return index
         byte = data[index]
         if byte in _SCALAR_START:
-            self._state = self._scalar
+            self._state = Skimmer._scalar
             return index
         if byte == _QUOTE:
             self._emit(data[index : index + 1])
-            self._state = self._string
+            self._state = Skimmer._string
             return index + 1
         if byte not in _CLOSER:
             return self._fail("a value is missing")
         if self._copy and self._want is not None:
             return self._open(data, index)
-        self._state = self._span
+        self._state = Skimmer._span
         return index
 
     def _scalar(self, data: bytes, index: int) -> int:
@@ -191,14 +193,14 @@ class Skimmer:
         end = found.end() if found else index
         self._emit(data[index:end])
         if end < len(data):
-            self._state = self._after_value
+            self._state = Skimmer._after_value
         return end
 
     def _string(self, data: bytes, index: int) -> int:
         end, closed = self._string_end(data, index)
         self._emit(data[index:end])
         if closed:
-            self._state = self._span if self._span_closers else self._after_value
+            self._state = Skimmer._span if self._span_closers else Skimmer._after_value
         return end
 
     def _span(self, data: bytes, index: int) -> int:
@@ -207,7 +209,7 @@ class Skimmer:
         while found := _SPAN_STOP.search(data, end):
             end, byte = found.end(), data[found.start()]
             if byte == _QUOTE:
-                self._state = self._string
+                self._state = Skimmer._string
                 break
             if byte in _CLOSER:
                 self._span_closers.append(_CLOSER[byte])
@@ -218,7 +220,7 @@ class Skimmer:
                 self._emit(data[index:end])  # what is kept must not depend on the pieces
                 return self._fail("brackets do not match")
             if not self._span_closers:
-                self._state = self._after_value
+                self._state = Skimmer._after_value
                 break
         else:
             end = len(data)
@@ -234,13 +236,13 @@ class Skimmer:
             return self._fail("nested too deeply")
         self._kept.append(byte)
         self._levels.append((_CLOSER[byte], self._want))
-        self._state = self._first_key if byte == _OPEN_BRACE else self._first_element
+        self._state = Skimmer._first_key if byte == _OPEN_BRACE else Skimmer._first_element
         return index + 1
 
     def _close(self, index: int) -> int:
         closer, _ = self._levels.pop()
         self._kept.append(closer)
-        self._state = self._after_value if self._levels else self._end
+        self._state = Skimmer._after_value if self._levels else Skimmer._end
         return index + 1
 
     def _string_end(self, data: bytes, index: int) -> tuple[int, bool]:

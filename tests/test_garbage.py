@@ -1,0 +1,80 @@
+"""What a run leaves behind is gone with it, and does not wait for the cyclic collector.
+
+The collector comes rarely (worker/cli/lean.py), and 50,000 runs of a few kilobytes each would
+wait for it.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fakes.aio import aio, turns
+from tests.fakes.answer import Script
+from tests.fakes.scripted_commits import ScriptedCommits
+from tests.fakes.scripted_stream import run
+from tests.fakes.server import FakeServer
+from tests.wire.corpus import CASES, FOLDER
+from worker.buffer import Budget, Limits
+from worker.carriage import Rooms
+from worker.carriers import Carriers
+from worker.clock import SystemClock
+from worker.outage import EndpointWatch
+from worker.records import Endpoint
+from worker.stream import Stream
+from worker.wire import DIALECTS
+
+# The server is in this process as well, and its garbage is nobody's business.
+OURS = ("worker.", "httpx.", "tenacity.", "httptools.parser.parser.HttpResponseParser")
+WHOLE = {case.dialect: case for case in CASES if case.expect["outcome"] == "completed"}
+
+
+@pytest.fixture
+def garbage() -> Iterator[list[object]]:
+    """What only the collector can free, from now on."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+@pytest.mark.parametrize("end", ["clean", "cut"])
+@pytest.mark.parametrize("dialect", sorted(WHOLE))
+@aio
+async def test_a_run_leaves_no_cycle_behind(dialect: str, end: str, garbage: list[object]) -> None:
+    """From its request to its ending, in every dialect, also when the answer is cut off."""
+    case, clock = WHOLE[dialect], SystemClock()
+    async with FakeServer() as server:
+        stream, commits = Stream(clock=clock), ScriptedCommits()
+        place = Endpoint("default", dialect, server.url, "m")
+        path = DIALECTS[dialect].request(place, run()).url.removeprefix(server.url)
+        body = (FOLDER / case.file).read_bytes()
+        body = body if end == "clean" else body[: len(body) // 2]
+        server.scripts[path] = Script(
+            body, headers=case.headers, framing="chunked", split=700, end=end
+        )
+        carriers = Carriers(clock=clock, log=lambda *_, **__: None, on_room=lambda: None)
+        watch = EndpointWatch(
+            place, DIALECTS[dialect], stream, clock=clock, log=lambda *_, **__: None
+        )
+        rooms = Rooms(stream, commits, clock, Limits(), Budget(10**6), 10**6)
+        for number in range(3):
+            carriers.start(run(number), watch, rooms)
+        while carriers:
+            await turns(1)
+        await turns()
+        done = carriers.summary
+        assert (done.completed, done.requeued) == ((3, 0) if end == "clean" else (0, 3))
+        gc.collect()
+        left = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in garbage)
+        ours = {name: left[name] for name in left if name.startswith(OURS)}
+        assert not ours, left
+        await stream.aclose()
