@@ -53,6 +53,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("-k", default="", help="only guards with these words")
     words = parser.parse_args(arguments).k.lower()
     chosen = [mutant for mutant in MUTANTS if words in mutant.guard.lower()]
+    if not chosen:
+        parser.error(f"no guard has the words {words!r}")
     survivors = 0
     with tempfile.TemporaryDirectory(prefix="spool-mutants-") as folder:
         copy = Path(folder) / "copy"

@@ -375,6 +375,30 @@ async def test_an_outage_that_a_stream_has_outlived_is_no_excuse(later_seconds, 
     assert [end.charged for end in it.commits.endings] == [charged]
 
 
+@pytest.mark.parametrize(
+    ("apart_seconds", "broken", "charged"),
+    [(60, 3, [False] * 3), (60, 1, [True]), (0, 3, [True] * 3)],
+)
+@aio
+async def test_streams_that_break_off_together_are_nobodys_fault(apart_seconds, broken, charged):
+    """Also where the endpoint answers at once; not one of several, nor all of one age, as if cut."""
+    it = Crew(*[[say("x"), HOLD]] * 3)
+    for number in range(3):
+        it.start(number + 1)
+        while len(it.stream.readers) <= number:
+            await turns(1)
+        await it.stream.readers[number].holding.wait()
+        it.clock.move(apart_seconds)
+    for reader in it.stream.readers[:broken]:
+        reader.push(Broken("reset"))
+    await turns()
+    await it.clock.advance(1.0)
+    await turns()
+    assert [end.charged for end in it.commits.endings] == charged
+    it.carriers.stop(ShutDown("stop", charged=False))
+    await it.all_ended()
+
+
 @aio
 async def test_a_key_that_expired_at_night_does_not_fail_the_whole_queue():
     """A few fail, and say why; the others wait, uncharged, until somebody has mended it."""

@@ -7,13 +7,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
 
+import pytest
+
 from tests.fakes.aio import aio, turns
 from tests.fakes.clock import FakeClock
 from tests.fakes.scripted_stream import CHAT, ScriptedStream, endpoint, run
 from worker.breaker import FAILURES_TO_OPEN, REFUSALS_BELIEVED, BreakerState
 from worker.carriage import Outcome
 from worker.errors import Broken, Busy, ErrorCode, Refused, ServerFailed, Unreachable
-from worker.outage import OUT_SECONDS, EndpointWatch
+from worker.outage import OUT_SECONDS, Breaks, EndpointWatch
 
 COMPLETED = Outcome(None, None, answered=True)
 
@@ -53,6 +55,54 @@ class Watched:
     def open(self) -> None:
         self.fail(times=FAILURES_TO_OPEN)
         assert self.watch.breaker.state is BreakerState.OPEN
+
+
+# --- streams that break off together
+
+
+@pytest.mark.parametrize(
+    ("breaks", "under_way", "most"),
+    [
+        ([(0, 100), (50, 100)], 2, True),
+        ([(0, 100), (50, 100)], 3, True),
+        ([(0, 100), (50, 100)], 4, False),  # half of them: the others live
+        ([(0, 100)], 2, False),
+        ([(0, 99.5), (50, 100.5)], 2, True),
+        ([(0, 99.4), (50, 100)], 2, False),  # too long before
+        ([(0, 100), (1, 100)], 2, False),  # cut for their age
+        ([(0, 100), (0.5, 100), (50, 100)], 3, True),
+        ([(0, 10), (5, 10), (0, 100), (50, 100)], 4, False),  # what was long ago is forgotten
+    ],
+)
+def test_most_streams_of_different_ages_break_off_together(breaks, under_way, most):
+    """Then it is no fault of theirs, though the endpoint answers again."""
+    lately = Breaks()
+    for began_at, at in breaks:
+        lately.note(began_at=began_at, at=at)
+    assert lately.most_of(under_way, at=100) is most
+
+
+@pytest.mark.parametrize(("seconds", "alive"), [(0.2, [False] * 3), (0.6, [True] * 3)])
+@aio
+async def test_whoever_breaks_off_waits_a_moment_for_the_others(seconds, alive):
+    """The first to notice cannot know yet that it is not alone."""
+    it = Watched()
+    asked = []
+    for began_at in (0.0, 10.0, 20.0):
+        asking = it.watch.alive(since=inf, began_at=began_at, under_way=3)
+        asked.append(asyncio.ensure_future(asking))
+        await turns()
+        await it.clock.advance(seconds)
+    await it.clock.advance(1.0)
+    assert [await each for each in asked] == alive
+
+
+@aio
+async def test_a_stream_that_is_alone_waits_for_nobody():
+    """It is judged by the answer of its endpoint."""
+    it = Watched()
+    assert await it.watch.alive(since=inf, began_at=0.0, under_way=1)
+    assert it.clock.slept == []
 
 
 # --- slots

@@ -74,7 +74,11 @@ class Carriers:
         began_at = self._clock.monotonic()
 
         def alive(heard_at: float | None) -> Awaitable[bool]:
-            return watch.alive(since=max(began_at, (heard_at or 0.0) - READ_LATE_SECONDS))
+            return watch.alive(
+                since=max(began_at, (heard_at or 0.0) - READ_LATE_SECONDS),
+                began_at=began_at,
+                under_way=len(self.at(run.endpoint)),
+            )
 
         control = Control(
             alive,

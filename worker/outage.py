@@ -8,11 +8,16 @@ may be back before anybody asks: whoever was under way when it was last found ou
 belongs to the same outage, however much later the failure is noticed.  One question
 at a time: whoever wants to know meanwhile waits for the same answer, or until a run
 that began after the failure hears its first frame, which is an answer as well.
+
+A server that is back within a moment, one of several behind a balancer, a balancer that
+lets go of everybody: there the question is answered, and yet most streams broke off
+together.  That is nobody's fault either (docs/decisions/0013).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from math import inf
@@ -28,6 +33,27 @@ from worker.wire.events import Dialect
 
 MOMENTS_TOLD = 3  # open since, asked again at, paused until
 OUT_SECONDS = 0.5  # for so long "nobody answers" is believed; a sign of life is past at once
+TOGETHER_SECONDS = 0.5  # what breaks off within this time may have one reason; reads gather 0.25 s
+# Streams of one age may have been cut for it, by a proxy: then each is tried as often as any other.
+AGES_APART_SECONDS = 1.0
+
+
+class Breaks:
+    """The streams of an endpoint that broke off lately: each for itself, or many together?"""
+
+    def __init__(self) -> None:
+        self._lately: deque[tuple[float, float]] = deque()  # when, and how long after it began
+
+    def note(self, *, began_at: float, at: float) -> None:
+        """A stream broke off."""
+        while self._lately and self._lately[0][0] < at - 2 * TOGETHER_SECONDS:
+            self._lately.popleft()
+        self._lately.append((at, at - began_at))
+
+    def most_of(self, under_way: int, *, at: float) -> bool:
+        """Whether more than half of so many streams broke off around `at`, of different ages."""
+        ages = [age for when, age in self._lately if abs(when - at) <= TOGETHER_SECONDS]
+        return 2 * len(ages) > under_way and max(ages) - min(ages) > AGES_APART_SECONDS
 
 
 class ProbingStream(Stream, Protocol):
@@ -69,6 +95,7 @@ class EndpointWatch:
         self._out_until = -inf
         self._told_open = False
         self._walls: dict[float, str] = {}  # the moments that are told, as wall time
+        self._breaks = Breaks()
 
     def slots(self, carried: Collection[int]) -> int:
         """How many prompts may be claimed while the runs `carried` are under way."""
@@ -171,9 +198,22 @@ class EndpointWatch:
         if alive:
             wake()
 
-    async def alive(self, *, since: float) -> bool:
-        """Whether it answers, and did all the time since a run began; asked to place the blame."""
+    async def alive(self, *, since: float, began_at: float = -inf, under_way: int = 1) -> bool:
+        """Whether it answers, and did all the time `since`; asked to place the blame.
+
+        For a run that began then, one of so many that were under way when it failed: False, too,
+        if most of them did.
+        """
         failed_at = self._clock.monotonic()
+        self._breaks.note(began_at=began_at, at=failed_at)
+        if not await self._answers_since(since, failed_at):
+            return False
+        if under_way == 1:
+            return True
+        await self._clock.sleep(failed_at + TOGETHER_SECONDS - self._clock.monotonic())
+        return not self._breaks.most_of(under_way, at=failed_at)
+
+    async def _answers_since(self, since: float, failed_at: float) -> bool:
         if since <= self._out_at or failed_at < self._out_until:
             return False
         doubt = asyncio.get_running_loop().create_future()

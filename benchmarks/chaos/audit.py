@@ -89,6 +89,7 @@ PATIENCE = {
     "idle_timeout": plan.IDLE_TIMEOUT_SECONDS,
     "first_frame_timeout": plan.FIRST_FRAME_TIMEOUT_SECONDS,
 }
+COMPANY_SECONDS = 2.5  # between the ends of runs that broke off together, as they are stored
 LATE_SECONDS = 1.5  # how late a busy worker may see what the server sent
 BY_OUTAGE = {"connection_lost", "no_done_frame", "idle_timeout", "first_frame_timeout"}
 # These faults let everything arrive that was sent before them.
@@ -259,6 +260,8 @@ class Audit:
             return (True, False)
         if run.error_code in PATIENCE and self._paused(run):
             return (True, False)
+        if run.error_code in BY_OUTAGE | {"server_error"} and self._in_company(run):
+            return (True, False)
         return (True,)
 
     def _paused(self, run: RunRow) -> bool:
@@ -266,6 +269,17 @@ class Audit:
         harms = self.evidence.harms_of(self.tables.pids.get(run.worker_id, 0))
         pauses = [(harm.began, harm.ended) for harm in harms if harm.kind == "pause"]
         return overlaps(pauses, run.started_at, run.finished_at or run.started_at)
+
+    def _in_company(self, run: RunRow) -> bool:
+        """Whether another run of its worker broke off with it: together they may be an outage."""
+        codes, ended = BY_OUTAGE | {"server_error", ErrorCode.ENDPOINT_DIED}, run.finished_at or 0.0
+        return any(
+            other.worker_id == run.worker_id
+            and other.id != run.id
+            and other.error_code in codes
+            and abs((other.finished_at or 0.0) - ended) <= COMPANY_SECONDS
+            for other in self.tables.runs.values()
+        )
 
     def _met_outage(self, run: RunRow) -> bool:
         """Whether it was under way during one, by the worker's rule: what it reads may be late."""

@@ -326,6 +326,20 @@ MUTANTS = (
         "tests/test_pipeline.py::test_only_what_went_down_under_a_young_answer_counts",
     ),
     Mutant(
+        "Whoever breaks off together with most others is not charged",
+        "worker/outage.py",
+        "        return not self._breaks.most_of(under_way, at=failed_at)\n",
+        "        return True\n",
+        "tests/test_carriers.py::test_streams_that_break_off_together_are_nobodys_fault",
+    ),
+    Mutant(
+        "Streams that are cut for their age do not excuse each other",
+        "worker/outage.py",
+        " and max(ages) - min(ages) > AGES_APART_SECONDS",
+        "",
+        "tests/test_carriers.py::test_streams_that_break_off_together_are_nobodys_fault",
+    ),
+    Mutant(
         "Who was turned away often, or lost long answers, has killed no server",
         "worker/store/claims.py",
         """        literal_column("earlier.error_code") == literal_column(f"'{ErrorCode.ENDPOINT_DIED}'"),
