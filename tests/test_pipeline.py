@@ -154,7 +154,7 @@ async def test_the_ending_is_on_its_way_while_the_connection_is_drained():
 @pytest.mark.parametrize("error", [Broken("reset"), Malformed("odd")])
 @aio
 async def test_what_goes_wrong_after_the_done_frame_undoes_nothing(error):
-    """A transport error on leaving the response does not take a completion back (P3)."""
+    """A transport error on leaving the response does not take a completion back."""
     it = Carried([say("x"), DONE])
     it.stream.on_close = error
     outcome = await it.outcome()
@@ -175,7 +175,7 @@ async def test_a_stop_after_the_done_frame_is_ignored():
 
 @aio
 async def test_an_empty_completion_is_completed_and_flagged():
-    """Zero text before the done frame is an answer, but a person wants to know (P12)."""
+    """Zero text before the done frame is an answer, but a person wants to know."""
     it = Carried([STOP, DONE])
     ending = (await it.outcome()).ending
     assert ending.run_event is RunEvent.COMPLETE
@@ -518,7 +518,7 @@ async def test_a_lapsed_lease_aborts_and_offers_the_text_to_the_fence():
 
 @aio
 async def test_a_clean_end_without_a_done_frame_is_no_completion():
-    """The end of a stream is not the end of an answer; the text stays (P3)."""
+    """The end of a stream is not the end of an answer; the text stays."""
     it = Carried([say("half"), STOP, END])
     outcome = await it.outcome()
     ending = outcome.ending
@@ -531,14 +531,14 @@ async def test_a_clean_end_without_a_done_frame_is_no_completion():
 
 @aio
 async def test_a_done_frame_that_only_lacks_its_newline_counts_at_the_end():
-    """`[DONE]` is self-delimiting (P4)."""
+    """`[DONE]` is self-delimiting."""
     it = Carried([say("whole"), b"data: [DONE]", END])
     assert (await it.outcome()).ending.run_event is RunEvent.COMPLETE
 
 
 @aio
 async def test_a_done_frame_in_the_tail_counts_though_the_transport_broke():
-    """The reset came after the answer was complete (P3, P4)."""
+    """The reset came after the answer was complete."""
     it = Carried([say("whole"), USAGE, b"data: [DONE]", Broken("reset by peer")])
     outcome = await it.outcome()
     assert outcome.error is None
@@ -549,7 +549,7 @@ async def test_a_done_frame_in_the_tail_counts_though_the_transport_broke():
 
 @aio
 async def test_text_in_the_tail_of_a_broken_stream_is_kept():
-    """A last frame that is whole but for its newline is text like any other (P4)."""
+    """A last frame that is whole but for its newline is text like any other."""
     it = Carried([say("one "), say("two").rstrip(), Broken("reset")])
     outcome = await it.outcome()
     assert it.commits.text == "one two"
@@ -566,7 +566,7 @@ async def test_a_frame_that_is_cut_in_two_is_dropped_without_a_word():
 
 @aio
 async def test_an_error_in_the_stream_keeps_the_text_before_it_and_wins_over_a_later_done():
-    """First terminal frame wins (P2)."""
+    """First terminal frame wins."""
     it = Carried([say("before") + b'data: {"error": {"message": "boom"}}\n\n' + DONE])
     ending = (await it.outcome()).ending
     assert it.commits.text == "before"

@@ -174,7 +174,7 @@ class WireError(SpoolError):
 
 
 class Truncated(WireError):
-    """The stream ended without its done frame (field policy P3)."""
+    """The stream ended without its done frame."""
 
     code = ErrorCode.NO_DONE_FRAME
 

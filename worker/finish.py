@@ -95,7 +95,7 @@ async def end_early(
 
 
 def _tail(answer: Answer, writer: RunWriter, *, at: float) -> Done | None:
-    """What the decoder still holds; a done frame that only lacked its newline is one (P4)."""
+    """What the decoder still holds; a done frame that only lacked its newline is one."""
     if answer.decoder is None:
         return None
     try:

@@ -171,7 +171,7 @@ def streams(draw: st.DrawFn, speech: Speech) -> Stream:
 
 
 def storable(text: str) -> str:
-    """Policy P6 as plainly as it can be said."""
+    """What databases cannot store, replaced, as plainly as it can be said."""
     units = text.encode("utf-16-le", "surrogatepass")
     return units.decode("utf-16-le", "replace").replace("\x00", "\ufffd")
 

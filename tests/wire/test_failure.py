@@ -1,4 +1,4 @@
-"""The verdict on an error is the policy's (P7), and its message is never empty."""
+"""The verdict on an error is that of docs/dialects.md, and its message is never empty."""
 
 import json
 

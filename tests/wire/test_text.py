@@ -1,4 +1,4 @@
-"""What comes out can be stored by every database, and nothing else was changed (policy P6)."""
+"""What comes out can be stored by every database, and nothing else was changed."""
 
 import pytest
 from hypothesis import given

@@ -1,9 +1,10 @@
 """Wire formats: bytes in, events out; and how to ask for them.
 
 No sockets, no clock.  ``DIALECTS`` maps the seven names to their dialects,
-``failure`` turns a response that is no success into an error of ours.  To add a
-dialect: one file with its body and its ``Answer``, one line here, and
-transcripts under tests/wire/.
+``failure`` turns a response that is no success into an error of ours.  What holds
+for every dialect stands in docs/dialects.md, each rule with its test.  To add a
+dialect: one file with its body and its ``Answer``, one line here, its name in
+``settings/endpoints.py``, and transcripts under tests/wire/.
 """
 
 from __future__ import annotations

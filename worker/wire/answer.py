@@ -6,7 +6,7 @@ means.  Frames from the fast and from the careful lane go through the same
 ``take``, so they cannot mean different things.
 
 Terminal are ``finish`` and ``fail``; the first of them wins and everything
-after it is ignored (field policy P2).
+after it is ignored.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Answer(Generic[F]):
         done_frame: what ends a completion, in words for messages.
         frames: frames that carried progress.
         finish_reason: the last raw reason seen, storable.
-        refused: the visible output is a refusal, so a plain stop is one too (policy P9).
+        refused: the visible output is a refusal, so a plain stop is one too.
     """
 
     shape: ClassVar[Shape[Any]]
@@ -119,7 +119,7 @@ class Answer(Generic[F]):
     # --- what the dialects use
 
     def count(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
-        """Note token counts; the last one that is there and makes sense counts (policy P8)."""
+        """Note token counts; the last one that is there and makes sense counts."""
         if prompt_tokens is not None and 0 <= prompt_tokens <= _MOST_TOKENS:
             self._prompt_tokens = prompt_tokens
         if completion_tokens is not None and 0 <= completion_tokens <= _MOST_TOKENS:
@@ -144,7 +144,7 @@ class Answer(Generic[F]):
             raise Malformed(f"text was expected, but the server sent {clip(repr(value), 100)}")
 
     def finish(self, *, done_frame: bool = True) -> None:
-        """The done frame arrived; with a reason such as `abort` it is no completion (P10).
+        """The done frame arrived; with a reason such as `abort` it is no completion.
 
         Args:
             done_frame: False if the finish reason is taken for it.
@@ -182,7 +182,7 @@ class Answer(Generic[F]):
         self.fail(stream_failure(said, had_output=self.output.has_any()))
 
     def end_of_body(self) -> None:
-        """The body ended without a terminal frame (field policy P3)."""
+        """The body ended without a terminal frame."""
         if self._accepts_finish and self.finish_reason:
             self.finish(done_frame=False)
         what = f"{self.frames} frames came" if self.frames else "no frame came"

@@ -247,7 +247,7 @@ class StreamDecoder:
     def _take_garbage(
         self, frame: Frame, text: bytes, error: ValueError, *, is_error: bool
     ) -> None:
-        """A frame that is not JSON: what was said in it, if anything, is lost (policy P5)."""
+        """A frame that is not JSON: what was said in it, if anything, is lost."""
         words = text[:2000].decode("utf-8", "replace")
         if is_error and not frame.tail:
             self._answer.fail_with_report(words)
@@ -262,7 +262,7 @@ class StreamDecoder:
     # --- the end
 
     def _end_stream(self) -> None:
-        """Use the tail if it is whole, else drop it without a word (field policy P4)."""
+        """Use the tail if it is whole, else drop it without a word."""
         rest = self._opening.end() if self._opening else self._intake.end()
         with suppress(SpoolError):
             self._take_frames(self._machine.frames(rest))

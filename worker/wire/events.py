@@ -2,7 +2,7 @@
 
 A decoder answers in coalesced pieces: one ``Delta`` for everything of one kind
 that a network read carried, not one per token.  ``Done`` and ``Fault`` are
-terminal: the first of them wins and nothing follows it (field policy P2).
+terminal: the first of them wins and nothing follows it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worker.records import Endpoint, Kind, Request, Run, Usage
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Output of one kind; never empty, always storable (policy P6)."""
+    """Output of one kind; never empty, always storable."""
 
     kind: Kind
     text: str
@@ -28,8 +28,8 @@ class Done:
     """The protocol's done frame arrived.
 
     Attributes:
-        finish_reason: the server's own word, raw (policy P11), or None if it gave none.
-        usage: the last non-null counts of the stream (policy P8).
+        finish_reason: the server's own word, raw, or None if it gave none.
+        usage: the last non-null counts of the stream.
         done_frame: False where the endpoint takes a finish reason for it
             (`accept_finish_without_done`).
     """

@@ -1,4 +1,4 @@
-"""From what a server said to an error of ours with a verdict (field policy P7).
+"""From what a server said to an error of ours with a verdict.
 
 The number that counts is the one inside the report, else the HTTP status; a
 report without any number goes by its names.  Inside a 200 stream "your request

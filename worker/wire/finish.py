@@ -1,7 +1,7 @@
-"""Finish reasons: kept raw in the database (field policy P11), grouped here for people.
+"""Finish reasons: kept raw in the database, grouped here for people.
 
-The words differ by server, the meanings do not; the table is section 8.1 of the
-protocol notes and the only place that knows it.
+The words differ by server, the meanings do not; the table below is the only place that
+knows them.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Output:
         )
 
     def has_any(self) -> bool:
-        """Whether any output at all has come (field policy P7 asks for this)."""
+        """Whether any output at all has come."""
         return bool(self.seen or self._parts)
 
     def has(self, kind: Kind) -> bool:

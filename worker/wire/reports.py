@@ -52,7 +52,7 @@ class Report:
 
     Attributes:
         message: its words, on one line, storable, at most 1000 characters; may be empty.
-        number: the status it names itself, 400 to 599 (field policy P7), or None.
+        number: the status it names itself, 400 to 599, or None.
         names: its machine-readable names: types and codes.
         wait_seconds: a wait that is part of the report, or None.
         request_id: as far as the report names one.

@@ -1,4 +1,4 @@
-"""Text that every database can store (field policy P6).
+"""Text that every database can store.
 
 JSON may carry half of a surrogate pair, and some gateways cut their deltas
 between the halves.  PostgreSQL takes neither halves nor U+0000, SQLite takes no
