@@ -1,7 +1,7 @@
 """What a run under way is made of: the rooms it is handed, its control, its answer, its opening.
 
-Nothing here knows a library that touches the world: the stream, the committer
-and the clock are handed in, as the narrow Protocols that a run needs of them.
+HTTP and SQL are not known here: the stream, the committer and the clock are handed
+in, as the narrow Protocols that a run needs of them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@
     ├── ShutDown               RETRY_LATER  this worker was told to stop: hand back, charge nothing
     └── Cancelled              FAIL         its owner no longer wants the prompt
 
-Callers match the verdict, not the class.  ``code`` is what is stored in
+What becomes of the prompt goes by the verdict (``retry.ending``); the class matters
+to those who ask who is to blame (breaker, finish, outage).  ``code`` is what is stored in
 ``error_code`` and is one of ``ErrorCode``; ``charged`` says whether the attempt
 counts against the prompt (an outage, a shutdown or a crash of ours does not).
 """
@@ -128,7 +129,7 @@ class InputError(SpoolError):
 
 
 class NotFound(SpoolError):
-    """No such prompt, run, batch or endpoint."""
+    """No such prompt, run or batch."""
 
     verdict = Verdict.FAIL
 

@@ -1,9 +1,9 @@
 """Claims while there is room, keeps the lease, drains on SIGTERM.
 
 A `Worker` is one process's share of the queue.  Its coroutine claims, one task
-a run carries (`pipeline.carry`), and three threads stand beside it: the
-committer, the lease keeper, and one in which claims and sweeps run one after
-the other.  No transaction is open while anything is awaited.
+a run carries (`pipeline.carry`), and threads stand beside it: the committer's,
+the two of the lease keeper, the waker's, and one in which claims and sweeps run
+one after the other.  No transaction is open while anything is awaited.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Everything that decides what may follow what lives in this file.  A *prompt* is
 what is wanted; a *run* is one attempt at it.  ``TRANSITIONS`` is the law: the
-SQL guards (``sources``), the CHECK constraints (``PromptState``, ``RunState``),
-the picture in ``docs/architecture.md`` and the exhaustive test all derive from
-it, and no state is spelled as a literal anywhere else.  An event that the table
-does not name for a state raises ``ImpossibleTransition`` and changes nothing.
+SQL guards (``sources``) and the CHECK constraints (``PromptState``, ``RunState``)
+derive from it, tests hold the pictures in ``docs/concepts.md`` to it, and no
+state is spelled as a literal anywhere else.  An event that the table does not
+name for a state raises ``ImpossibleTransition`` and changes nothing.
 """
 
 from __future__ import annotations

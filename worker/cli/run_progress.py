@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SHOW_SECONDS = 0.5
 LOOK_SECONDS = 2.0
-_LOOK_SHARE = 20  # a look at the queue costs at most this fraction of the time between two
+_LOOK_SHARE = 20  # a look at the queue costs at most a twentieth of the time between two
 _WINDOW_SECONDS = 30.0  # over which rates are taken
 _LISTED = 5
 _CLEAR = "\r\x1b[2K"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from worker.store import Store
     from worker.store.rows import QueueStatus
 
-_LOOK_SHARE = 5  # a look takes at most this fraction of the time between two: queues are long
+_LOOK_SHARE = 5  # a look takes at most a fifth of the time between two: queues are long
 _STYLES = {"": "", "title": "bold", "names": "dim", "concern": "yellow"}
 
 

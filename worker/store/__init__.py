@@ -3,9 +3,10 @@
 `Store` is what the rest of the program sees: synchronous methods, called from
 threads, each of them one transaction (those that page through many rows: one a
 page).  Behind it, from the outside in: what workers do (`worker_side`), what people
-do (`people_side`); the statements (`claims`, `commits`, `reads`, `decisions`), one small
-function each; `tables` and `views`, the schema; `engine`, which makes transactions mean
-the same on both databases; `faults`, which says what an error means.
+do (`people_side`); the statements (`claims`, `commits`, `rescue`, `reads`, `decisions`),
+one small function each; `tables` and `views`, the schema; `engine`, which makes
+transactions mean the same on both databases; `faults`, which says what an error means.
+Exports, `doctor` and `demo` have readers of their own: `answers`, `vitals`, `glimpse`.
 """
 
 from __future__ import annotations

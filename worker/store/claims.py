@@ -1,4 +1,4 @@
-"""Statements that put prompts into the queue and hand them to workers.
+"""Statements that put prompts into the queue, keep workers' leases, and hand prompts to workers.
 
 The claim inserts the new run and moves the prompt in one transaction: the attempt is
 counted before anything is sent, so a prompt that kills its worker is counted too.

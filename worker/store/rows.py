@@ -132,8 +132,8 @@ class WorkerStatus:
     Attributes:
         lease_seconds_left: negative once the lease has run out.
         runs: runs that it has under way.
-        endpoints: what it said last of each endpoint that it serves: `state`, and with an open
-            breaker `since` and `error`.
+        endpoints: what it said last of each endpoint that it serves (`EndpointWatch.standing`):
+            `state`, and unless all is well `since`, `asks_at`, `error`, `refuses`, `paused_until`.
     """
 
     id: str

@@ -204,7 +204,7 @@ class WorkerSide:
     def _explain(
         self, worker_id: str, ids: Collection[int], ends: Mapping[int, Ending]
     ) -> frozenset[int]:
-        """Of the runs that the fence refused, those that are lost."""
+        """Of the runs that the fence refused, those that are lost; strays among them are closed."""
         with self._work_db.writing() as connection:
             given = {"ids": sorted(ids), "worker": worker_id}
             found = connection.execute(commits.refused(), given).all()

@@ -2,8 +2,9 @@
 
 The decoder hands frames in the declared shape to an ``Answer``, one by one or
 many at once.  A dialect subclasses it and says in ``take`` what one frame
-means.  Frames from the fast and from the careful lane go through the same
-``take``, so they cannot mean different things.
+means.  ``take_all``, ``take_plain`` and ``take_text`` are short cuts past it for many
+frames of the fast lanes; they have to say the same as ``take``, frame by frame, and
+``tests/wire/test_any_stream.py`` holds them to it.
 
 Terminal are ``finish`` and ``fail``; the first of them wins and everything
 after it is ignored.

@@ -21,7 +21,7 @@ _SPECIAL_NAMES = frozenset({b"error", *(name.encode() for name in PINGS)})
 
 
 class Intake:
-    """The fast lane: cuts reads into blocks of whole frames.
+    """Before all lanes: cuts reads into blocks of whole frames, and says who may try them.
 
     Args:
         boundary: what ends a frame: one LF in NDJSON, two in server-sent events.

@@ -1,8 +1,9 @@
 """Frames: what a body is cut into, by the rules of NDJSON or of server-sent events.
 
-Bytes are split, never decoded text, and there are two ways with one result: the
-fast lane (fast.py) for blocks without surprises, the careful one (careful.py)
-for everything else.  Both put what they find into the types of this file.
+Bytes are split, never decoded text, and there are several ways with one result:
+fast lanes (mould.py, plain.py, fast.py) for blocks without surprises, and the careful
+one (careful.py) for everything else, which puts what it finds into the types of this
+file.  decoder.py chooses.
 
 A frame longer than ``SKIM_FROM_BYTES`` goes through a ``Skimmer``, which keeps
 what the dialect wants of it; what is kept may not exceed ``max_frame_bytes``.
