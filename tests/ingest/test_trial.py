@@ -26,6 +26,7 @@ def test_the_request_is_the_one_that_would_be_sent():
         (NewPrompt(messages=CONVERSATION), "openai-completions takes one text"),
         (NewPrompt(prompt="x", options={"stream": False}), "Spool stores streams"),
         (NewPrompt(prompt="x", options={"n": 2}), "the option n must be 1"),
+        (NewPrompt(prompt="x", options={"n_cmpl": 2}), "the option n_cmpl must be 1"),
         (NewPrompt(prompt="x", options={"model": "m"}), "contradicts the prompt's own model"),
     ],
 )

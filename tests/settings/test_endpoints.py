@@ -61,6 +61,7 @@ def test_an_embedded_endpoint_speaks_what_its_server_speaks():
         ({"headers": {"bad name": "x"}}, "headers", "is not the name of a header"),
         ({"headers": {"x": "a\nb"}}, "headers", "no header can carry"),
         ({"options": {"stream": False}}, "options", "may not hold `stream`"),
+        ({"options": {"n_cmpl": 2}}, "options", "may not hold `n_cmpl`"),
     ],
 )
 def test_what_types_cannot_say_is_checked(fields, key, words):

@@ -10,9 +10,12 @@ from __future__ import annotations
 from worker.errors import SpoolError
 from worker.records import Endpoint, NewPrompt, Request, Run
 from worker.wire import DIALECTS
+from worker.wire.asking import ANSWER_COUNTS
 
 _ONE_TEXT = frozenset({"ollama-generate", "openai-completions", "llamacpp-completion"})
-_NO_OPTIONS = frozenset({"stream", "n", "model", "prompt", "messages", "input", "response_fields"})
+_NO_OPTIONS = frozenset(
+    {"stream", "model", "prompt", "messages", "input", "response_fields", *ANSWER_COUNTS}
+)
 
 
 def request_for(prompt: NewPrompt, endpoint: Endpoint) -> Request:

@@ -37,7 +37,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VERSIONED = re.compile(r"/v\d")
 # What a request holds beside options; `stream` is always true.
-_NO_OPTIONS = frozenset({"stream", "model", "prompt", "messages", "input", "n"})
+_NO_OPTIONS = frozenset({"stream", "model", "prompt", "messages", "input", "n", "n_cmpl"})
 _PASTED = 24  # characters from which a name with small letters is taken for a key
 _KEY_FILE_BYTES = 65536  # a key is a line; anything longer is the wrong file
 

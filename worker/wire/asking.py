@@ -20,6 +20,9 @@ from worker.records import Endpoint, Json, Run
 # Options that are objects of options themselves: merged one level down, others are replaced.
 _NESTED = frozenset({"options", "stream_options", "chat_template_kwargs", "extra_body"})
 
+# How many answers are asked for; the second is llama.cpp's word.
+ANSWER_COUNTS = ("n", "n_cmpl")
+
 Options = dict[str, Any]
 
 
@@ -59,7 +62,7 @@ def options_for(
                 f"the option {key} contradicts the prompt's own {key}; set it there, or as the"
                 " endpoint's model, and remove the option"
             )
-    for key in ("n", "n_cmpl"):  # the latter is llama.cpp's
+    for key in ANSWER_COUNTS:
         if options.get(key, 1) != 1:
             raise Refused(
                 f"the option {key} must be 1: a run stores one answer; add the prompt more often"
