@@ -45,10 +45,12 @@ def listing(path, *names):
         ("openai-chat", "/v1", listing("/v1/models", "a", "llama3.2")),
         ("openai-responses", "/v1", listing("/v1/models", "llama3.2")),
         ("anthropic-messages", "", listing("/v1/models", "llama3.2")),
+        ("anthropic-messages", "/v1", listing("/v1/models", "llama3.2")),
+        ("openai-chat", "/v1?tenant=a", listing("/v1/models?tenant=a", "llama3.2")),
     ],
 )
 def test_an_endpoint_that_answers_and_has_its_model_is_well(check, dialect, suffix, answers):
-    """Each family lists its models in its own way."""
+    """Each family lists its models in its own way; where requests find a base URL, so does this."""
     with model_server(answers) as (url, _):
         ((health, said),) = check(table(url + suffix, dialect))
     assert health == "ok"

@@ -16,6 +16,7 @@ from worker.errors import ErrorCode, SpoolError, Unreachable
 from worker.records import Endpoint, Request
 from worker.stream import Stream
 from worker.wire import DIALECTS
+from worker.wire.asking import url_for
 
 if TYPE_CHECKING:
     from worker.settings import Loaded
@@ -117,7 +118,7 @@ async def _listed(stream: Stream, endpoint: Endpoint) -> list[str] | None:
     if family is None:
         return None
     request = Request(
-        url=endpoint.base_url + family.path, body=b"", headers=family.headers, method="GET"
+        url=url_for(endpoint.base_url, family.path), body=b"", headers=family.headers, method="GET"
     )
     patient = replace(endpoint, first_frame_timeout_seconds=_PATIENCE_SECONDS)
     body = b""
