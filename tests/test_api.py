@@ -119,6 +119,26 @@ async def test_a_failed_prompt_has_no_output_and_can_be_retried(
         assert result.output == expected_text("x [[fault=cut after=4 times=1]]")
 
 
+def test_only_who_carries_runs_needs_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that only queues and reads is not handed the key, and must not ask for it."""
+    monkeypatch.chdir(tmp_path)
+    Path("spool.toml").write_text('[endpoints.default]\napi_key_env = "NO_SUCH_KEY"\n')
+    with Spool() as spool:
+        assert spool.add("x").added == 1
+        assert spool.unfinished() == 1
+        with pytest.raises(SettingsError, match=r"endpoints\.default.*NO_SUCH_KEY is not set"):
+            spool.run()
+        assert spool.unfinished() == 1
+
+
+def test_both_classes_have_the_same_methods() -> None:
+    """What is written for one is found in the other."""
+    methods = {name for name in vars(Spool) if not name.startswith("_")}
+    assert methods <= set(vars(AsyncSpool))
+
+
 def test_cancel_needs_a_selection(spool: Spool) -> None:
     """Forgetting to say which prompts must not mean all of them."""
     spool.add(["a", "b"], batch="b")

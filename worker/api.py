@@ -23,7 +23,7 @@ from worker.errors import InputError, NotFound, SpoolError, StoreBusy
 from worker.following import LOOK_SECONDS, Changes, Follower
 from worker.records import Added, Kind, NewPrompt
 from worker.results import Narrow, Result, selected
-from worker.settings import Settings, load
+from worker.settings import Loaded, Settings, load_all
 from worker.states import FINAL_PROMPT_STATES, PromptState
 from worker.store import Selection, Store
 from worker.store.schema import upgrade
@@ -59,7 +59,9 @@ class Spool:
             StoreBroken: the schema is missing or too old; run `spool migrate`.
         """
         overrides = {"database_url": database_url} if database_url else {}
-        self.settings: Settings = load(Path(config) if config else None, overrides=overrides)
+        # Only `run` needs the keys of endpoints: who queues and reads may be without.
+        self.loaded: Loaded = load_all(Path(config) if config else None, overrides=overrides)
+        self.settings: Settings = self.loaded.settings
         self.store = Store.open(
             self.settings.database_url,
             busy_timeout_seconds=self.settings.busy_timeout_seconds,
@@ -164,7 +166,8 @@ class Spool:
         """Carry prompts in this process until nothing is left to do; how many were completed.
 
         What `spool run --drain` does, with the settings of this object.  SIGTERM and SIGINT end
-        it as they end `spool run`: text is stored, and prompts are handed back.
+        it as they end `spool run`: text is stored, and prompts are handed back.  Raises
+        SettingsError if the key of an endpoint is missing.
         """
         from worker.cli.service import run_async  # noqa: PLC0415 - for those who carry runs
 
@@ -201,6 +204,10 @@ class AsyncSpool:
         at: TracebackType | None,
     ) -> None:
         """Close it."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection; see Spool.close."""
         await asyncio.to_thread(self.spool.close)
 
     async def add(
@@ -217,6 +224,7 @@ class AsyncSpool:
         from worker import log  # noqa: PLC0415 - only those who carry runs pay for it
         from worker.cli.service import serve  # noqa: PLC0415
 
+        self.spool.loaded.check_keys()
         settings = self.spool.settings
         logger = log.make(
             log_format=settings.log_format, level=settings.log_level, secrets=settings.secrets

@@ -49,7 +49,7 @@ def test_files_that_are_named_exist(document):
 def test_settings_in_examples_are_accepted(example, tmp_path):
     """Whoever copies an example gets a worker, not an error."""
     (tmp_path / "spool.toml").write_text(example)
-    assert load(tmp_path / "spool.toml", read_keys=False).endpoints
+    assert load(tmp_path / "spool.toml", keys_required=False).endpoints
 
 
 @pytest.mark.parametrize("example", everywhere("sql"))

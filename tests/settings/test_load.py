@@ -171,8 +171,8 @@ def test_a_variable_that_holds_a_key_may_be_called_anything(toml, monkeypatch):
 def test_a_missing_key_is_a_fault_only_where_keys_are_needed(toml):
     """Looking at the queue needs no key."""
     toml('[endpoints.default]\napi_key_env = "NO_SUCH_KEY"')
-    assert load(read_keys=False).endpoints["default"].api_key is None
-    told = faults(read_keys=True)
+    assert load(keys_required=False).endpoints["default"].api_key is None
+    told = faults(keys_required=True)
     assert "endpoints.default" in told
     assert "the environment variable NO_SUCH_KEY is not set" in told
 

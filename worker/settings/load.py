@@ -52,24 +52,29 @@ class Loaded:
     hints: tuple[str, ...]
     missing_keys: Mapping[str, str]
 
+    def check_keys(self) -> None:
+        """Raise SettingsError if a key is missing: for those who need the keys after all."""
+        if faults := _key_faults(self.missing_keys, self.origins):
+            raise SettingsError(_told(faults))
+
 
 def load(
     config: Path | None = None,
     *,
     overrides: Mapping[str, Any] | None = None,
-    read_keys: bool = True,
+    keys_required: bool = True,
 ) -> Settings:
     """The settings of this process.
 
     Args:
         config: a file that must exist; None takes `spool.toml` of the working directory, if any.
         overrides: settings given as flags, by name; None values are not set.
-        read_keys: False leaves API keys alone, for commands that talk to no endpoint.
+        keys_required: False takes a key that is missing for none, for who talks to no endpoint.
 
     Raises:
         SettingsError: naming every fault with its file, its key and its cure.
     """
-    return load_all(config, overrides=overrides, keys_required=read_keys).settings
+    return load_all(config, overrides=overrides, keys_required=keys_required).settings
 
 
 def load_all(
@@ -89,15 +94,17 @@ def load_all(
     faults += [fault for fault in _cross_checks(written, origins) if fault.where not in faulty]
     endpoints, missing = _resolved(written)
     if keys_required:
-        faults += [
-            Fault(f"{origins.name(('endpoints', name))}:", why) for name, why in missing.items()
-        ]
+        faults += _key_faults(missing, origins)
     if faults:
         raise SettingsError(_told(faults))
     settings = Settings(
         **{name: getattr(written, name) for name in Values.model_fields}, endpoints=endpoints
     )
     return Loaded(settings, origins, file, (*env_hints, *hints(endpoints)), missing)
+
+
+def _key_faults(missing: Mapping[str, str], origins: Origins) -> list[Fault]:
+    return [Fault(f"{origins.name(('endpoints', name))}:", why) for name, why in missing.items()]
 
 
 def _told(faults: list[Fault]) -> str:

@@ -173,7 +173,7 @@ class Settings(Values):
 
     Attributes:
         endpoints: by name, keys and defaults resolved; `api_key` is None where none is
-            configured, and everywhere if the settings were loaded without keys.
+            configured, or where it is missing and nobody required it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
