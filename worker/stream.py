@@ -45,6 +45,7 @@ from worker.errors import (
 )
 from worker.records import Endpoint, Request
 from worker.transport import (
+    BLOCK_BYTES,
     Client,
     FastTransport,
     Inflater,
@@ -59,10 +60,10 @@ from worker.version import __version__
 from worker.wire import failure
 from worker.wire.events import Dialect
 
-_BLOCK_BYTES = 64 * 1024
 _DRAIN_SECONDS = 1.0
 _DRAIN_BYTES = 64 * 1024
 _ERROR_BODY_SECONDS = 5.0
+_ERROR_BODY_BYTES = 64 * 1024
 _PROBE_SECONDS = 10.0
 _REDIRECTS = range(300, 400)
 _SERVER_FAULTS = range(500, 600)
@@ -136,7 +137,7 @@ class Reader:
         return self._redact(text)
 
     async def _inflated(self, inflater: Inflater, wait_seconds: float | None) -> bytes | None:
-        while not (data := inflater.take(_BLOCK_BYTES)):
+        while not (data := inflater.take(BLOCK_BYTES)):
             packed = await self._body.read(wait_seconds)
             if not packed:
                 return packed
@@ -151,7 +152,6 @@ class Stream:
         transport: "fast", or "httpx" for the transport of that library; what has to go through a
             proxy of the environment always takes the latter.
         read_interval_seconds: how long tokens may gather in the kernel before they are read.
-        max_error_body_bytes: how much of the body of an error is looked at.
         verify: of TLS certificates, as httpx takes it.
     """
 
@@ -161,11 +161,9 @@ class Stream:
         clock: Clock,
         transport: Literal["fast", "httpx"] = "fast",
         read_interval_seconds: float = 0.25,
-        max_error_body_bytes: int = 65536,
         verify: ssl.SSLContext | bool = True,
     ) -> None:
         self._clock = clock
-        self._max_error_body_bytes = max_error_body_bytes
         direct: httpx.AsyncBaseTransport = (
             FastTransport(verify=verify, read_interval_seconds=read_interval_seconds)
             if transport == "fast"
@@ -189,8 +187,8 @@ class Stream:
         Raises what the head of this module lists.
         """
         redact = redactor(endpoint)
-        patience = endpoint.first_frame_timeout_seconds
-        response = await self._send(request, endpoint, dialect, patience)
+        patience_seconds = endpoint.first_frame_timeout_seconds
+        response = await self._send(request, endpoint, dialect, patience_seconds)
         body = timed(response)
         try:
             if not response.is_success:
@@ -282,18 +280,19 @@ class Stream:
         """As much of an error's body as comes soon; often there is none."""
         body.hurry()
         deadline = self._clock.monotonic() + _ERROR_BODY_SECONDS
-        limit = self._max_error_body_bytes
         said = b""
         try:
             reader = Reader(response, body, self._clock, "the server", redact=str)
-            while len(said) < limit and (seconds := deadline - self._clock.monotonic()) > 0:
+            while len(said) < _ERROR_BODY_BYTES and (
+                (seconds := deadline - self._clock.monotonic()) > 0
+            ):
                 data = await reader.read(seconds)
                 if not data:
                     break
                 said += data
         except (Broken, Malformed):
             pass  # what came before is all there is
-        return said[:limit]
+        return said[:_ERROR_BODY_BYTES]
 
 
 def redactor(endpoint: Endpoint) -> Redact:

@@ -1,6 +1,6 @@
 """Builds one worker out of settings, and lives its life.
 
-Every object that a worker is made of is made here: the store and the clock are
+Every object that a worker is made of is made here: the store and the log are
 handed in, everything else follows from the settings.  `run` and `demo` differ
 only in what they show meanwhile.
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from worker.buffer import Limits
 from worker.carriers import Summary
 from worker.cli.lean import collect_rarely
-from worker.clock import Clock, SystemClock
+from worker.clock import SystemClock
 from worker.committer import Log
 from worker.embedded import EmbeddedServers
 from worker.errors import SettingsError
@@ -103,10 +103,10 @@ def options(settings: Settings, *, listen: bool) -> Options:
 
 @asynccontextmanager
 async def worker_of(
-    settings: Settings, store: Store, log: Log, info: WorkerInfo, *, clock: Clock | None = None
+    settings: Settings, store: Store, log: Log, info: WorkerInfo
 ) -> AsyncIterator[Worker]:
     """A worker with everything it stands on; embedded servers run while the context lasts."""
-    clock = clock or SystemClock()
+    clock = SystemClock()
     stream = Stream(
         clock=clock,
         transport=settings.transport,

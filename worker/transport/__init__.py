@@ -28,13 +28,14 @@ from __future__ import annotations
 
 from worker.transport import explain, routes
 from worker.transport.client import Client
-from worker.transport.exchange import Exchange
+from worker.transport.exchange import BLOCK_BYTES, Exchange
 from worker.transport.inflate import Inflater
 from worker.transport.pool import FastTransport
 from worker.transport.routes import Proxied, stock
 from worker.transport.timed import TimedBody, timed
 
 __all__ = [
+    "BLOCK_BYTES",
     "Client",
     "Exchange",
     "FastTransport",
