@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from worker import resources
 from worker.errors import StoreBroken
 from worker.store import schema
 
@@ -27,8 +28,7 @@ def test_an_upgrade_says_what_it_found_and_what_it_left(empty_url):
 
 def test_migrations_are_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch):
     """Inside the package when installed, beside it otherwise; missing is an error that says so."""
-    package = tmp_path / "worker" / "store" / "schema.py"
-    monkeypatch.setattr(schema, "__file__", str(package))
+    monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "worker")
     with pytest.raises(StoreBroken, match="missing from this installation"):
         schema.migrations()
     for place in (tmp_path / "migrations", tmp_path / "worker" / "migrations"):

@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from worker.errors import StoreBroken
+from worker.resources import migrations_dir
 from worker.store.engine import Database
 from worker.store.faults import MIGRATE, translated
 
@@ -86,12 +87,11 @@ def revision(connection: Connection) -> str | None:
 
 
 def migrations() -> Path:
-    """Where the migrations are: inside the package when installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    for place in (package / "migrations", package.parent / "migrations"):
-        if (place / "env.py").is_file():
-            return place
-    raise StoreBroken("the migrations are missing from this installation: install Spool again")
+    """Where the migrations are; raises StoreBroken if they are nowhere."""
+    place = migrations_dir()
+    if not (place / "env.py").is_file():
+        raise StoreBroken("the migrations are missing from this installation: install Spool again")
+    return place
 
 
 def _covers(found: str | None) -> bool:
