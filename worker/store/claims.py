@@ -34,7 +34,7 @@ from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
 from worker.errors import ErrorCode
-from worker.states import PromptEvent, PromptState, RunState, sources, target
+from worker.states import PromptEvent, PromptState, sources, target
 from worker.store.constructs import (
     Json,
     Seconds,
@@ -49,7 +49,7 @@ from worker.store.constructs import (
     standing,
     unnested,
 )
-from worker.store.tables import CLAIMABLE, batches, prompts, runs, workers
+from worker.store.tables import CLAIMABLE, UNDER_WAY, batches, prompts, runs, workers
 
 # --- prompts in -----------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ def _apart(worker: ColumnElement[str]) -> ColumnElement[bool]:
     )
     carries_none = ~exists().where(
         runs.c.worker_id == worker,
-        standing(runs.c.status, (RunState.STREAMING,)),
+        UNDER_WAY,
         carried.c.run_id == runs.c.id,
         carried.c.id == runs.c.prompt_id,
         carried.c.crashes >= suspect_from,

@@ -50,7 +50,7 @@ from worker.store.constructs import (
     unnested,
 )
 from worker.store.endings import ENDING
-from worker.store.tables import chunks, prompts, runs
+from worker.store.tables import CANCEL_WANTED, chunks, prompts, runs
 
 STREAMING = sources(RunEvent.COMPLETE)  # the same for every run event
 CARRIED = sources(PromptEvent.COMPLETE)  # a prompt whose run is under way
@@ -305,8 +305,7 @@ def cancel_requests() -> Select[int]:
         select(runs.c.id)
         .join(prompts, prompts.c.run_id == runs.c.id)
         .where(
-            prompts.c.cancel_requested_at.is_not(None),
-            prompts.c.finished_at.is_(None),
+            CANCEL_WANTED,
             standing(prompts.c.status, CARRIED),
             runs.c.worker_id == bindparam("worker", type_=String()),
             standing(runs.c.status, STREAMING),

@@ -33,7 +33,7 @@ from worker.states import FINAL_PROMPT_STATES, PromptEvent, PromptState, sources
 from worker.store.constructs import among, now, spell, standing
 from worker.store.reads import chosen
 from worker.store.rows import Selection
-from worker.store.tables import prompts
+from worker.store.tables import CANCEL_WANTED, prompts
 
 _QUEUED = standing(prompts.c.status, (PromptState.QUEUED,))
 _RUNNING = standing(prompts.c.status, (PromptState.RUNNING,))
@@ -84,15 +84,7 @@ def cancel() -> Update:
 @cache
 def cancel_queued() -> Update:
     """Cancel every queued prompt that carries a request."""
-    return (
-        update(prompts)
-        .where(
-            prompts.c.cancel_requested_at.is_not(None),
-            prompts.c.finished_at.is_(None),
-            _QUEUED,
-        )
-        .values(_cancelled_where(_QUEUED))
-    )
+    return update(prompts).where(CANCEL_WANTED, _QUEUED).values(_cancelled_where(_QUEUED))
 
 
 def _cancelled_where(condition: ColumnElement[bool]) -> dict[str, Any]:

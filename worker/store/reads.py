@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from worker.errors import ErrorCode
 from worker.records import Kind
-from worker.states import PromptState, RunState
+from worker.states import PromptState
 from worker.store.constructs import (
     Seconds,
     among,
@@ -34,7 +34,7 @@ from worker.store.constructs import (
     standing,
 )
 from worker.store.rows import Selection
-from worker.store.tables import CLAIMABLE, STREAMING, batches, chunks, prompts, runs, workers
+from worker.store.tables import CLAIMABLE, UNDER_WAY, batches, chunks, prompts, runs, workers
 
 _HOUR_AGO = select(later(bindparam("hour", -3600.0, type_=Seconds()))).scalar_subquery()
 _MINUTE_AGO = select(later(bindparam("minute", -60.0, type_=Seconds()))).scalar_subquery()
@@ -98,7 +98,7 @@ def waiting_for() -> Select[int, int, float | None]:
 @cache
 def running_for() -> Select[int]:
     """How many runs of `endpoints` are under way."""
-    under_way = (STREAMING, among(runs.c.endpoint, "endpoints"))
+    under_way = (UNDER_WAY, among(runs.c.endpoint, "endpoints"))
     return select(func.count()).select_from(runs).where(*under_way)
 
 
@@ -115,7 +115,7 @@ def strays() -> Select[int]:
     return (
         select(runs.c.id)
         .join(prompts, prompts.c.id == runs.c.prompt_id)
-        .where(runs.c.worker_id == bindparam("worker", type_=String()), STREAMING, ~carried)
+        .where(runs.c.worker_id == bindparam("worker", type_=String()), UNDER_WAY, ~carried)
     )
 
 
@@ -166,7 +166,7 @@ def attempts() -> Select[Any]:
             runs.c.started_at,
             runs.c.finished_at,
             runs.c.finish_reason,
-            case((STREAMING, so_far), else_=runs.c.chars).label("chars"),
+            case((UNDER_WAY, so_far), else_=runs.c.chars).label("chars"),
             runs.c.error_code,
             runs.c.error,
         )
@@ -296,7 +296,7 @@ def living() -> Select[Any]:
     holding = (
         select(func.count())
         .select_from(runs)
-        .where(runs.c.worker_id == workers.c.id, STREAMING)
+        .where(runs.c.worker_id == workers.c.id, UNDER_WAY)
         .scalar_subquery()
     )
     recent = workers.c.stopped_at.is_(None) & (workers.c.lease_until > _HOUR_AGO)
@@ -343,6 +343,6 @@ def live() -> Select[Any]:
                 batches, batches.c.id == prompts.c.batch_id
             )
         )
-        .where(standing(runs.c.status, (RunState.STREAMING,)))
+        .where(UNDER_WAY)
         .order_by(runs.c.started_at, runs.c.id)
     )

@@ -235,11 +235,12 @@ workers = Table(
     postgresql_with={"fillfactor": 50, "autovacuum_vacuum_scale_factor": 0.02},
 )
 
+# What the partial indexes hold: a statement that wants one says its condition word for word.
 CLAIMABLE = standing(prompts.c.status, (PromptState.QUEUED,)) & prompts.c.cancel_requested_at.is_(
     None
 )
 CANCEL_WANTED = prompts.c.cancel_requested_at.is_not(None) & prompts.c.finished_at.is_(None)
-STREAMING = standing(runs.c.status, (RunState.STREAMING,))
+UNDER_WAY = standing(runs.c.status, (RunState.STREAMING,))
 
 Index(
     "prompts_claim",
@@ -268,8 +269,8 @@ Index(
     "runs_streaming",
     runs.c.worker_id,
     runs.c.id,
-    postgresql_where=STREAMING,
-    sqlite_where=STREAMING,
+    postgresql_where=UNDER_WAY,
+    sqlite_where=UNDER_WAY,
 )
 
 # pglz, the default, cost a third of the throughput; a server built without lz4 keeps it.
