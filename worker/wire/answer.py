@@ -100,7 +100,7 @@ class Answer(Generic[F]):
         return True
 
     def take_text(self, frames: int, text: str) -> None:
-        """Understand the text of so many plain frames."""
+        """Understand the text of so many frames that hold nothing else."""
         self.frames += frames
         self.output.add(Kind.TEXT, text)
 

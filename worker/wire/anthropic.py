@@ -115,8 +115,7 @@ class MessagesAnswer(Answer[_Event]):
             ):
                 return all(event.type for event in frames) and super().take_all(frames)
             parts.append(delta.text)
-        self.frames += len(frames)
-        self.output.add(Kind.TEXT, "".join(parts))
+        self.take_text(len(frames), "".join(parts))
         return True
 
     def take_whole(self, said: Mapping[str, Json]) -> bool:

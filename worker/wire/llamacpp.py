@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from worker.errors import Refused
-from worker.records import Json, Kind, Run
+from worker.records import Json, Run
 from worker.wire.answer import Answer, Reported
 from worker.wire.asking import Options, single_prompt
 from worker.wire.decoder import EVENTS
@@ -59,8 +59,7 @@ class CompletionAnswer(Answer[_Frame]):
                 return super().take_all(frames)
         for frame in frames:
             self.count(frame.tokens_evaluated, frame.tokens_predicted)
-        self.frames += len(frames)
-        self.output.add(Kind.TEXT, "".join([frame.content for frame in frames]))
+        self.take_text(len(frames), "".join([frame.content for frame in frames]))
         return True
 
     def take_whole(self, said: Mapping[str, Json]) -> bool:

@@ -162,8 +162,7 @@ class GenerateAnswer(_OllamaAnswer[_GenerateLine]):
             text = "".join([line.response for line in frames])
         except TypeError:
             return super().take_all(frames)
-        self.frames += len(frames)
-        self.output.add(Kind.TEXT, text)
+        self.take_text(len(frames), text)
         return True
 
 
@@ -195,8 +194,7 @@ class ChatAnswer(_OllamaAnswer[_ChatLine]):
             text = "".join(parts)
         except TypeError:
             return super().take_all(frames)
-        self.frames += len(frames)
-        self.output.add(Kind.TEXT, text)
+        self.take_text(len(frames), text)
         return True
 
 

@@ -227,8 +227,7 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
             text = "".join(parts)
         except TypeError:
             return super().take_all(frames)
-        self.frames += len(frames)
-        self.output.add(Kind.TEXT, text)
+        self.take_text(len(frames), text)
         return True
 
     def take_whole(self, said: Mapping[str, Json]) -> bool:

@@ -146,8 +146,7 @@ class ResponsesAnswer(Answer[_Event]):
         for event in frames:
             if event.type != _TEXT or event.error or type(event.delta) is not str:
                 return self._all_have_types(frames) and super().take_all(frames)
-        self.frames += len(frames)
-        self.output.add(Kind.TEXT, "".join([event.delta for event in frames]))
+        self.take_text(len(frames), "".join([event.delta for event in frames]))
         return True
 
     def take_whole(self, said: Mapping[str, Json]) -> bool:

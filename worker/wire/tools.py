@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
+from worker.records import Json
 from worker.wire.text import Channel, storable
-
-Json = Any
 
 
 class ToolLines:
