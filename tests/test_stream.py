@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import pytest
 
 from tests.fakes.answer import Script
@@ -28,6 +29,14 @@ from worker.wire import DIALECTS
 
 pytestmark = pytest.mark.anyio
 KIB64 = 64 * 1024
+
+
+def test_a_request_id_is_kept_as_far_as_it_is_one():
+    """It goes into a row and into messages; a server may send 64 KiB under that name."""
+    for name in ("x-request-id", "request-id"):
+        response = httpx.Response(200, headers={name: "r" * 60_000})
+        reader = Reader(response, None, SystemClock(), "host:80", str)
+        assert len(reader.request_id) == 200
 
 
 async def test_a_reader_tells_status_type_and_request_id(way):

@@ -33,7 +33,7 @@ Level = Literal["debug", "info", "warning", "error"]
 _RANKS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _TELLING = ("api_key", "authorization", "password", "secret", "cookie", "x-api-key")
 _HIDDEN = "***"
-_SHORTEST_SECRET = 4  # shorter ones would blot out ordinary words
+_SECRET_CHARS_MIN = 4  # shorter ones would blot out ordinary words
 
 Values = MutableMapping[str, Any]
 
@@ -257,7 +257,9 @@ class _Redaction:
     def __init__(self, secrets: Collection[str]) -> None:
         # Longest first: one secret may be the beginning of another.
         self._secrets = sorted(
-            {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True
+            {secret for secret in secrets if len(secret) >= _SECRET_CHARS_MIN},
+            key=len,
+            reverse=True,
         )
 
     def __call__(self, _logger: object, _name: str, values: Values) -> Values:

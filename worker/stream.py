@@ -57,7 +57,7 @@ from worker.transport import (
     timed,
 )
 from worker.version import __version__
-from worker.wire import failure
+from worker.wire import failure, request_id
 from worker.wire.events import Dialect
 
 _DRAIN_SECONDS = 1.0
@@ -68,7 +68,7 @@ _PROBE_SECONDS = 10.0
 _REDIRECTS = range(300, 400)
 _SERVER_FAULTS = range(500, 600)
 _TOO_MANY_REQUESTS = 429
-_SECRET_CHARS = 4  # shorter keys are dummies; to take them out would only garble messages
+_SECRET_CHARS_MIN = 4  # shorter keys are dummies; to take them out would only garble messages
 
 Redact = Callable[[str], str]
 
@@ -90,7 +90,7 @@ class Reader:
     ) -> None:
         self.status = response.status_code
         self.content_type: str | None = response.headers.get("content-type")
-        self.request_id = _request_id(response)
+        self.request_id = request_id(response.headers)
         self._body = body
         self._clock = clock
         self._where = where
@@ -264,13 +264,12 @@ class Stream:
         self, response: httpx.Response, body: TimedBody, redact: Redact
     ) -> SpoolError:
         """What a response means that is not a success."""
-        request_id = _request_id(response)
         if response.status_code in _REDIRECTS:
             return Refused(
                 f"HTTP {response.status_code}: the server redirects to"
                 f" {_target(response)}; set base_url to where it really is",
                 http_status=response.status_code,
-                request_id=request_id,
+                request_id=request_id(response.headers),
             )
         text = redact((await self._error_body(response, body)).decode("utf-8", "replace"))
         headers = {name.lower(): redact(value) for name, value in response.headers.items()}
@@ -301,7 +300,7 @@ def redactor(endpoint: Endpoint) -> Redact:
     forms = {
         form
         for secret in secrets
-        if secret and len(secret.strip()) >= _SECRET_CHARS
+        if secret and len(secret.strip()) >= _SECRET_CHARS_MIN
         for plain in (secret, secret.strip())
         for form in (plain, json.dumps(plain)[1:-1], quote(plain, safe=""))
     }
@@ -331,12 +330,6 @@ def _target(response: httpx.Response) -> str:
     except ValueError:
         return "an address that is no URL"
     return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else "another path"
-
-
-def _request_id(response: httpx.Response) -> str | None:
-    headers = response.headers
-    found: str | None = headers.get("x-request-id") or headers.get("request-id")
-    return found
 
 
 def _inflater(response: httpx.Response) -> Inflater | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _SHOWN_FAULTS = 10
 _SHOWN_REQUESTS = 3
-_LONGEST_NAME = 512  # of a batch: it has an index
+_BATCH_NAME_CHARS_MAX = 512  # it has an index
 _BAR_FROM_BYTES = 1 << 20
 
 
@@ -134,8 +134,10 @@ def _check_usage(
     if asked["custom_id"] is not None and (files or len(texts) != 1):
         raise click.UsageError("--custom-id goes with a single -p; files name theirs themselves")
     batch = asked["batch"]
-    if batch is not None and not (0 < len(batch) <= _LONGEST_NAME and batch.isprintable()):
-        raise click.UsageError(f"a batch needs a printable name of 1 to {_LONGEST_NAME} characters")
+    if batch is not None and not (0 < len(batch) <= _BATCH_NAME_CHARS_MAX and batch.isprintable()):
+        raise click.UsageError(
+            f"a batch needs a printable name of 1 to {_BATCH_NAME_CHARS_MAX} characters"
+        )
     known_endpoint(asked["endpoint"], settings.endpoints)
 
 

@@ -38,7 +38,7 @@ _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VERSIONED = re.compile(r"/v\d")
 # What a request holds beside options; `stream` is always true.
 _NO_OPTIONS = frozenset({"stream", "model", "prompt", "messages", "input", "n", "n_cmpl"})
-_PASTED = 24  # characters from which a name with small letters is taken for a key
+_PASTED_CHARS_MIN = 24  # from here on a name with small letters is taken for a key
 _KEY_FILE_BYTES = 65536  # a key is a line; anything longer is the wrong file
 
 Problem = tuple[str, str]  # the key at fault within the table, what is wrong and what to do
@@ -208,7 +208,9 @@ class EndpointTable(BaseModel):
 
 def _is_variable(name: str) -> bool:
     """Whether this can be the name of a variable; long ones in mixed case are pasted keys."""
-    return bool(_VARIABLE.fullmatch(name)) and (len(name) < _PASTED or name == name.upper())
+    return bool(_VARIABLE.fullmatch(name)) and (
+        len(name) < _PASTED_CHARS_MIN or name == name.upper()
+    )
 
 
 def _key_from(path: Path) -> str:

@@ -13,11 +13,18 @@ from collections.abc import Mapping
 
 from worker.wire import anthropic, llamacpp, ollama, openai, responses
 from worker.wire.events import Dialect
-from worker.wire.failure import failure
+from worker.wire.failure import failure, request_id
 from worker.wire.finish import FinishGroup, finish_group
 from worker.wire.tools import assemble_tool_calls
 
-__all__ = ["DIALECTS", "FinishGroup", "assemble_tool_calls", "failure", "finish_group"]
+__all__ = [
+    "DIALECTS",
+    "FinishGroup",
+    "assemble_tool_calls",
+    "failure",
+    "finish_group",
+    "request_id",
+]
 
 _FAMILIES = (ollama, openai, responses, anthropic, llamacpp)
 

@@ -24,11 +24,11 @@ from worker.wire.output import Output
 from worker.wire.plain import Plain
 from worker.wire.shape import F, Shape
 from worker.wire.skim import Keep
-from worker.wire.text import clip
+from worker.wire.text import QUOTED_CHARS_MAX, clip
 
-_LONGEST_REASON = 200
+_REASON_CHARS_MAX = 200
 _REFUSAL = "refusal"
-_MOST_TOKENS = 2**31 - 1
+_TOKENS_MAX = 2**31 - 1
 
 
 class Reported(Exception):  # a signal between take and its caller, not an error of the tree
@@ -121,15 +121,15 @@ class Answer(Generic[F]):
 
     def count(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
         """Note token counts; the last one that is there and makes sense counts."""
-        if prompt_tokens is not None and 0 <= prompt_tokens <= _MOST_TOKENS:
+        if prompt_tokens is not None and 0 <= prompt_tokens <= _TOKENS_MAX:
             self._prompt_tokens = prompt_tokens
-        if completion_tokens is not None and 0 <= completion_tokens <= _MOST_TOKENS:
+        if completion_tokens is not None and 0 <= completion_tokens <= _TOKENS_MAX:
             self._completion_tokens = completion_tokens
 
     def note_finish(self, reason: str | None) -> None:
         """Note a finish reason; None and "" (old Ollama, on every chunk) say nothing."""
         if reason:
-            self.finish_reason = clip(reason, _LONGEST_REASON)
+            self.finish_reason = clip(reason, _REASON_CHARS_MAX)
         if self.refused and finish_group(self.finish_reason) is FinishGroup.NATURAL:
             self.finish_reason = _REFUSAL
 
@@ -142,7 +142,9 @@ class Answer(Generic[F]):
         if type(value) is str:
             self.output.add(kind, value)
         elif value is not None:
-            raise Malformed(f"text was expected, but the server sent {clip(repr(value), 100)}")
+            raise Malformed(
+                f"text was expected, but the server sent {clip(repr(value), QUOTED_CHARS_MAX)}"
+            )
 
     def finish(self, *, done_frame: bool = True) -> None:
         """The done frame arrived; with a reason such as `abort` it is no completion.

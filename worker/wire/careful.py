@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from worker.wire.framing import Frame, FrameBody, KeepNow, Nature
 
 _EOL = re.compile(rb"\r\n?|\n")
-_LONGEST_FIELD_NAME = 16
-_LONGEST_EVENT_NAME = 256
+_FIELD_NAME_BYTES_MAX = 16
+_EVENT_NAME_BYTES_MAX = 256
 
 
 class JsonLines:
@@ -105,7 +105,7 @@ class EventLines:
         if isinstance(self._sink, FrameBody):
             self._sink.add(piece)
         elif self._sink is not None:
-            self._sink += piece[: _LONGEST_EVENT_NAME - len(self._sink)]
+            self._sink += piece[: _EVENT_NAME_BYTES_MAX - len(self._sink)]
 
     def _find_field(self) -> bytes:
         """Decide what this line is once its head says so; returns what follows the colon."""
@@ -117,7 +117,7 @@ class EventLines:
         if colon:
             self._open_named(name)
             return value
-        if len(head) > _LONGEST_FIELD_NAME:
+        if len(head) > _FIELD_NAME_BYTES_MAX:
             self._open_field(None)
         return b""
 
@@ -159,7 +159,7 @@ class EventLines:
         data, self._data = self._data, None
         event = bytes(self._event)
         self._event.clear()
-        if len(event) < _LONGEST_EVENT_NAME:  # the start of a longer name is no name
+        if len(event) < _EVENT_NAME_BYTES_MAX:  # the start of a longer name is no name
             event = event.strip()  # of bytes, as the fast lane does: U+00A0 is a letter
         if data is not None:
             yield Frame(data.finish(), event.decode("utf-8", "replace"))

@@ -44,9 +44,13 @@ from worker.wire.mould import Mould
 from worker.wire.opening import Judge, Opening, Sort, judge_events, judge_lines
 from worker.wire.plain import Decode, plain_events, plain_lines
 from worker.wire.reports import page_words
-from worker.wire.text import clip
+from worker.wire.text import QUOTED_CHARS_MAX, clip
 
 _SPACE = b" \t\r\n"
+# What is looked at for a message, of a frame or a body that may be as long as it likes.
+_WORDS_BYTES_MAX = 2000
+_PAGE_BYTES_MAX = 20_000
+_PAGE_CHARS_MAX = 200  # of the words of a page, in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +242,9 @@ class StreamDecoder:
 
     def _take_said(self, said: Json, event: str) -> None:
         if not isinstance(said, dict):
-            raise Malformed(f"a frame that is not a JSON object: {clip(str(said), 100)}")
+            raise Malformed(
+                f"a frame that is not a JSON object: {clip(str(said), QUOTED_CHARS_MAX)}"
+            )
         try:
             self._answer.take(self._answer.shape.read(said), event)
         except Reported:
@@ -248,7 +254,7 @@ class StreamDecoder:
         self, frame: Frame, text: bytes, error: ValueError, *, is_error: bool
     ) -> None:
         """A frame that is not JSON: what was said in it, if anything, is lost."""
-        words = text[:2000].decode("utf-8", "replace")
+        words = text[:_WORDS_BYTES_MAX].decode("utf-8", "replace")
         if is_error and not frame.tail:
             self._answer.fail_with_report(words)
         elif frame.nature is Nature.BARE and text == b"{" and not frame.tail:
@@ -257,7 +263,9 @@ class StreamDecoder:
             hint = ""
             if not self._framing.has_events and text.startswith((b"data:", b"event:")):
                 hint = "; this looks like an event stream: is the endpoint's dialect right?"
-            raise Malformed(f"a frame that is not JSON: {clip(words, 100)}{hint}") from error
+            raise Malformed(
+                f"a frame that is not JSON: {clip(words, QUOTED_CHARS_MAX)}{hint}"
+            ) from error
 
     # --- the end
 
@@ -277,7 +285,9 @@ class StreamDecoder:
         """The body was a document: a page of a proxy, an error, an answer in one piece."""
         text = self._whole.finish().strip(_SPACE) if self._whole else b""
         if text.startswith(b"<"):
-            words = clip(page_words(text[:20_000].decode("utf-8", "replace")), 200)
+            words = clip(
+                page_words(text[:_PAGE_BYTES_MAX].decode("utf-8", "replace")), _PAGE_CHARS_MAX
+            )
             raise Malformed(f"a page with status 200 instead of a stream: {words}")
         try:
             said = parse(text)
@@ -299,7 +309,7 @@ class StreamDecoder:
             self._take_frames(self._machine.frames(text))
             self._take_frames(self._machine.end())
         if text.endswith((b"}", b"]")) and not self.frames:
-            words = clip(text[:400].decode("utf-8", "replace"), 100)
+            words = clip(text[:_WORDS_BYTES_MAX].decode("utf-8", "replace"), QUOTED_CHARS_MAX)
             self._answer.fail(Malformed(f"neither a stream nor JSON, but {words}"))
         self._answer.end_of_body()
 

@@ -17,7 +17,7 @@ from datetime import datetime
 
 from worker.errors import Busy, ErrorCode, Refused, ServerFailed, Verdict, WireError
 from worker.records import Json
-from worker.wire.reports import Report, read, read_body
+from worker.wire.reports import REQUEST_ID_CHARS_MAX, Report, read, read_body
 from worker.wire.text import clip
 from worker.wire.waiting import retry_after, wait_in_sentence
 
@@ -27,6 +27,7 @@ _RETRYABLE_4XX = frozenset({408, 409, 424, 425, 429})
 _OVERLOADED = frozenset({503, 529})
 _NOT_IMPLEMENTED = 501
 _TOO_MANY_REQUESTS = 429
+_LOCATION_CHARS_MAX = 300
 
 _BAD_REQUEST_NAMES = frozenset(
     {
@@ -112,6 +113,12 @@ def stream_failure(said: Json, *, had_output: bool) -> WireError:
     return _error(report, message, had_output=had_output)
 
 
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """What the server calls the request; `headers` have lower-case keys, or know no case."""
+    found = headers.get("x-request-id") or headers.get("request-id")
+    return clip(found, REQUEST_ID_CHARS_MAX) if found else None
+
+
 def _error(
     report: Report,
     message: str,
@@ -128,7 +135,6 @@ def _error(
         judgement = _Judgement(ServerFailed, ErrorCode.SERVER_ERROR)
     if wait is None and judgement.patience:
         wait = report.wait_seconds or wait_in_sentence(report.message)
-    request_id = headers.get("x-request-id") or headers.get("request-id") or report.request_id
     return judgement.kind(
         message,
         code=judgement.code,
@@ -136,7 +142,7 @@ def _error(
         charged=not judgement.patience,
         retry_after_seconds=wait,
         http_status=status,
-        request_id=clip(request_id, 200) if request_id else None,
+        request_id=request_id(headers) or report.request_id,
     )
 
 
@@ -184,4 +190,8 @@ def _override(headers: Mapping[str, str]) -> Verdict | None:
 
 def _redirect(headers: Mapping[str, str]) -> str:
     location = headers.get("location")
-    return f"redirects to {clip(location, 300)}; is the base_url right?" if location else ""
+    return (
+        f"redirects to {clip(location, _LOCATION_CHARS_MAX)}; is the base_url right?"
+        if location
+        else ""
+    )

@@ -11,11 +11,11 @@ import json
 
 from worker.records import Json
 
-_LONGEST_INT = 400  # digits; int() of 16 MB of digits would take minutes, and Python refuses it
+_INTEGER_DIGITS_MAX = 400  # int() of 16 MB of digits would take minutes, and Python refuses it
 
 
 def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _LONGEST_INT else float("inf")
+    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else float("inf")
 
 
 _decode = json.JSONDecoder(strict=False).decode

@@ -26,7 +26,7 @@ from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
 from worker.wire.plain import Plain, plain
 from worker.wire.shape import Shape
-from worker.wire.text import clip
+from worker.wire.text import QUOTED_CHARS_MAX, clip
 
 _DEFAULTS = {"stream_options": {"include_usage": True}}
 _DROPPABLE = {"stream_options": ("stream_options", "include_usage")}
@@ -289,7 +289,7 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
 
     def _take_tools(self, calls: Json) -> None:
         if type(calls) is not list:
-            raise Malformed(f"tool_calls that are no list: {clip(repr(calls), 100)}")
+            raise Malformed(f"tool_calls that are no list: {clip(repr(calls), QUOTED_CHARS_MAX)}")
         for call in calls:
             if type(call) is not dict:
                 continue

@@ -34,6 +34,8 @@ from worker.wire.text import clip
 from worker.wire.waiting import span
 
 MAX_MESSAGE_CHARS = 1000
+REQUEST_ID_CHARS_MAX = 200
+_UPSTREAM_CHARS_MAX = 500  # of the words of the server behind a gateway
 _ERROR_STATUSES = range(400, 600)
 _MAX_DEPTH = 4  # of reports packed into reports
 _SENTENCES = ("message", "msg", "detail", "error_description", "error_msg", "error", "title")
@@ -86,7 +88,7 @@ def read(said: Json) -> Report:
         number=_number(layers),
         names=frozenset(_names(layers)),
         wait_seconds=_wait(layers),
-        request_id=_first_text(layers, "request_id"),
+        request_id=_request_id(layers),
     )
 
 
@@ -142,7 +144,7 @@ def _details(layer: Mapping[str, Json], text: str) -> str:
     metadata = layer.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     if isinstance(raw, str) and raw.strip():
-        details += f" (upstream: {raw[:500]})"
+        details += f" (upstream: {raw[:_UPSTREAM_CHARS_MAX]})"
     return details
 
 
@@ -176,11 +178,11 @@ def _wait(layers: list[Mapping[str, Json]]) -> float | None:
     return None
 
 
-def _first_text(layers: list[Mapping[str, Json]], key: str) -> str | None:
+def _request_id(layers: list[Mapping[str, Json]]) -> str | None:
     for layer in layers:
-        value = layer.get(key)
+        value = layer.get("request_id")
         if isinstance(value, str) and value:
-            return clip(value, 200)
+            return clip(value, REQUEST_ID_CHARS_MAX)
     return None
 
 

@@ -40,8 +40,8 @@ _SCALAR_START = frozenset(b"-0123456789tfnNI")
 _CLOSER = dict(zip(b"{[", b"}]", strict=True))
 _QUOTE, _COMMA, _COLON = b'",:'
 _OPEN_BRACE, _OPEN_BRACKET, _CLOSE_BRACE = b"{[}"
-_LONGEST_KEY = 256
-_DEEPEST = 10_000
+_KEY_BYTES_MAX = 256
+_LEVELS_MAX = 10_000
 
 
 class Skimmer:
@@ -109,7 +109,7 @@ class Skimmer:
 
     def _in_key(self, data: bytes, index: int) -> int:
         end, closed = self._string_end(data, index)
-        if len(self._key) <= _LONGEST_KEY:  # a longer one is nobody's
+        if len(self._key) <= _KEY_BYTES_MAX:  # a longer one is nobody's
             self._key += data[index:end]
         if closed:
             self._choose()
@@ -213,7 +213,7 @@ class Skimmer:
                 break
             if byte in _CLOSER:
                 self._span_closers.append(_CLOSER[byte])
-                if len(self._span_closers) > _DEEPEST:
+                if len(self._span_closers) > _LEVELS_MAX:
                     self._emit(data[index:end])
                     return self._fail("nested too deeply")
             elif self._span_closers.pop() != byte:
@@ -232,7 +232,7 @@ class Skimmer:
     def _open(self, data: bytes, index: int) -> int:
         """Enter a container whose content is filtered."""
         byte = data[index]
-        if self._want is None or len(self._levels) > _DEEPEST:
+        if self._want is None or len(self._levels) > _LEVELS_MAX:
             return self._fail("nested too deeply")
         self._kept.append(byte)
         self._levels.append((_CLOSER[byte], self._want))

@@ -10,6 +10,7 @@ U+FFFD, and so does U+0000.  Nothing else is changed.
 from __future__ import annotations
 
 REPLACEMENT = "\ufffd"
+QUOTED_CHARS_MAX = 100  # of what a server sent, in a message about it
 
 
 def storable(text: str) -> str:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 ABSURD_SECONDS = 7 * 24 * 3600.0
+_SENTENCE_CHARS_MAX = 4000  # of a message, in which a wait is looked for
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _AMOUNT = r"\d{1,9}(?:\.\d{1,9})?"
@@ -50,7 +51,7 @@ def retry_after(headers: Mapping[str, str], *, now: datetime | None = None) -> f
 
 def wait_in_sentence(message: str) -> float | None:
     """The wait in seconds that a message for people names ("try again in 6m0.5s"), or None."""
-    found = _SENTENCE.search(message[:4000])
+    found = _SENTENCE.search(message[:_SENTENCE_CHARS_MAX])
     return None if found is None else span(found.group(1))
 
 
