@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.fakes.aio import aio
-from worker.carriage import LAST_LOOK_SECONDS, Answer, Control, heard, until
+from worker.carriage import LAST_LOOK_SECONDS, Answer, Control, read_in_time, seconds_to_wait
 from worker.errors import Cancelled, ShutDown
 
 
@@ -28,7 +28,7 @@ def test_a_read_waits_until_a_flush_or_a_deadline(
 ) -> None:
     """Whatever comes first ends the wait; with neither, it lasts as long as the server likes."""
     writer = SimpleNamespace(due_at=lambda at: due_at)
-    assert until(writer, SimpleNamespace(next_at=deadline_at), at=10.0) == expected
+    assert seconds_to_wait(writer, SimpleNamespace(next_at=deadline_at), at=10.0) == expected
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ async def test_a_deadline_is_not_called_missed_before_a_last_look(at, reads, exp
         return reads.pop(0)
 
     clock, deadlines = SimpleNamespace(monotonic=lambda: at), SimpleNamespace(next_at=15.0)
-    assert await heard(SimpleNamespace(read=read), 5.0, deadlines, clock) == expected
+    assert await read_in_time(SimpleNamespace(read=read), 5.0, deadlines, clock) == expected
     assert asked == waits
 
 

@@ -227,7 +227,7 @@ async def opened(
         yield reader
 
 
-def decoder_of(
+def begin_decoding(
     answer: Answer, reader: Reader, endpoint: Endpoint, dialect: Dialect, rooms: Rooms
 ) -> Decoder:
     """A fresh decoder for the response; the answer knows both from now on."""
@@ -238,7 +238,7 @@ def decoder_of(
     return answer.decoder
 
 
-async def heard(
+async def read_in_time(
     reader: Reader, wait_seconds: float | None, deadlines: Deadlines, clock: Clock
 ) -> bytes | None:
     """What arrives in time; with a last look before a deadline is called missed.
@@ -252,7 +252,7 @@ async def heard(
     return data
 
 
-def until(writer: RunWriter, deadlines: Deadlines, *, at: float) -> float | None:
+def seconds_to_wait(writer: RunWriter, deadlines: Deadlines, *, at: float) -> float | None:
     """Seconds to wait for bytes before a flush or a deadline needs attention; None: for ever."""
     due_at = writer.due_at(at=at)
     next_at = deadlines.next_at if due_at is None else min(due_at, deadlines.next_at)

@@ -229,16 +229,26 @@ class Worker:
         return min((at for at in pauses if now < at < poll_at), default=poll_at)
 
     async def _look(self) -> None:
-        """What has to be asked for: cancel requests; probes that are due.  And what is told."""
+        """What nobody sends, and has to be looked after every second or so."""
+        self._send_probes()
+        await self._report()
+        await self._obey_cancel_requests()
+
+    def _send_probes(self) -> None:
         for watch in self._watches.values():
             if watch.probe_due():
                 probe = asyncio.create_task(watch.probe(self.wake))
                 self._probes.add(probe)
                 probe.add_done_callback(self._probes.discard)
+
+    async def _report(self) -> None:
+        """Tell how the endpoints stand, when that has changed."""
         standing = {name: watch.standing() for name, watch in self._watches.items()}
         if standing != self._reported:
             await self._in_store(partial(self._store.report, self._info.id, standing))
             self._reported = standing
+
+    async def _obey_cancel_requests(self) -> None:
         if not self._carriers:
             return
         run_ids = await self._in_store(partial(self._store.cancel_requests, self._info.id))

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import asyncio
 
-from worker.carriage import Answer, Control, Outcome, Rooms, decoder_of, heard, opened, until
+from worker.carriage import (
+    Answer,
+    Control,
+    Outcome,
+    Rooms,
+    begin_decoding,
+    opened,
+    read_in_time,
+    seconds_to_wait,
+)
 from worker.committer import RunWriter
 from worker.deadlines import Deadlines
 from worker.finish import as_error, end_early, finish
@@ -29,12 +38,12 @@ async def carry(
         try:
             control.begin()
             async with opened(run, endpoint, dialect, rooms, deadlines) as reader:
-                decoder = decoder_of(answer, reader, endpoint, dialect, rooms)
+                decoder = begin_decoding(answer, reader, endpoint, dialect, rooms)
                 done = None
                 while done is None:
                     asked_at = clock.monotonic()
-                    wait_seconds = until(writer, deadlines, at=asked_at)
-                    data = await heard(reader, wait_seconds, deadlines, clock)  # stream
+                    wait_seconds = seconds_to_wait(writer, deadlines, at=asked_at)
+                    data = await read_in_time(reader, wait_seconds, deadlines, clock)  # stream
                     events = decoder.close() if data is None else decoder.feed(data)  # decode
                     now = clock.monotonic()
                     control.heard(decoder.frames, at=now)
