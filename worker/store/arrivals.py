@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from worker.errors import InputError
 from worker.records import Added, NewPrompt
 from worker.store import claims
-from worker.store.constructs import dumps
+from worker.store.constructs import dumps, parameters
 from worker.store.engine import Database
 
 PAGE = 1000  # prompts in one transaction
@@ -66,11 +66,8 @@ def _insert(
     page: Sequence[tuple[Any, ...]],
 ) -> int:
     prepared = database.prepared(claims.add_prompts(is_sqlite=database.is_sqlite))
-    names = [f"v_{name}" for name in claims.NEW_PROMPT]
-    if database.is_sqlite:
-        return prepared.count_each(connection, names, page, batch=batch_id)
-    columns = dict(zip(names, zip(*page, strict=True), strict=True))
-    return prepared.count(connection, {**columns, "batch": batch_id})
+    insert = prepared.count_each if database.is_sqlite else prepared.count_arrays
+    return insert(connection, parameters(claims.NEW_PROMPT), page, batch=batch_id)
 
 
 def _row(new: NewPrompt) -> tuple[Any, ...]:

@@ -314,9 +314,18 @@ Id = BigInteger().with_variant(Integer(), "sqlite")  # SQLite's rowid needs this
 Columns = Mapping[str, ColumnElement[Any]]
 
 
+def parameters(kinds: Mapping[str, TypeEngine[Any]]) -> list[str]:
+    """What `bound` and `unnested` call the parameters of these columns."""
+    return [_parameter(name) for name in kinds]
+
+
+def _parameter(name: str) -> str:
+    return f"v_{name}"
+
+
 def bound(kinds: Mapping[str, TypeEngine[Any]]) -> Columns:
     """Rows as SQLite takes them: one parameter a column, the statement run once a row."""
-    return {name: bindparam(f"v_{name}", type_=kind) for name, kind in kinds.items()}
+    return {name: bindparam(_parameter(name), type_=kind) for name, kind in kinds.items()}
 
 
 def recorded(kinds: Mapping[str, TypeEngine[Any]], name: str) -> Columns:
@@ -331,7 +340,7 @@ def recorded(kinds: Mapping[str, TypeEngine[Any]], name: str) -> Columns:
 
 def unnested(kinds: Mapping[str, TypeEngine[Any]]) -> Columns:
     """Rows as one array a column (PostgreSQL): the cheapest for many rows."""
-    arrays = [bindparam(f"v_{name}", type_=Listed(kind)) for name, kind in kinds.items()]
+    arrays = [bindparam(_parameter(name), type_=Listed(kind)) for name, kind in kinds.items()]
     named = [column(name, kind) for name, kind in kinds.items()]
     table = func.unnest(*arrays).table_valued(*named).render_derived(name="v")
     return {name: table.c[name] for name in kinds}

@@ -90,6 +90,17 @@ class Prepared:
         driver: sqlite3.Connection = driver_of(connection)
         return driver.executemany(self._sql, arguments).rowcount
 
+    def count_arrays(
+        self,
+        connection: Borrowed,
+        columns: Iterable[str],
+        rows: Sequence[tuple[Any, ...]],
+        **same: Any,
+    ) -> int:
+        """Run it once for all rows, an array a column (PostgreSQL); how many rows it changed."""
+        arrays = dict(zip(columns, zip(*rows, strict=True), strict=True))
+        return self.count(connection, {**arrays, **same})
+
     def _arguments(self, given: Mapping[str, Any]) -> Any:
         convert = self._convert
         named = {

@@ -7,7 +7,7 @@ goes in together, or not at all.  It may be sent again when the answer to it was
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -19,14 +19,15 @@ from worker.records import Chunk, Ending, Rescued, Run, WorkerInfo
 from worker.states import PromptEvent, PromptState, RunEvent, RunState, after, target
 from worker.store import claims, commits, decisions, reads, rescue
 from worker.store.commits import STREAMING
+from worker.store.constructs import parameters
 from worker.store.endings import ENDING, as_json, as_rows
 from worker.store.engine import Database
 from worker.store.prepared import Borrowed
 from worker.store.rows import Backlog
 
 _CRASHED = "the worker that carried it stopped renewing its lease"
-_ENDING_COLUMNS = [f"v_{name}" for name in ENDING]
-_CHUNK_COLUMNS = [f"v_{name}" for name in commits.CHUNK]
+_ENDING_COLUMNS = parameters(ENDING)
+_CHUNK_COLUMNS = parameters(commits.CHUNK)
 _STRAY = "its prompt was changed by hand while it was streaming"
 
 
@@ -184,12 +185,10 @@ class WorkerSide:
         if not chunks:
             return
         rows = [(chunk.run_id, chunk.seq, chunk.kind.value, chunk.text) for chunk in chunks]
-        insert = self._work_db.prepared(commits.add_chunks(is_sqlite=self._work_db.is_sqlite))
-        if self._work_db.is_sqlite:
-            inserted = insert.count_each(connection, _CHUNK_COLUMNS, rows)
-        else:
-            inserted = insert.count(connection, _as_arrays(_CHUNK_COLUMNS, rows))
-        if inserted != len(rows):
+        is_sqlite = self._work_db.is_sqlite
+        prepared = self._work_db.prepared(commits.add_chunks(is_sqlite=is_sqlite))
+        insert = prepared.count_each if is_sqlite else prepared.count_arrays
+        if insert(connection, _CHUNK_COLUMNS, rows) != len(rows):
             self._check_same(connection, chunks)
 
     def _check_same(self, connection: Borrowed, sent: Sequence[Chunk]) -> None:
@@ -312,10 +311,6 @@ def _by_run(endings: Sequence[Ending]) -> dict[int, Ending]:
         if end.run_event is RunEvent.COMPLETE and not end.done_frame and end.finish_reason is None:
             raise ImpossibleTransition(f"run {end.run_id} has no done frame: it is not complete")
     return ends
-
-
-def _as_arrays(names: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
-    return dict(zip(names, zip(*rows, strict=True), strict=True))
 
 
 def _run(row: tuple[Any, ...]) -> Run | Ending:
