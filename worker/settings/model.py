@@ -127,8 +127,9 @@ class Values(BaseModel):
         default=30.0,
         gt=0,
         le=3600,
-        description="How long one statement waits for a lock that another process holds before it"
-        " counts as an outage of the database, which is retried.",
+        description="SQLite: how long a write waits for the lock that another process holds before"
+        " it counts as an outage of the database, which is retried.  PostgreSQL ignores it, and"
+        " waits 30 seconds.",
     )
     sqlite_synchronous: Literal["NORMAL", "FULL"] = Field(
         default="NORMAL",
