@@ -114,7 +114,7 @@ class Spool:
         """One prompt; raises NotFound."""
         for found in self.results(ids=(prompt_id,)):
             return found
-        raise NotFound(f"there is no prompt {prompt_id}")
+        raise NotFound.prompt(prompt_id)
 
     def unfinished(self, selection: Selection | None = None, **narrow: Unpack[Narrow]) -> int:
         """How many prompts are not in a final state yet: of all, or of those selected."""

@@ -133,6 +133,11 @@ class NotFound(SpoolError):
 
     verdict = Verdict.FAIL
 
+    @classmethod
+    def prompt(cls, prompt_id: object) -> NotFound:
+        """That there is no prompt with this id, and how to find one that there is."""
+        return cls(f"there is no prompt {prompt_id}: `spool export` lists ids")
+
 
 class ImpossibleTransition(SpoolError):
     """The state table does not allow it: a fault of this program."""

@@ -140,7 +140,7 @@ class Follower:
         # The state first and the text after it: a final state then means that the text is whole.
         detail = self._store.prompt(self.prompt_id)
         if detail is None:
-            raise NotFound(f"there is no prompt {self.prompt_id}: `spool export` lists ids")
+            raise NotFound.prompt(self.prompt_id)
         if detail.run_id != self.run_id:
             yield from self._new_text()
             # The new run may have no text yet: its first piece is fresh whenever it comes.

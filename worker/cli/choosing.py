@@ -37,7 +37,7 @@ class PromptId(click.ParamType[int]):
                 ctx,
             )
         if int(value) > _LARGEST_ID:
-            raise NotFound(f"there is no prompt {value}: `spool export` lists ids")
+            raise NotFound.prompt(value)
         return int(value)
 
 
@@ -88,7 +88,7 @@ class Chosen:
 
         if self.ids and store.count(Selection(ids=self.ids)) < len(set(self.ids)):
             unknown = next(each for each in self.ids if store.prompt(each) is None)
-            raise NotFound(f"there is no prompt {unknown}: `spool export` lists ids")
+            raise NotFound.prompt(unknown)
         if self.batch is not None and not store.count(Selection(batch=self.batch)):
             names = {each.batch for each in store.status().tallies if each.batch}
             raise NotFound(f"there is no batch {self.batch!r}{_advice(self.batch, sorted(names))}")

@@ -90,7 +90,7 @@ def found(
         prompt_id = ids[0]
     detail = store.prompt(prompt_id)
     if detail is None:
-        raise NotFound(f"there is no prompt {prompt_id}: `spool export` lists ids")
+        raise NotFound.prompt(prompt_id)
     return detail
 
 
