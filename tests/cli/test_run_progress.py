@@ -69,7 +69,7 @@ def shown(monkeypatch):
 
 def progress(queue=None, clock=None, out=None):
     line = StatusLine(out or StringIO())
-    return RunProgress(queue or Queue(), ["default"], line, clock or Clock(), grace=30)
+    return RunProgress(queue or Queue(), ["default"], line, clock or Clock(), grace_seconds=30)
 
 
 def looked(made):

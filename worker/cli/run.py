@@ -103,7 +103,7 @@ def _carry(
         tuple(settings.endpoints),
         line,
         SystemClock(),
-        grace=settings.shutdown_grace_seconds,
+        grace_seconds=settings.shutdown_grace_seconds,
     )
     sparing = run_progress.Sparing(log)
     return run_async(lambda: serve(settings, store, sparing, drain=drain, beside=progress.follow))

@@ -149,14 +149,20 @@ class RunProgress:
     """Keeps the status line of a worker up to date."""
 
     def __init__(
-        self, store: Queue, names: Collection[str], line: StatusLine, clock: Clock, *, grace: float
+        self,
+        store: Queue,
+        names: Collection[str],
+        line: StatusLine,
+        clock: Clock,
+        *,
+        grace_seconds: float,
     ) -> None:
-        """names: the endpoints that are served; grace: `shutdown_grace_seconds`."""
+        """names: the endpoints that are served; grace_seconds: `shutdown_grace_seconds`."""
         self._store = store
         self._names = names
         self._line = line
         self._clock = clock
-        self._grace = grace
+        self._grace_seconds = grace_seconds
         self._left: int | None = None
         self._past: deque[tuple[float, int, int | None]] = deque()
 
@@ -191,7 +197,7 @@ class RunProgress:
         if health.stopping:
             streams = counted(health.runs, "stream")
             return (
-                f"stopping: {streams} may finish within {self._grace:g} s;"
+                f"stopping: {streams} may finish within {self._grace_seconds:g} s;"
                 " Ctrl-C again hands them back now"
             )
         # A narrow window cuts the end off: what matters most stands first.
@@ -201,12 +207,12 @@ class RunProgress:
             for name, watch in worker.watches.items()
             if watch.breaker.state is not BreakerState.CLOSED
         ]
-        rate, minutes = self._pace(done.completed)
+        rate, time_left = self._pace(done.completed)
         parts.append(f"{done.completed:,} completed" + (f" ({rate:.1f}/s)" if rate else ""))
         if done.failed:
             parts.append(f"{done.failed:,} failed")
         if self._left is not None:
-            parts.append(f"{self._left:,} to do{minutes}" if self._left else "nothing left to do")
+            parts.append(f"{self._left:,} to do{time_left}" if self._left else "nothing left to do")
         parts.append(f"{health.runs:,} streaming")
         if done.requeued:
             parts.append(f"{done.requeued:,} tried again")

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -63,7 +63,7 @@ def _print(status: QueueStatus, settings: Settings, store: Store, *, as_json: bo
         data(for_terminal(line.text))
 
 
-async def _watch(store: Store, settings: Settings, interval: float, *, as_json: bool) -> None:
+async def _watch(store: Store, settings: Settings, interval: float, *, as_json: bool) -> NoReturn:
     clock = SystemClock()
     if not as_json and sys.stdout.isatty():
         await _screen(store, settings, interval, clock)
@@ -75,7 +75,7 @@ async def _watch(store: Store, settings: Settings, interval: float, *, as_json: 
         await clock.sleep(interval)
 
 
-async def _screen(store: Store, settings: Settings, interval: float, clock: Clock) -> None:
+async def _screen(store: Store, settings: Settings, interval: float, clock: Clock) -> NoReturn:
     """Look again and again, on a screen of its own, until Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
