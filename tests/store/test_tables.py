@@ -128,7 +128,7 @@ def test_a_chunk_has_a_run_a_kind_and_a_place_of_its_own(store, sql):
 
 
 def test_the_constraints_list_the_states_of_the_state_table(sql):
-    """All of them and no others: a state that is added there needs a migration."""
+    """All of them: a state that is added there needs a migration.  Others are refused above."""
     for state in PromptState:
         finished = "'2026-01-01 00:00:00'" if state in FINAL_PROMPT_STATES else "NULL"
         sql(
