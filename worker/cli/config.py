@@ -15,12 +15,7 @@ if TYPE_CHECKING:
     from worker.settings import Loaded
 
 _HIDDEN = "***"
-_ENDPOINT_FIELDS = (
-    "dialect", "base_url", "model", "concurrency", "headers", "options",
-    "connect_timeout_seconds", "first_frame_timeout_seconds", "idle_timeout_seconds",
-    "total_timeout_seconds", "accept_finish_without_done", "embedded",
-    "embedded_context_tokens",
-)  # fmt: skip
+_KEY_FIELDS = frozenset({"api_key_env", "api_key_file"})  # told as whether there is a key
 
 
 @click.command(short_help="The settings in force, and where each comes from.")
@@ -59,7 +54,11 @@ def _values(loaded: Loaded) -> Iterator[tuple[str, Any]]:
 
 
 def _endpoint_values(endpoint: Endpoint) -> Iterator[tuple[str, Any]]:
-    for name in _ENDPOINT_FIELDS:
+    from worker.settings.endpoints import EndpointTable
+
+    for name in EndpointTable.model_fields:
+        if name in _KEY_FIELDS:
+            continue
         value = getattr(endpoint, name)
         yield name, dict.fromkeys(value, _HIDDEN) if name == "headers" else value
 
