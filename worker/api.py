@@ -69,7 +69,10 @@ class Spool:
         )
         try:
             if migrate or self.store.is_sqlite:
-                upgrade(self.settings.database_url)
+                upgrade(
+                    self.settings.database_url,
+                    busy_timeout_seconds=self.settings.busy_timeout_seconds,
+                )
             self.store.check_schema()
         except SpoolError:
             self.store.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+import pytest
+
 
 def test_an_empty_database_gets_its_tables(spool, empty_url):
     """On both databases; the second time there is nothing to do."""
@@ -35,6 +37,18 @@ def test_a_password_is_not_shown(spool):
     said = spool("--database-url", "postgresql://me:hush@127.0.0.1:1/x", "migrate")
     assert said.code == 1
     assert "hush" not in said.err
+
+
+@pytest.mark.timeout(20)
+def test_it_waits_for_another_writer_as_long_as_the_settings_say(spool, here, monkeypatch):
+    """`busy_timeout_seconds` holds for every command, also for the one that makes the tables."""
+    monkeypatch.setenv("SPOOL_BUSY_TIMEOUT_SECONDS", "0.2")
+    with closing(sqlite3.connect(here / "spool.db", isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("BEGIN IMMEDIATE")
+        said = spool("migrate")
+    assert said.code == 1
+    assert "another process is writing" in said.err
 
 
 def test_a_schema_that_is_newer_is_left_alone(spool):

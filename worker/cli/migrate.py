@@ -20,7 +20,7 @@ def command(session: Session, /, *, as_json: bool) -> None:
     from worker.store.schema import REVISION, upgrade
 
     settings = session.settings()
-    revisions = upgrade(settings.database_url)
+    revisions = upgrade(settings.database_url, busy_timeout_seconds=settings.busy_timeout_seconds)
     where = settings.safe_database_url
     if as_json:
         json_line({"database": where, "before": revisions.before, "after": revisions.after})

@@ -102,7 +102,8 @@ class Session:
     def _migrate(self, settings: Settings) -> None:
         from worker.store.schema import upgrade
 
-        if upgrade(settings.database_url).before is None:  # another process may have been quicker
+        done = upgrade(settings.database_url, busy_timeout_seconds=settings.busy_timeout_seconds)
+        if done.before is None:  # another process may have been quicker
             click.echo(f"spool: created {settings.sqlite_file}", err=True)
 
     def _check(self, store: Store) -> None:

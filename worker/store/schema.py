@@ -31,9 +31,12 @@ class Revisions:
     after: str | None
 
 
-def upgrade(url: str) -> Revisions:
-    """Create the schema or bring it up to date; an SQLite file is created if need be."""
-    database = Database(url, create=True)
+def upgrade(url: str, *, busy_timeout_seconds: float = 30.0) -> Revisions:
+    """Create the schema or bring it up to date; an SQLite file is created if need be.
+
+    `busy_timeout_seconds` is SQLite's: how long the lock of another writer is waited for.
+    """
+    database = Database(url, busy_timeout_seconds=busy_timeout_seconds, create=True)
     try:
         with database.writing() as connection:
             if not database.is_sqlite:
