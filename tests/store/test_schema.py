@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -24,6 +26,16 @@ def test_an_upgrade_says_what_it_found_and_what_it_left(empty_url):
     """Twice is once."""
     assert schema.upgrade(empty_url) == schema.Revisions(None, schema.REVISION)
     assert schema.upgrade(empty_url) == schema.Revisions(schema.REVISION, schema.REVISION)
+
+
+def test_what_is_up_to_date_is_left_alone(sqlite_url):
+    """A program that opens the database to read does not queue behind those who write."""
+    schema.upgrade(sqlite_url)
+    path = sqlite_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        found = schema.upgrade(sqlite_url, busy_timeout_seconds=0.1)
+    assert found == schema.Revisions(schema.REVISION, schema.REVISION)
 
 
 def test_migrations_are_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch):

@@ -38,6 +38,10 @@ def upgrade(url: str, *, busy_timeout_seconds: float = 30.0) -> Revisions:
     """
     database = Database(url, busy_timeout_seconds=busy_timeout_seconds, create=True)
     try:
+        with database.reading() as connection:  # nobody waits for a lock to learn that all is well
+            before = revision(connection)
+        if _covers(before):
+            return Revisions(before, before)
         with database.writing() as connection:
             if not database.is_sqlite:
                 connection.execute(
