@@ -24,7 +24,7 @@ from worker.errors import Busy, ErrorCode, ServerFailed, SpoolError, StreamError
 FAILURES_TO_OPEN = 5
 PROBE_SECONDS_FIRST = 1.0
 PROBE_SECONDS_MAX = 30.0
-PAUSE_SECONDS_MAX = 3600.0
+PAUSE_SECONDS_MAX = 3600.0  # of a server's own wish, for an endpoint here, for a prompt in retry
 REFUSALS_BELIEVED = 20  # fewer are for their owner to look at: they have failed, and say why
 REFUSED_SECONDS_MAX = 300.0  # between two tries: it takes a person, and each try is a prompt's
 

@@ -26,6 +26,7 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
+from worker.breaker import PAUSE_SECONDS_MAX
 from worker.clock import Clock
 from worker.errors import Cancelled, ErrorCode, ShutDown, SpoolError, StoreError, Verdict
 from worker.records import Ending, Run
@@ -39,7 +40,6 @@ CONNECT_WAIT_MAX_SECONDS = 4.0
 DATABASE_WAIT_MAX_SECONDS = 5.0
 LATER_WAIT_MAX_SECONDS = 300.0
 DEADLY_PAUSES = 3  # times as long, while a server that this prompt may kill answers the others
-RETRY_AFTER_MAX_SECONDS = 3600.0
 # Uncharged runs are not without end either: a prompt that a server turns away this often is failed.
 # `spool retry` grants as many again: the number of a run is not reset.
 RUNS_MAX = 1000
@@ -126,7 +126,7 @@ def later_delay(run: Run, error: SpoolError, clock: Clock) -> float:
         if error.code is ErrorCode.ENDPOINT_DIED:
             return _back_off(run.attempt, clock) * DEADLY_PAUSES
         return _back_off(run.attempts if error.charged else run.attempt, clock)
-    asked_seconds = min(error.retry_after_seconds, RETRY_AFTER_MAX_SECONDS)
+    asked_seconds = min(error.retry_after_seconds, PAUSE_SECONDS_MAX)
     if run.attempt <= RUNS_OBEDIENT:
         return asked_seconds
     # "Wait a second" for an hour must not end a prompt by the number of its runs.

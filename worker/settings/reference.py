@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
@@ -65,7 +65,7 @@ def as_markdown() -> str:
         "| setting | variable | default | range | meaning |",
         "| --- | --- | --- | --- | --- |",
     ]
-    lines += _rows(Values.model_fields.items(), "SPOOL_")
+    lines += _rows(Values.model_fields, "SPOOL_", lambda name: Values.model_fields[name].default)
     lines += [
         "",
         "## Endpoints",
@@ -78,7 +78,7 @@ def as_markdown() -> str:
         "| setting | variable | default | range | meaning |",
         "| --- | --- | --- | --- | --- |",
     ]
-    lines += _rows(EndpointTable.model_fields.items(), "SPOOL_ENDPOINTS__NAME__")
+    lines += _rows(EndpointTable.model_fields, "SPOOL_ENDPOINTS__NAME__", endpoint_default)
     return "\n".join(lines) + "\n"
 
 
@@ -110,9 +110,11 @@ def _comment(field: FieldInfo) -> Iterator[str]:
     )
 
 
-def _rows(fields: Any, prefix: str) -> Iterator[str]:
-    for name, field in fields:
-        default = endpoint_default(name) if prefix != "SPOOL_" else field.default
+def _rows(
+    fields: Mapping[str, FieldInfo], prefix: str, default_of: Callable[[str], Any]
+) -> Iterator[str]:
+    for name, field in fields.items():
+        default = default_of(name)
         shown = "" if default is None else f"`{literal(default)}`"
         meaning = (field.description or "").replace("  ", " ").replace("|", "\\|")
         yield f"| `{name}` | `{prefix}{name.upper()}` | {shown} | {_range(field)} | {meaning} |"
