@@ -804,6 +804,26 @@ async def test_nobody_asks_for_signs_of_life_where_the_server_just_gave_one(erro
 
 
 @aio
+async def test_text_does_not_wait_until_it_is_known_whose_fault_it_was():
+    """A worker that is killed meanwhile loses no more than any other."""
+    it = Carried([say("all of it"), Broken("reset")])
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: float | None) -> bool:
+        asked.set()
+        return await answer.wait()
+
+    it.control = Control(slow)
+    task = it.start()
+    await asked.wait()
+    assert it.commits.text == "all of it"
+    assert it.commits.endings == []
+    answer.set()
+    assert (await task).ending.chars == len("all of it")
+    assert it.commits.text == "all of it"
+
+
+@aio
 async def test_told_to_stop_a_run_does_not_wait_to_learn_whose_fault_it_was():
     """A probe may take long; a shutdown does not wait for it, and charges nobody."""
     it = Carried([say("a"), Broken("reset")])

@@ -327,6 +327,11 @@ class RunWriter:
         await asyncio.shield(self._flight)
         return True
 
+    def flush(self) -> None:
+        """Start a flush of what waits, unless one is under way."""
+        if self._flight is None and self.buffer.waiting_bytes:
+            self._start()
+
     def _start(self) -> None:
         self._flight = self._submit(self._run.id, self._take())
         self._flight.add_done_callback(self._landed)

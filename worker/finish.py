@@ -86,7 +86,7 @@ async def end_early(
     if isinstance(error, Refused) and not answer.begun and control.turned_away(error):
         error.charged, error.verdict = False, Verdict.RETRY_LATER
     told = error  # what is said of the prompt; the error itself says how the endpoint stands
-    if error.charged and await _is_nobodys_fault(error, control):
+    if error.charged and await _is_nobodys_fault(error, control, writer):
         error.charged = False
         if _is_death(error, answer, control):
             told = _told_of_death(error, answer.run)
@@ -105,12 +105,14 @@ def _tail(answer: Answer, writer: RunWriter, *, at: float) -> Done | None:
         return None  # the reason for ending early is known already, and is the better one
 
 
-async def _is_nobodys_fault(error: SpoolError, control: Control) -> bool:
+async def _is_nobodys_fault(error: SpoolError, control: Control, writer: RunWriter) -> bool:
     """Whether no prompt can be blamed: the settings are wrong, or the endpoint is out."""
     if error.verdict is Verdict.STOP:
         return True
-    may_be_outage = isinstance(error, StreamError | ServerFailed | Truncated)
-    return may_be_outage and await control.is_outage()
+    if not isinstance(error, StreamError | ServerFailed | Truncated):
+        return False
+    writer.flush()  # the answer may take seconds
+    return await control.is_outage()
 
 
 def _is_death(error: SpoolError, answer: Answer, control: Control) -> bool:

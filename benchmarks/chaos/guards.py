@@ -292,7 +292,7 @@ MUTANTS = (
     Mutant(
         "An outage of the endpoint charges nobody",
         "worker/finish.py",
-        "    return may_be_outage and await control.is_outage()",
+        "    return await control.is_outage()",
         "    return False",
         "tests/test_loop_on_store.py::test_an_outage_of_the_endpoint_uses_up_nothing",
     ),
