@@ -22,7 +22,7 @@ from tests.fakes.scripted_stream import (
 )
 from worker.breaker import FAILURES_TO_OPEN, REFUSALS_BELIEVED, BreakerState
 from worker.buffer import Budget, Limits
-from worker.carriage import Outcome, Rooms
+from worker.carriage import YOUNG_SECONDS, Outcome, Rooms
 from worker.carriers import Carriers, Summary, first_of
 from worker.errors import (
     Broken,
@@ -389,6 +389,7 @@ async def test_streams_that_break_off_together_are_nobodys_fault(apart_seconds, 
             await turns(1)
         await it.stream.readers[number].holding.wait()
         it.clock.move(apart_seconds)
+    it.clock.move(YOUNG_SECONDS + 1)
     for reader in it.stream.readers[:broken]:
         reader.push(Broken("reset"))
     await turns()

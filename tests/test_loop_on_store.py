@@ -28,8 +28,9 @@ from tests.fakes.scripted_stream import (
 )
 from worker import retry
 from worker.buffer import Limits
+from worker.carriage import YOUNG_SECONDS
 from worker.errors import Broken, Busy, Unreachable
-from worker.finish import DEATHS_FORGIVEN, YOUNG_SECONDS
+from worker.finish import DEATHS_FORGIVEN
 from worker.records import Kind, NewPrompt, Usage
 from worker.states import PromptState, RunState
 from worker.wire.events import Delta, Done

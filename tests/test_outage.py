@@ -70,6 +70,8 @@ class Watched:
         ([(0, 99.5), (50, 100.5)], 2, True),
         ([(0, 99.4), (50, 100)], 2, False),  # too long before
         ([(0, 100), (1, 100)], 2, False),  # cut for their age
+        ([(40, 100), (40, 100)], 2, True),  # too young for that
+        ([(39.9, 100), (40, 100)], 2, False),
         ([(0, 100), (0.5, 100), (50, 100)], 3, True),
         ([(0, 10), (5, 10), (0, 100), (50, 100)], 4, False),  # what was long ago is forgotten
     ],

@@ -32,7 +32,7 @@ from tests.fakes.scripted_stream import (
     think,
 )
 from worker.buffer import Budget, Limits
-from worker.carriage import LAST_LOOK_SECONDS, Control, Outcome, Rooms
+from worker.carriage import LAST_LOOK_SECONDS, YOUNG_SECONDS, Control, Outcome, Rooms
 from worker.errors import (
     Broken,
     Busy,
@@ -52,7 +52,7 @@ from worker.errors import (
     Unreachable,
     Verdict,
 )
-from worker.finish import DEATHS_FORGIVEN, YOUNG_SECONDS, as_error
+from worker.finish import DEATHS_FORGIVEN, as_error
 from worker.pipeline import carry
 from worker.records import Kind, Usage
 from worker.states import PromptEvent, RunEvent

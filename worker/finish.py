@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from worker import retry
-from worker.carriage import Answer, Control, Outcome
+from worker.carriage import YOUNG_SECONDS, Answer, Control, Outcome
 from worker.clock import Clock
 from worker.committer import RunWriter
 from worker.errors import (
@@ -35,7 +35,6 @@ from worker.states import PromptEvent, RunEvent
 from worker.wire.events import Done
 
 DEATHS_FORGIVEN = 5  # so often the endpoint may go down under a prompt by chance
-YOUNG_SECONDS = 60.0  # since its first frame; before that a prompt may wait in the server's queue
 
 
 def as_error(fault: Exception) -> SpoolError:

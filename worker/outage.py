@@ -24,7 +24,7 @@ from math import inf
 from typing import Protocol
 
 from worker.breaker import Breaker, at_the_door
-from worker.carriage import Outcome, Stream
+from worker.carriage import YOUNG_SECONDS, Outcome, Stream
 from worker.clock import Clock
 from worker.committer import Log
 from worker.errors import ErrorCode, Refused, SpoolError, Unreachable
@@ -35,6 +35,7 @@ MOMENTS_TOLD = 3  # open since, asked again at, paused until
 OUT_SECONDS = 0.5  # for so long "nobody answers" is believed; a sign of life is past at once
 TOGETHER_SECONDS = 0.5  # what breaks off within this time may have one reason; reads gather 0.25 s
 # Streams of one age may have been cut for it, by a proxy: then each is tried as often as any other.
+# Not while they are young, for then their deaths are counted, and come to an end as well.
 AGES_APART_SECONDS = 1.0
 
 
@@ -51,9 +52,11 @@ class Breaks:
         self._lately.append((at, at - began_at))
 
     def most_of(self, under_way: int, *, at: float) -> bool:
-        """Whether more than half of so many streams broke off around `at`, of different ages."""
+        """Whether more than half of so many streams broke off around `at`, not for their age."""
         ages = [age for when, age in self._lately if abs(when - at) <= TOGETHER_SECONDS]
-        return 2 * len(ages) > under_way and max(ages) - min(ages) > AGES_APART_SECONDS
+        if 2 * len(ages) <= under_way:
+            return False
+        return max(ages) <= YOUNG_SECONDS or max(ages) - min(ages) > AGES_APART_SECONDS
 
 
 class ProbingStream(Stream, Protocol):
