@@ -89,7 +89,7 @@ def test_the_run_is_interrupted_and_its_text_is_kept(rows, dialect):
     """The text is the start of what the next run gets as a whole, from a server started again."""
     first, *_, last = [row[1:] for row in rows if row[0] == dialect]
     status, code, kept, done, prompt = first
-    assert (status, code, done, prompt) == ("interrupted", "connection_lost", 0, "completed")
+    assert (status, code, done, prompt) == ("interrupted", "endpoint_died", 0, "completed")
     assert last[0] == "completed"
     assert kept
     assert last[2].startswith(kept)
