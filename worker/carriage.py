@@ -22,9 +22,9 @@ from worker.errors import Refused, SpoolError
 from worker.records import Ending, Endpoint, Request, Run
 from worker.wire.events import Decoder, Dialect
 
-# Longer than reads gather by default (read_interval_ms); shorter than what `deadlines` takes for
-# sleep.
-LAST_LOOK_SECONDS = 0.5
+# Longer than reads gather by default, with thousands of streams as well (half of flush_seconds);
+# shorter than what `deadlines` takes for sleep.
+LAST_LOOK_SECONDS = 0.75
 # An answer is young for so long after its first frame; before that its prompt may wait in the
 # server's own queue.  A server that dies under a young one may have died of it.
 YOUNG_SECONDS = 60.0

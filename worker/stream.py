@@ -152,6 +152,7 @@ class Stream:
         transport: "fast", or "httpx" for the transport of that library; what has to go through a
             proxy of the environment always takes the latter.
         read_interval_seconds: how long tokens may gather in the kernel before they are read.
+        read_interval_most_seconds: the same, with thousands of streams; None: no longer.
         verify: of TLS certificates, as httpx takes it.
     """
 
@@ -161,11 +162,16 @@ class Stream:
         clock: Clock,
         transport: Literal["fast", "httpx"] = "fast",
         read_interval_seconds: float = 0.25,
+        read_interval_most_seconds: float | None = None,
         verify: ssl.SSLContext | bool = True,
     ) -> None:
         self._clock = clock
         direct: httpx.AsyncBaseTransport = (
-            FastTransport(verify=verify, read_interval_seconds=read_interval_seconds)
+            FastTransport(
+                verify=verify,
+                read_interval_seconds=read_interval_seconds,
+                read_interval_most_seconds=read_interval_most_seconds,
+            )
             if transport == "fast"
             else stock(verify)
         )

@@ -37,6 +37,7 @@ def test_reads_never_gather_for_longer_than_half_a_flush(read_interval_ms, flush
     """Else a short flush_seconds would be a promise that reading breaks."""
     settings = Settings(read_interval_ms=read_interval_ms, flush_seconds=flush_seconds)
     assert settings.read_interval_seconds == expected
+    assert settings.read_interval_most_seconds == flush_seconds / 2, "however many streams"
 
 
 def test_reads_never_gather_for_so_long_that_a_server_seems_idle():
@@ -46,7 +47,7 @@ def test_reads_never_gather_for_so_long_that_a_server_seems_idle():
     settings = Settings(
         read_interval_ms=5000, flush_seconds=60, endpoints={"slow": slow, "quick": quick}
     )
-    assert settings.read_interval_seconds == 0.5
+    assert settings.read_interval_seconds == settings.read_interval_most_seconds == 0.5
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from worker.transport.coalesce import Wheel
+from worker.transport.coalesce import READS_PER_SECOND_MAX, Wheel
 
 pytestmark = pytest.mark.anyio
 INTERVAL = 0.08
@@ -82,3 +82,22 @@ async def test_closed_it_wakes_nobody_and_holds_nobody():
     del sleeper
     gc.collect()
     assert gone() is None
+
+
+async def test_the_more_are_parked_the_slower_it_turns():
+    """A worker reads so often a second, however many streams it has; never later than the most."""
+    for parked, interval in ((10, 0.08), (READS_PER_SECOND_MAX // 10, 0.1), (10_000, 0.2)):
+        wheel, sleepers = Wheel(0.08, 0.2), [Sleeper([]) for _ in range(parked)]
+        start = asyncio.get_running_loop().time()
+        for sleeper in sleepers:
+            assert wheel.park(sleeper, 60)
+        await asyncio.gather(*(sleeper.woken.wait() for sleeper in sleepers))
+        waited = max(sleeper.woken_at or 0.0 for sleeper in sleepers) - start
+        # The first slot was armed when one was parked.
+        assert interval * 7 / 8 <= waited + 0.01
+        assert waited < interval + 0.3
+
+
+async def test_it_is_never_faster_than_asked():
+    """A shorter `most` than the interval is no shorter interval."""
+    assert Wheel(0.2, 0.1).most_seconds == 0.2

@@ -111,6 +111,7 @@ async def worker_of(
         clock=clock,
         transport=settings.transport,
         read_interval_seconds=settings.read_interval_seconds,
+        read_interval_most_seconds=settings.read_interval_most_seconds,
     )
     try:
         async with EmbeddedServers(settings.endpoints) as servers:

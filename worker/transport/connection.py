@@ -94,7 +94,7 @@ class Connection(asyncio.BufferedProtocol):
     def begin(self, request: httpx.Request, idle_timeout: float | None) -> Exchange:
         """A new exchange over this connection."""
         if idle_timeout is not None and self._wheel is not None:
-            idle_timeout += self._wheel.interval_seconds  # silence may be ours
+            idle_timeout += self._wheel.most_seconds  # silence may be ours
         exchange = self.exchange = Exchange(self, request.method, idle_timeout)
         self._began = self._loop.time()
         self._coalescing = True
@@ -229,7 +229,7 @@ class Connection(asyncio.BufferedProtocol):
             self._brought += nbytes
             if self._brought >= BLOCK_BYTES:
                 self._brought = 0
-                self._busy_until = now + self._wheel.interval_seconds
+                self._busy_until = now + self._wheel.most_seconds
             if now < self._busy_until:
                 return
             self._brought = 0

@@ -36,6 +36,7 @@ class FastTransport(httpx.AsyncBaseTransport):
     Args:
         verify: what httpx takes: True, False or a context of one's own.
         read_interval_seconds: how long tokens may gather in the kernel; 0 = not at all.
+        read_interval_most_seconds: the same, with thousands of streams.
         keepalive_expiry_seconds: how long a connection may rest.
 
     Raises the exceptions of httpx: ConnectError, ConnectTimeout, ReadError, ReadTimeout,
@@ -47,11 +48,16 @@ class FastTransport(httpx.AsyncBaseTransport):
         *,
         verify: ssl.SSLContext | bool = True,
         read_interval_seconds: float = 0.0,
+        read_interval_most_seconds: float | None = None,
         keepalive_expiry_seconds: float = 15.0,
     ) -> None:
         self._verify = verify
         self._context: ssl.SSLContext | None = None
-        self._wheel = Wheel(read_interval_seconds) if read_interval_seconds > 0 else None
+        self._wheel = (
+            Wheel(read_interval_seconds, read_interval_most_seconds)
+            if read_interval_seconds > 0
+            else None
+        )
         self._buffer = memoryview(bytearray(BLOCK_BYTES))
         self._plain = memoryview(bytearray())  # for TLS
         self._expiry = keepalive_expiry_seconds
