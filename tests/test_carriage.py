@@ -93,7 +93,7 @@ async def test_only_the_first_frame_is_news() -> None:
 async def test_whoever_is_stopped_does_not_wait_for_a_probe() -> None:
     """Asking whether the endpoint is out may take long; a stop ends it, and nobody is charged."""
 
-    async def never(_: float | None) -> bool:
+    async def never(*_: object) -> bool:
         await asyncio.Event().wait()
         return True
 
@@ -115,6 +115,6 @@ def test_an_answer_has_begun_with_its_first_frame() -> None:
     assert answer.begun
 
 
-async def alive(_: float | None) -> bool:
+async def alive(*_: object) -> bool:
     """The endpoint answers."""
     return True

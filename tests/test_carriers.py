@@ -30,8 +30,10 @@ from worker.errors import (
     ErrorCode,
     LeaseLost,
     Refused,
+    ServerFailed,
     SettingsError,
     ShutDown,
+    Stalled,
     StoreBroken,
     StoreBusy,
     StoreError,
@@ -398,6 +400,24 @@ async def test_streams_that_break_off_together_are_nobodys_fault(apart_seconds, 
     assert [end.charged for end in it.commits.endings] == charged
     it.carriers.stop(ShutDown("stop", charged=False))
     await it.all_ended()
+
+
+@pytest.mark.parametrize("response", [[say("x"), HOLD], ServerFailed("HTTP 500: out of memory")])
+@aio
+async def test_what_cuts_all_of_them_off_at_one_age_is_charged_however_young(response):
+    """A deadline of thirty seconds, a 500 to everybody: no death is counted, so attempts have to be."""
+    it = Crew(*[response] * 3)
+    for number in range(3):
+        it.start(number + 1)
+    await turns()
+    it.clock.move(30)
+    for reader in it.stream.readers:
+        await reader.holding.wait()
+        reader.push(Stalled("it took longer than 30 s", code=ErrorCode.TOTAL_TIMEOUT))
+    await turns()
+    await it.clock.advance(1.0)
+    await it.all_ended()
+    assert [end.charged for end in it.commits.endings] == [True] * 3
 
 
 @aio

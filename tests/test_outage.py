@@ -15,7 +15,7 @@ from tests.fakes.scripted_stream import CHAT, ScriptedStream, endpoint, run
 from worker.breaker import FAILURES_TO_OPEN, REFUSALS_BELIEVED, BreakerState
 from worker.carriage import Outcome
 from worker.errors import Broken, Busy, ErrorCode, Refused, ServerFailed, Unreachable
-from worker.outage import OUT_SECONDS, Breaks, EndpointWatch
+from worker.outage import KEPT_SECONDS, OUT_SECONDS, Breaks, EndpointWatch
 
 COMPLETED = Outcome(None, None, answered=True)
 
@@ -81,7 +81,46 @@ def test_most_streams_of_different_ages_break_off_together(breaks, under_way, mo
     lately = Breaks()
     for began_at, at in breaks:
         lately.note(began_at=began_at, at=at)
-    assert lately.most_of(under_way, at=100) is most
+    assert lately.most_of(under_way, at=100, counted=True) is most
+
+
+def test_youth_is_an_excuse_only_for_deaths_that_are_counted():
+    """Nothing else would ever end what is cut off at one age each time: by a deadline, by a 500."""
+    lately = Breaks()
+    for began_at in (70, 70.5):
+        lately.note(began_at=began_at, at=100)
+    assert lately.most_of(2, at=100, counted=True)
+    assert not lately.most_of(2, at=100, counted=False)
+    lately.note(began_at=72, at=100)
+    assert lately.most_of(3, at=100, counted=False)
+
+
+def test_what_broke_off_long_ago_is_forgotten():
+    """An endpoint that loses streams all night takes no more memory for it."""
+    lately = Breaks()
+    for at in range(10_000):
+        lately.note(began_at=0, at=at)
+    assert len(lately._broke_at) == len(lately._ages) <= 2 * KEPT_SECONDS + 2
+
+
+@aio
+async def test_a_question_may_take_longer_than_streams_break_off_together():
+    """Another one that breaks off meanwhile does not make the first ones forgotten."""
+    it = Watched()
+    it.stream.probing = asyncio.Event()
+    asked = []
+    for began_at in (0.0, 10.0, 20.0):
+        asking = it.watch.alive(since=inf, began_at=began_at, under_way=3)
+        asked.append(asyncio.ensure_future(asking))
+    await turns()
+    await it.clock.advance(5.0)
+    late = asyncio.ensure_future(it.watch.alive(since=inf, began_at=900.0, under_way=4))
+    await turns()
+    it.stream.probing.set()
+    await turns()
+    await it.clock.advance(1.0)
+    assert [await each for each in asked] == [False] * 3
+    assert await late
 
 
 @pytest.mark.parametrize(("seconds", "alive"), [(0.2, [False] * 3), (0.6, [True] * 3)])

@@ -81,7 +81,7 @@ class Carried:
         self.answers = 0
         self.control = Control(self.alive, on_answer=self.answered)
 
-    async def alive(self, _: float | None) -> bool:
+    async def alive(self, *_: object) -> bool:
         self.asked += 1
         return self.is_alive
 
@@ -809,7 +809,7 @@ async def test_text_does_not_wait_until_it_is_known_whose_fault_it_was():
     it = Carried([say("all of it"), Broken("reset")])
     asked, answer = asyncio.Event(), asyncio.Event()
 
-    async def slow(_: float | None) -> bool:
+    async def slow(*_: object) -> bool:
         asked.set()
         return await answer.wait()
 
@@ -829,7 +829,7 @@ async def test_told_to_stop_a_run_does_not_wait_to_learn_whose_fault_it_was():
     it = Carried([say("a"), Broken("reset")])
     asking = asyncio.Event()
 
-    async def never(_: float | None) -> bool:
+    async def never(*_: object) -> bool:
         asking.set()
         await asyncio.Event().wait()
         return True
@@ -859,7 +859,7 @@ async def test_a_reason_that_many_runs_share_stays_as_it_is():
 async def test_a_question_that_is_cut_off_counts_as_no_answer():
     """The one who asks was told to end: in doubt, nobody is charged."""
 
-    async def cut_off(_: float | None) -> bool:
+    async def cut_off(*_: object) -> bool:
         raise asyncio.CancelledError
 
     assert await Control(cut_off).is_outage()

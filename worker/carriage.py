@@ -96,13 +96,14 @@ class Control:
 
     def __init__(
         self,
-        alive: Callable[[float | None], Awaitable[bool]],
+        alive: Callable[[float | None, bool], Awaitable[bool]],
         *,
         turned_away: Callable[[SpoolError], bool] = lambda _: False,
         on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         """alive: whether the endpoint answered all the while, asked after a failure with the moment
-        of the last frame: an outage is not the prompt's fault and is not charged to it.
+        of the last frame and whether it would count as a death of the endpoint: an outage is not
+        the prompt's fault and is not charged to it.
         turned_away: told of a refusal; whether everybody is refused.  on_answer: told of the first
         frame.
         """
@@ -150,9 +151,12 @@ class Control:
         """Whether it was told to stop, even if it was ending already."""
         return self._stopped.is_set()
 
-    async def is_outage(self) -> bool:
-        """Whether the endpoint answers nobody; taken for true if we are told to stop meanwhile."""
-        asking = asyncio.ensure_future(self._alive(self.heard_at))
+    async def is_outage(self, *, counted: bool = False) -> bool:
+        """Whether the endpoint answers nobody; taken for true if we are told to stop meanwhile.
+
+        counted: whether it would count as a death of the endpoint.
+        """
+        asking = asyncio.ensure_future(self._alive(self.heard_at, counted))
         stopped = asyncio.ensure_future(self._stopped.wait())
         try:
             await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -73,11 +73,12 @@ class Carriers:
         """Begin to carry a claimed run."""
         began_at = self._clock.monotonic()
 
-        def alive(heard_at: float | None) -> Awaitable[bool]:
+        def alive(heard_at: float | None, counted: bool) -> Awaitable[bool]:
             return watch.alive(
                 since=max(began_at, (heard_at or 0.0) - READ_LATE_SECONDS),
                 began_at=began_at,
                 under_way=len(self.at(run.endpoint)),
+                counted=counted,
             )
 
         control = Control(

@@ -85,9 +85,10 @@ async def end_early(
     if isinstance(error, Refused) and not answer.begun and control.turned_away(error):
         error.charged, error.verdict = False, Verdict.RETRY_LATER
     told = error  # what is said of the prompt; the error itself says how the endpoint stands
-    if error.charged and await _is_nobodys_fault(error, control, writer):
+    may_be_death = _may_be_death(error, answer, control)
+    if error.charged and await _is_nobodys_fault(error, control, writer, counted=may_be_death):
         error.charged = False
-        if _is_death(error, answer, control):
+        if may_be_death and not control.is_stopped:
             told = _told_of_death(error, answer.run)
     ending = _with_facts(retry.ending(answer.run, told, clock), answer, writer, clock)
     return await _store(ending, error, answer, writer, clock)
@@ -104,24 +105,29 @@ def _tail(answer: Answer, writer: RunWriter, *, at: float) -> Done | None:
         return None  # the reason for ending early is known already, and is the better one
 
 
-async def _is_nobodys_fault(error: SpoolError, control: Control, writer: RunWriter) -> bool:
-    """Whether no prompt can be blamed: the settings are wrong, or the endpoint is out."""
+async def _is_nobodys_fault(
+    error: SpoolError, control: Control, writer: RunWriter, *, counted: bool
+) -> bool:
+    """Whether no prompt can be blamed: the settings are wrong, or the endpoint is out.
+
+    counted: whether it would count as a death of the endpoint.
+    """
     if error.verdict is Verdict.STOP:
         return True
     if not isinstance(error, StreamError | ServerFailed | Truncated):
         return False
     writer.flush()  # the answer may take seconds
-    return await control.is_outage()
+    return await control.is_outage(counted=counted)
 
 
-def _is_death(error: SpoolError, answer: Answer, control: Control) -> bool:
-    """Whether the endpoint took the request, and went down while the answer was young.
+def _may_be_death(error: SpoolError, answer: Answer, control: Control) -> bool:
+    """Whether the endpoint, if it is out, took the request and went down under a young answer.
 
     No six-hour stream is blamed for a server that is restarted, and nobody whose request may
     never have arrived (docs/decisions/0012).
     """
     said_so = isinstance(error, ServerFailed) and answer.reader is not None  # inside its stream
-    if control.is_stopped or not (said_so or isinstance(error, Broken | Truncated)):
+    if not (said_so or isinstance(error, Broken | Truncated)):
         return False
     begun_at, failed_at = control.begun_at, control.failed_at
     return begun_at is None or failed_at is None or failed_at - begun_at <= YOUNG_SECONDS

@@ -17,7 +17,7 @@ together.  That is nobody's fault either (docs/decisions/0013).
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from math import inf
@@ -34,29 +34,48 @@ from worker.wire.events import Dialect
 MOMENTS_TOLD = 3  # open since, asked again at, paused until
 OUT_SECONDS = 0.5  # for so long "nobody answers" is believed; a sign of life is past at once
 TOGETHER_SECONDS = 0.5  # what breaks off within this time may have one reason; reads gather 0.25 s
-# Streams of one age may have been cut for it, by a proxy: then each is tried as often as any other.
-# Not while they are young, for then their deaths are counted, and come to an end as well.
+# Streams of one age may have been cut for it, by a proxy or by a deadline of ours: then each is
+# tried as often as any other.  Not while they are young, if their deaths are counted, and so come
+# to an end as well.
 AGES_APART_SECONDS = 1.0
+KEPT_SECONDS = 60.0  # longer than a question takes: whoever waited for its answer looks back
 
 
 class Breaks:
     """The streams of an endpoint that broke off lately: each for itself, or many together?"""
 
     def __init__(self) -> None:
-        self._lately: deque[tuple[float, float]] = deque()  # when, and how long after it began
+        self._broke_at: list[float] = []  # in order
+        self._ages: list[float] = []  # how long after they began
+        self._seen: tuple[tuple[float, float, int], tuple[float, float]] | None = None
 
     def note(self, *, began_at: float, at: float) -> None:
         """A stream broke off."""
-        while self._lately and self._lately[0][0] < at - 2 * TOGETHER_SECONDS:
-            self._lately.popleft()
-        self._lately.append((at, at - began_at))
+        old = bisect_left(self._broke_at, at - KEPT_SECONDS)
+        if 2 * old > len(self._ages):
+            del self._broke_at[:old], self._ages[:old]
+        self._broke_at.append(at)
+        self._ages.append(at - began_at)
 
-    def most_of(self, under_way: int, *, at: float) -> bool:
-        """Whether more than half of so many streams broke off around `at`, not for their age."""
-        ages = [age for when, age in self._lately if abs(when - at) <= TOGETHER_SECONDS]
-        if 2 * len(ages) <= under_way:
+    def most_of(self, under_way: int, *, at: float, counted: bool) -> bool:
+        """Whether more than half of so many streams broke off around `at`, not for their age.
+
+        counted: whether the one who asks was under way to a death that is counted.
+        """
+        first = bisect_left(self._broke_at, at - TOGETHER_SECONDS)
+        end = bisect_right(self._broke_at, at + TOGETHER_SECONDS)
+        if 2 * (end - first) <= under_way:
             return False
-        return max(ages) <= YOUNG_SECONDS or max(ages) - min(ages) > AGES_APART_SECONDS
+        youngest, oldest = self._ages_between(first, end)
+        return (counted and oldest <= YOUNG_SECONDS) or oldest - youngest > AGES_APART_SECONDS
+
+    def _ages_between(self, first: int, end: int) -> tuple[float, float]:
+        """The least and the greatest age; the last answer is kept: thousands ask for the same."""
+        key = (self._broke_at[first], self._broke_at[end - 1], end - first)
+        if self._seen is None or self._seen[0] != key:
+            ages = self._ages[first:end]
+            self._seen = (key, (min(ages), max(ages)))
+        return self._seen[1]
 
 
 class ProbingStream(Stream, Protocol):
@@ -201,11 +220,18 @@ class EndpointWatch:
         if alive:
             wake()
 
-    async def alive(self, *, since: float, began_at: float = -inf, under_way: int = 1) -> bool:
+    async def alive(
+        self,
+        *,
+        since: float,
+        began_at: float = -inf,
+        under_way: int = 1,
+        counted: bool = False,
+    ) -> bool:
         """Whether it answers, and did all the time `since`; asked to place the blame.
 
         For a run that began then, one of so many that were under way when it failed: False, too,
-        if most of them did.
+        if most of them did.  counted: whether that would count as a death of the endpoint.
         """
         failed_at = self._clock.monotonic()
         self._breaks.note(began_at=began_at, at=failed_at)
@@ -214,7 +240,7 @@ class EndpointWatch:
         if under_way == 1:
             return True
         await self._clock.sleep(failed_at + TOGETHER_SECONDS - self._clock.monotonic())
-        return not self._breaks.most_of(under_way, at=failed_at)
+        return not self._breaks.most_of(under_way, at=failed_at, counted=counted)
 
     async def _answers_since(self, since: float, failed_at: float) -> bool:
         if since <= self._out_at or failed_at < self._out_until:
