@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -54,6 +55,9 @@ class Carriers:
         self._log = log
         self._on_room = on_room
         self._carried: dict[int, _Carried] = {}
+        # Per endpoint, and counted as they come and go: when it dies, each of thousands asks.
+        self._under_way: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()  # for their first frame
         self.summary = Summary()
         self.broken: SpoolError | None = None  # what a run met that no other run will escape
 
@@ -77,15 +81,17 @@ class Carriers:
             return watch.alive(
                 since=max(began_at, (heard_at or 0.0) - READ_LATE_SECONDS),
                 began_at=began_at,
-                under_way=len(self.at(run.endpoint)),
+                under_way=self._under_way[run.endpoint],
                 counted=counted,
             )
 
         control = Control(
             alive,
             turned_away=partial(watch.turned_away, run),
-            on_answer=lambda: self._answered(watch, began_at),
+            on_answer=lambda: self._answered(watch, run.endpoint, began_at),
         )
+        self._under_way[run.endpoint] += 1
+        self._waiting[run.endpoint] += 1
         carrying = self._carry(run, watch, rooms, control, began_at)
         task = asyncio.create_task(carrying, name=f"run-{run.id}")
         self._carried[run.id] = _Carried(run, watch.endpoint.name, control, task)
@@ -100,24 +106,22 @@ class Carriers:
             outcome = await _end_faulty(run, fault, rooms)
         finally:
             del self._carried[run.id]
+            self._under_way[run.endpoint] -= 1
+            self._waiting[run.endpoint] -= control.is_waiting
             self._on_room()
         watch.learn(
             outcome,
             began_at=began_at,
             failed_at=control.failed_at,
-            waiting=self._waiting_at(run.endpoint),
+            waiting=self._waiting[run.endpoint],
         )
         if _ends_the_worker(outcome):
             self.broken = outcome.error
         self._tell(run, outcome)
         return outcome
 
-    def _waiting_at(self, endpoint: str) -> int:
-        """How many runs have not heard from an endpoint yet."""
-        carried = (each for each in self._carried.values() if each.endpoint == endpoint)
-        return sum(1 for each in carried if each.control.is_waiting)
-
-    def _answered(self, watch: EndpointWatch, began_at: float) -> None:
+    def _answered(self, watch: EndpointWatch, endpoint: str, began_at: float) -> None:
+        self._waiting[endpoint] -= 1
         if watch.answered(began_at=began_at):
             self._on_room()
 
