@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.fakes.answer import Script
 from tests.fakes.plan import expected_text
 from worker.transport import Exchange, FastTransport, connection
+from worker.transport.coalesce import Wheel
 
 pytestmark = pytest.mark.anyio
 BLOCK = 64 * 1024
@@ -171,3 +173,48 @@ async def test_a_parked_connection_serves_the_next_request(server, chat, monkeyp
             response = await client.post(server.url + "/v1/chat/completions", json=body)
             assert response.text.endswith("[DONE]\n\n")
     assert server.accepted == 1
+
+
+class Socket:
+    """A transport of asyncio that only remembers whether it is read."""
+
+    def __init__(self) -> None:
+        self.reads = True
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+
+async def test_a_stream_that_was_busy_once_is_gathered_again():
+    """What piled up while the database was away comes in whole buffers; tokens come after it."""
+    wheel, buffer = Wheel(0.25, 5.0), memoryview(bytearray(BLOCK))
+    idle = connection.Connection(buffer, wheel, on_idle=lambda _: None, on_lost=lambda _: None)
+    socket, clock = Socket(), SimpleNamespace(at=0.0)
+    idle.connection_made(socket)
+    idle._loop = SimpleNamespace(time=lambda: clock.at)
+    exchange = idle.begin(httpx.Request("GET", "http://x/"), None)
+
+    async def arrives(data: bytes) -> None:
+        buffer[: len(data)] = data
+        idle.buffer_updated(len(data))
+        await exchange.read()
+
+    await arrives(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n")
+    clock.at = 60.0
+    chunk = b"3f9\r\n" + bytes(0x3F9) + b"\r\n"
+    await arrives(chunk * (BLOCK // len(chunk)))
+    assert socket.reads, "it fills every read by itself"
+    for _ in range(40):  # fifty kilobytes a second are no flood
+        clock.at += 0.04
+        await arrives(b"7d0\r\n" + bytes(2000) + b"\r\n")
+        if not socket.reads:
+            break
+    wheel.close()
+    assert not socket.reads
+    assert clock.at < 61

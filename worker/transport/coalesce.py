@@ -45,12 +45,18 @@ class Wheel:
         self._parked = 0
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def turn_seconds(self) -> float:
+        """The interval, with so many parked as now."""
+        interval_seconds = max(self.interval_seconds, self._parked / READS_PER_SECOND_MAX)
+        return min(interval_seconds, self.most_seconds)
+
     def park(self, sleeper: Parked, seconds: float) -> bool:
         """Call `sleeper.wake()` within about that time, and an interval at most.
 
         False if the time is less than a slot: then nobody is parked.
         """
-        slots = min(int(seconds / self._slot_seconds), _SLOTS)
+        slots = min(int(seconds * _SLOTS / self.turn_seconds), _SLOTS)
         if not slots:
             return False
         self._slots[slots - 1].append(sleeper)
@@ -70,12 +76,7 @@ class Wheel:
 
     def _arm(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._slot_seconds, self._turn)
-
-    @property
-    def _slot_seconds(self) -> float:
-        interval_seconds = max(self.interval_seconds, self._parked / READS_PER_SECOND_MAX)
-        return min(interval_seconds, self.most_seconds) / _SLOTS
+        self._timer = loop.call_later(self.turn_seconds / _SLOTS, self._turn)
 
     def _turn(self) -> None:
         """One slot is due; turn on only while somebody is parked."""

@@ -229,7 +229,7 @@ class Connection(asyncio.BufferedProtocol):
             self._brought += nbytes
             if self._brought >= BLOCK_BYTES:
                 self._brought = 0
-                self._busy_until = now + self._wheel.most_seconds
+                self._busy_until = now + self._wheel.turn_seconds
             if now < self._busy_until:
                 return
             self._brought = 0
