@@ -203,10 +203,16 @@ def test_runs_that_were_not_charged_do_not_lengthen_the_back_off():
 
 
 def test_a_prompt_that_may_kill_servers_leaves_them_to_the_others_for_long():
-    """By all its runs, and three times as long: the innocent need the time to be done."""
+    """By all its runs, and three times as long: the innocent need the time to be done.
+
+    What is forgiven waits as after any outage.
+    """
     error = Broken("reset", code=ErrorCode.ENDPOINT_DIED)
     delay = retry.later_delay(run(attempt=7, attempts=2), error, FakeClock(seed=1))
     assert delay == 3 * 64 * FakeClock(seed=1).random()
+    error.charged = False
+    delay = retry.later_delay(run(attempt=7, attempts=2), error, FakeClock(seed=1))
+    assert delay == 64 * FakeClock(seed=1).random()
 
 
 # --- endings

@@ -123,7 +123,7 @@ def later_delay(run: Run, error: SpoolError, clock: Clock) -> float:
         return 0.0
     if error.retry_after_seconds is None:
         # Runs that a crash or a shutdown of ours ended are no reason to trust the server less.
-        if error.code is ErrorCode.ENDPOINT_DIED:
+        if error.charged and error.code is ErrorCode.ENDPOINT_DIED:
             return _back_off(run.attempt, clock) * DEADLY_PAUSES
         return _back_off(run.attempts if error.charged else run.attempt, clock)
     asked_seconds = min(error.retry_after_seconds, PAUSE_SECONDS_MAX)

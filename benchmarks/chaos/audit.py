@@ -176,7 +176,10 @@ class Audit:
                 self._find(WRONGLY_COMPLETED, f"run {run.id}: {counts}")
             if missing > 0:
                 self._find(LOST, f"run {run.id} is completed and lacks {missing} of {len(said)}")
-        elif request.fault in GENTLE and request.fault in CAUSES.get(run.error_code or "", ()):
+        elif request.fault in GENTLE and (
+            run.error_code == ErrorCode.ENDPOINT_DIED
+            or request.fault in CAUSES.get(run.error_code or "", ())
+        ):
             if missing > 0 and not self._outage_near(run):
                 why = f"{run.error_code}, {request.fault}"
                 self._find(LOST, f"run {run.id} ({why}) lacks {missing} of {len(said)}")
@@ -296,8 +299,10 @@ class Audit:
 
     def _blame(self, run: RunRow) -> None:
         """A run may only name a cause that the server gave it."""
-        if run.error_code == ErrorCode.ENDPOINT_DIED and not self._met_outage(run):
-            self._find(CHARGED, f"run {run.id} tells of an outage that was none")
+        if run.error_code == ErrorCode.ENDPOINT_DIED:
+            if not (self._met_outage(run) or self._in_company(run)):
+                self._find(CHARGED, f"run {run.id} tells of an outage that was none")
+            return
         causes = CAUSES.get(run.error_code or "")
         if causes is None:
             return
