@@ -824,6 +824,61 @@ async def test_text_does_not_wait_until_it_is_known_whose_fault_it_was():
 
 
 @aio
+async def test_nor_does_text_that_came_during_a_flush():
+    """It is stored as soon as that flush has landed, and once."""
+    it = Carried([say("a" * 1000), HOLD], held=True)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object) -> bool:
+        asked.set()
+        return await answer.wait()
+
+    it.control = Control(slow)
+    task = it.start()
+    reader = await it.holding()
+    reader.push(say("b"), Broken("reset"))
+    await asked.wait()
+    assert [len(each.chunks) for each in it.commits.submitted] == [1]
+    it.commits.land_all()
+    await turns()
+    assert it.commits.text == "a" * 1000 + "b"
+    answer.set()
+    ending = (await task).ending
+    assert (ending.chars, ending.chunks) == (1001, 2)
+    assert it.commits.text == "a" * 1000 + "b"
+
+
+@pytest.mark.parametrize("failure", [None, LeaseLost("gone"), StoreBusy("away")])
+@aio
+async def test_the_ending_waits_for_a_flush_behind_a_flush(failure):
+    """Nothing is sent beside it; and if it fails its text goes in with the ending."""
+    it = Carried([say("a" * 1000), HOLD], held=True)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object) -> bool:
+        asked.set()
+        return await answer.wait()
+
+    it.control = Control(slow)
+    task = it.start()
+    reader = await it.holding()
+    reader.push(say("b"), Broken("reset"))
+    await asked.wait()
+    it.commits.land(it.commits.submitted[0])
+    await turns()
+    answer.set()
+    await turns()
+    assert [bool(each.ending) for each in it.commits.submitted] == [False, False]
+    it.commits.land(it.commits.submitted[1], failure)
+    await turns()
+    it.commits.land_all()
+    ending = (await task).ending
+    assert (ending.chars, ending.chunks) == (1001, 2)
+    assert it.commits.text == "a" * 1000 + "b"
+    assert len(it.commits.endings) == 1
+
+
+@aio
 async def test_told_to_stop_a_run_does_not_wait_to_learn_whose_fault_it_was():
     """A probe may take long; a shutdown does not wait for it, and charges nobody."""
     it = Carried([say("a"), Broken("reset")])

@@ -282,6 +282,7 @@ class RunWriter:
         self._unstored: list[Chunk] = []  # taken from the buffer and not known to be durable
         self._stored = 0
         self._finishing = False
+        self._flush_again = False
         self.buffer = Buffer(run.id, limits, budget)
 
     def __enter__(self) -> Self:
@@ -328,7 +329,8 @@ class RunWriter:
         return True
 
     def flush(self) -> None:
-        """Start a flush of what waits, unless one is under way."""
+        """Start a flush of what waits, now or as soon as the one under way has landed."""
+        self._flush_again = self._flight is not None
         if self._flight is None and self.buffer.waiting_bytes:
             self._start()
 
@@ -345,6 +347,8 @@ class RunWriter:
         error = flight.exception()
         if error is None:
             self._settle()
+            if self._flush_again and not self._finishing:
+                self.flush()
         elif isinstance(error, SpoolError):
             self._on_failure(error)
 
