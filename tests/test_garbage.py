@@ -7,6 +7,7 @@ wait for it.
 from __future__ import annotations
 
 import gc
+import socket
 from collections import Counter
 from collections.abc import Iterator
 
@@ -20,10 +21,11 @@ from tests.fakes.server import FakeServer
 from tests.wire.corpus import CASES, FOLDER
 from worker.buffer import Budget, Limits
 from worker.carriage import Rooms
-from worker.carriers import Carriers
+from worker.carriers import Carriers, Summary
 from worker.clock import SystemClock
+from worker.errors import ErrorCode
 from worker.outage import EndpointWatch
-from worker.records import Endpoint
+from worker.records import Ending, Endpoint
 from worker.stream import Stream
 from worker.wire import DIALECTS
 
@@ -51,9 +53,9 @@ def garbage() -> Iterator[list[object]]:
 @aio
 async def test_a_run_leaves_no_cycle_behind(dialect: str, end: str, garbage: list[object]) -> None:
     """From its request to its ending, in every dialect, also when the answer is cut off."""
-    case, clock = WHOLE[dialect], SystemClock()
+    case = WHOLE[dialect]
     async with FakeServer() as server:
-        stream, commits = Stream(clock=clock), ScriptedCommits()
+        stream = Stream(clock=SystemClock())
         place = Endpoint("default", dialect, server.url, "m")
         path = DIALECTS[dialect].request(place, run()).url.removeprefix(server.url)
         body = (FOLDER / case.file).read_bytes()
@@ -61,20 +63,55 @@ async def test_a_run_leaves_no_cycle_behind(dialect: str, end: str, garbage: lis
         server.scripts[path] = Script(
             body, headers=case.headers, framing="chunked", split=700, end=end
         )
-        carriers = Carriers(clock=clock, log=lambda *_, **__: None, on_room=lambda: None)
-        watch = EndpointWatch(
-            place, DIALECTS[dialect], stream, clock=clock, log=lambda *_, **__: None
-        )
-        rooms = Rooms(stream, commits, clock, Limits(), Budget(10**6), 10**6)
-        for number in range(3):
-            carriers.start(run(number), watch, rooms)
-        while carriers:
-            await turns(1)
-        await turns()
-        done = carriers.summary
+        done = await carried(place, stream)
         assert (done.completed, done.requeued) == ((3, 0) if end == "clean" else (0, 3))
-        gc.collect()
-        left = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in garbage)
-        ours = {name: left[name] for name in left if name.startswith(OURS)}
-        assert not ours, left
+        assert not ours(garbage)
         await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("host", "deadline", "code"),
+    [
+        ("127.0.0.1:1", "connect_timeout_seconds", ErrorCode.UNREACHABLE),
+        ("", "first_frame_timeout_seconds", ErrorCode.FIRST_FRAME_TIMEOUT),
+        ("", "total_timeout_seconds", ErrorCode.TOTAL_TIMEOUT),
+    ],
+)
+@aio
+async def test_nor_does_one_that_gets_no_answer(host, deadline, code, garbage, monkeypatch) -> None:
+    """In an outage there are many of them, and each holds its prompt."""
+    monkeypatch.setattr("worker.stream._PROBE_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # its kernel takes connections
+        host = host or f"127.0.0.1:{silent.getsockname()[1]}"
+        stream = Stream(clock=SystemClock())
+        limits = {"connect_timeout_seconds": 0.2, deadline: 0.05}
+        place = Endpoint("default", "openai-chat", f"http://{host}/v1", "m", **limits)
+        ends: list[Ending] = []
+        done = await carried(place, stream, ends)
+        assert (done.requeued, {end.error_code for end in ends}) == (3, {code})
+        assert not ours(garbage)
+        await stream.aclose()
+
+
+async def carried(place: Endpoint, stream: Stream, ends: list[Ending] | None = None) -> Summary:
+    """Three runs, from their requests to their endings."""
+    clock, commits = SystemClock(), ScriptedCommits()
+    carriers = Carriers(clock=clock, log=lambda *_, **__: None, on_room=lambda: None)
+    dialect = DIALECTS[place.dialect]
+    watch = EndpointWatch(place, dialect, stream, clock=clock, log=lambda *_, **__: None)
+    rooms = Rooms(stream, commits, clock, Limits(), Budget(10**6), 10**6)
+    for number in range(3):
+        carriers.start(run(number), watch, rooms)
+    while carriers:
+        await turns(1)
+    await turns()
+    if ends is not None:
+        ends += commits.endings
+    return carriers.summary
+
+
+def ours(garbage: list[object]) -> Counter[str]:
+    """How many of which of our types are in it; the server's garbage is nobody's business."""
+    gc.collect()
+    left = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in garbage)
+    return Counter({name: left[name] for name in left if name.startswith(OURS)})

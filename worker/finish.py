@@ -40,15 +40,25 @@ DEATHS_FORGIVEN = 5  # so often the endpoint may go down under a prompt by chanc
 def as_error(fault: Exception) -> SpoolError:
     """What nobody foresaw is a fault of this program: charged, so that it has an end.
 
-    Its traceback is let go: it holds the frames of the run, and they hold the error.
+    Tracebacks are let go, those of its causes as well: they hold the frames of the run, and these
+    hold the error, if only as what their task ended with.
     """
     if isinstance(fault, SpoolError):
-        return fault.with_traceback(None)
+        _let_go(fault)
+        return fault
     frames = traceback.extract_tb(fault.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return WireError(
         f"internal error: {type(fault).__name__}: {fault}{place}", code=ErrorCode.INTERNAL_ERROR
     )
+
+
+def _let_go(error: BaseException | None) -> None:
+    while error is not None and error.__traceback__ is not None:  # or it was here already
+        error.__traceback__ = None
+        if error.__context__ is not error.__cause__:
+            _let_go(error.__context__)
+        error = error.__cause__
 
 
 async def finish(done: Done, answer: Answer, writer: RunWriter, clock: Clock) -> Outcome:

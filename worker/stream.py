@@ -264,7 +264,10 @@ class Stream:
             said = _translated(error, request.url, endpoint, patience_seconds, expired)
             if overslept(limit_seconds, self._clock.monotonic() - asked_at):
                 said.charged = False  # we may have slept through the answer
-            raise said from error
+            try:
+                raise said from error
+            finally:
+                del said  # or it would live in a cycle: the traceback of its cause holds this frame
 
     async def _failure(
         self, response: httpx.Response, body: TimedBody, redact: Redact
