@@ -773,6 +773,7 @@ async def test_the_last_time_that_it_takes_the_endpoint_down_fails_it():
         ([say("a"), Pause(YOUNG_SECONDS + 1), Broken("reset")], False),
         ([say("a"), Stalled("silent")], False),
         (ServerFailed("502"), False),
+        ([say("a"), ServerFailed("never", verdict=Verdict.FAIL)], False),
         (Unreachable("refused"), False),
     ],
 )

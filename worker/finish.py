@@ -139,6 +139,8 @@ def _may_be_death(error: SpoolError, answer: Answer, control: Control) -> bool:
     said_so = isinstance(error, ServerFailed) and answer.reader is not None  # inside its stream
     if not (said_so or isinstance(error, Broken | Truncated)):
         return False
+    if error.verdict is not Verdict.RETRY_LATER:
+        return False  # the server has judged the prompt itself
     begun_at, failed_at = control.begun_at, control.failed_at
     return begun_at is None or failed_at is None or failed_at - begun_at <= YOUNG_SECONDS
 
