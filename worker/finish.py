@@ -150,7 +150,8 @@ def _told_of_death(error: SpoolError, run: Run) -> SpoolError:
     told = copy(error)
     told.code = ErrorCode.ENDPOINT_DIED
     told.charged = run.deaths >= DEATHS_FORGIVEN
-    before = f", as in {run.deaths} runs of this prompt before" if run.deaths else ""
+    times = "one run" if run.deaths == 1 else f"{run.deaths} runs"
+    before = f", as in {times} of this prompt before" if run.deaths else ""
     told.message = f"the endpoint went down{before}: {error.message}"
     return told
 

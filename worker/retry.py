@@ -41,7 +41,7 @@ DATABASE_WAIT_MAX_SECONDS = 5.0
 LATER_WAIT_MAX_SECONDS = 300.0
 DEADLY_PAUSES = 3  # times as long, while a server that this prompt may kill answers the others
 # Uncharged runs are not without end either: a prompt that a server turns away this often is failed.
-# `spool retry` grants as many again: the number of a run is not reset.
+# After `spool retry` it may run as often again at most: the number of a run is not reset.
 RUNS_MAX = 1000
 RUNS_OBEDIENT = 10  # so often a server's own wait is taken at its word; then it grows
 
@@ -122,9 +122,9 @@ def later_delay(run: Run, error: SpoolError, clock: Clock) -> float:
     if _is_ours(error):
         return 0.0
     if error.retry_after_seconds is None:
-        # Runs that a crash or a shutdown of ours ended are no reason to trust the server less.
         if error.charged and error.code is ErrorCode.ENDPOINT_DIED:
             return _back_off(run.attempt, clock) * DEADLY_PAUSES
+        # Runs that a crash or a shutdown of ours ended are no reason to trust the server less.
         return _back_off(run.attempts if error.charged else run.attempt, clock)
     asked_seconds = min(error.retry_after_seconds, PAUSE_SECONDS_MAX)
     if run.attempt <= RUNS_OBEDIENT:
