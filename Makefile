@@ -43,10 +43,10 @@ mutants: $(STAMP) ## take away each guard of durability, and see its test fail
 bench: $(STAMP) ## measure, side by side with peers
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-clean: ## remove the environment and every cache
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove the environment, the compiled part and every cache
+	rm -rf $(VENV) worker/wire/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-$(STAMP): pyproject.toml $(PINS)
+$(STAMP): pyproject.toml $(PINS) hatch_build.py worker/wire/pour.c
 	@python=; for each in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 \
 	    /usr/bin/python3 /usr/local/bin/python3; do \
 	  if $$each -c '$(USABLE)' 2>/dev/null; then python=$$each; break; fi; \
@@ -59,7 +59,7 @@ $(STAMP): pyproject.toml $(PINS)
 	$(BIN)/python -c 'import pip' 2>/dev/null || { \
 	  echo "Building $(VENV) with $$($$python -V)"; $$python -m venv --clear $(VENV); }
 	@echo "Installing into $(VENV) (about 650 MB; once)"
-	@$(PIP) install --constraint $(PINS) hatchling
+	@$(PIP) install --constraint $(PINS) hatchling setuptools
 	@$(PIP) install --constraint $(PINS) --no-build-isolation --editable '.[dev]'
 	@$(PIP) install --constraint $(PINS) --no-deps $(MODEL)
 	@touch $@

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 # Tokens as models make them: short, with line breaks, quotes and letters beyond ASCII among them.
 WORDS = (
@@ -40,16 +41,22 @@ def pieces(text: str, size: int) -> list[str]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
-_OLLAMA = {"model": "llama3.2", "created_at": "2026-11-01T10:00:00.123456789Z"}
+_OLLAMA = {"model": "llama3.2", "created_at": "2026-11-01T10:00:00Z"}
+
+
+def _made_at(text: str) -> str:
+    """A time that is new for each token, and as Go writes it: without zeros at its end."""
+    nanoseconds = f"{crc32(text.encode()) % 10**9:09}".rstrip("0")
+    return f"2026-11-01T10:00:00.{nanoseconds}Z"
 
 
 def ollama_generate(text: str) -> bytes:
-    return _line({**_OLLAMA, "response": text, "done": False})
+    return _line({**_OLLAMA, "created_at": _made_at(text), "response": text, "done": False})
 
 
 def ollama_chat(text: str) -> bytes:
     message = {"role": "assistant", "content": text}
-    return _line({**_OLLAMA, "message": message, "done": False})
+    return _line({**_OLLAMA, "created_at": _made_at(text), "message": message, "done": False})
 
 
 def _line(said: dict[str, object]) -> bytes:

@@ -2,9 +2,12 @@
 
 import os
 import re
+import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -14,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+COMPILED = "worker/wire/_pour.abi3.so"
 PINS = (ROOT / "config" / "constraints.txt").read_text("utf-8").splitlines()
 
 
@@ -30,8 +34,9 @@ def run(*command, cwd, **environment):
     return result.stdout
 
 
-def pip(*arguments, cwd):
-    return run(sys.executable, "-m", "pip", "--quiet", "--no-input", *arguments, cwd=cwd)
+def pip(*arguments, cwd, **environment):
+    command = (sys.executable, "-m", "pip", "--quiet", "--no-input", *arguments)
+    return run(*command, cwd=cwd, **environment)
 
 
 def canonical(requirement):
@@ -39,14 +44,29 @@ def canonical(requirement):
     return re.sub(r"[-_.]+", "-", re.match(r"[A-Za-z0-9._-]+", requirement)[0]).lower()
 
 
+def can_compile():
+    """Whether this machine has what the compiled part needs."""
+    compiler, *_ = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return headers.exists() and shutil.which(compiler) is not None
+
+
+def build_wheel(source, folder, **environment):
+    """Without a network."""
+    options = ("--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", ".")
+    pip("wheel", *options, str(source), cwd=folder, **environment)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def files(wheel):
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel, built without a network."""
-    folder = tmp_path_factory.mktemp("wheel")
-    options = ("--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", ".")
-    pip("wheel", *options, str(ROOT), cwd=folder)
-    (built,) = folder.glob("*.whl")
-    return built
+    return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +79,43 @@ def installed(wheel, tmp_path_factory):
 
 def below(folder, suffix=""):
     found = (path for path in folder.rglob(f"*{suffix}") if path.is_file())
-    return {path.relative_to(ROOT).as_posix() for path in found if "__pycache__" not in path.parts}
+    names = {path.relative_to(ROOT).as_posix() for path in found if "__pycache__" not in path.parts}
+    return names - {COMPILED}
 
 
 def test_the_wheel_has_the_program_its_migrations_and_its_configuration(wheel):
     """Every file of the program, and nothing that only developers need."""
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    names = files(wheel) - {COMPILED}
     shipped = below(ROOT / "migrations") | below(ROOT / "config") - {"config/constraints.txt"}
     assert names == below(ROOT / "worker") | {f"worker/{name}" for name in shipped}
     assert "worker/migrations/env.py" in names
     assert "worker/config/spool.toml" in names
+
+
+def test_where_there_is_a_compiler_the_compiled_part_is_built(wheel):
+    """One for all versions of Python; an editable install puts it beside its source."""
+    assert (COMPILED in files(wheel)) == can_compile()
+    assert ("-cp311-abi3-" in wheel.name) == can_compile()
+    assert (ROOT / COMPILED).exists() == can_compile()
+
+
+@pytest.mark.parametrize("environment", [{"SPOOL_PURE": "1"}, {"CC": "false"}])
+def test_without_a_compiler_spool_is_whole(tmp_path, environment):
+    """It reads the same, by other lanes; and says so to whoever looks at the build."""
+    built = build_wheel(ROOT, tmp_path, **environment)
+    assert COMPILED not in files(built)
+    assert built.name.endswith("-py3-none-any.whl")
+    ask = (
+        "from worker.wire import mould, DIALECTS; from worker.records import Endpoint as E;"
+        "d = DIALECTS['ollama-generate'];"
+        "d = d.decoder(E(name='e', dialect='ollama-generate', base_url='http://x', model='m'), max_frame_bytes=99);"
+        'print(mould.__file__, mould.pour, d.feed(b\'{"response":"a","done":false}\\n\'))'
+    )
+    pip("install", "--no-deps", "--no-index", "--target", "in", str(built), cwd=tmp_path)
+    out = run(sys.executable, "-P", "-c", ask, cwd=tmp_path, PYTHONPATH=str(tmp_path / "in"))
+    assert out.startswith(str(tmp_path))
+    assert " None " in out
+    assert "text='a'" in out
 
 
 def test_spool_migrate_works_from_the_wheel_far_from_the_clone(installed, tmp_path):
@@ -95,9 +142,8 @@ def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
     with tarfile.open(packed) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
     assert {"README.md", "LICENSE", "CHANGELOG.md", "tests/test_packaging.py"} <= set(names)
-    options = ("--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", "built")
-    pip("wheel", *options, str(packed), cwd=tmp_path)
-    (again,) = (tmp_path / "built").glob("*.whl")
+    (tmp_path / "built").mkdir()
+    again = build_wheel(packed, tmp_path / "built")
     assert again.read_bytes() == wheel.read_bytes()
 
 

@@ -13,6 +13,7 @@ from tests.cli.modelserver import model_server
 from worker.cli import doctor
 from worker.settings import Settings
 from worker.store.vitals import Vitals
+from worker.version import __version__
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - the shape of shutil's own
@@ -46,8 +47,17 @@ def test_all_is_well(on, ollama):
     assert said.json["ok"] is True, found
     assert said.code == 0
     assert {health for health, _ in found.values()} == {"ok"}
-    assert {"settings", "database", "clock", "endpoint default"} <= set(found)
+    assert {"program", "settings", "database", "clock", "endpoint default"} <= set(found)
     assert all(line.startswith("ok ") for line in on("doctor").out.splitlines())
+
+
+@pytest.mark.parametrize(("found", "said"), [(object(), "with"), (None, "without")])
+def test_it_says_which_program_this_is(monkeypatch, found, said):
+    """Its version, its Python, and whether it has its compiled part; both are well."""
+    monkeypatch.setattr(doctor, "find_spec", lambda name: found)
+    finding = doctor._program()
+    start = f"ok        program: Spool {__version__} {said} its compiled part, Python 3."
+    assert str(finding).startswith(start)
 
 
 def test_anything_broken_is_the_exit_code(on, here):

@@ -9,7 +9,15 @@ ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "worker"
 TESTS = ROOT / "tests"
 FOLDERS = ("worker", "migrations", "tests", "config", "docs", "benchmarks", ".ci")
-TOP = ("pyproject.toml", "README.md", "Makefile", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md")
+TOP = (
+    "pyproject.toml",
+    "hatch_build.py",
+    "README.md",
+    "Makefile",
+    "LICENSE",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+)
 
 
 def name(path: Path) -> str:

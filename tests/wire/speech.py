@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from hypothesis import strategies as st
 
@@ -31,6 +32,12 @@ class Speech:
     asides: tuple[Json, ...]  # frames without output
     is_lines: bool = False
     named: bool = False
+
+
+def _ollama(text: str, **said: Any) -> Json:
+    """A line with a time of its own, longer or shorter, as Ollama's have."""
+    nanoseconds = f"{crc32(text.encode('utf-8', 'replace')) % 10**9:09}".rstrip("0")
+    return {"model": "m", "created_at": f"2026-11-01T10:00:00.{nanoseconds}Z", **said}
 
 
 def _chat(**delta: str) -> Json:
@@ -55,7 +62,7 @@ SPEECHES = (
     Speech(
         "ollama-generate",
         {
-            TEXT: lambda text: {"model": "m", "response": text, "done": False},
+            TEXT: lambda text: _ollama(text, response=text, done=False),
             THINKING: lambda text: {"response": "", "thinking": text, "done": False},
         },
         ({"response": "", "done": True, "done_reason": "stop", "eval_count": 3},),
@@ -65,7 +72,7 @@ SPEECHES = (
     Speech(
         "ollama-chat",
         {
-            TEXT: lambda text: {"message": {"role": "a", "content": text}, "done": False},
+            TEXT: lambda text: _ollama(text, message={"role": "a", "content": text}, done=False),
             THINKING: lambda text: {"message": {"content": None, "thinking": text}},
         },
         ({"message": None, "done": True, "done_reason": "stop", "eval_count": 3},),

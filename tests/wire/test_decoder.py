@@ -1,9 +1,11 @@
 """One decoder for all dialects: what is no stream is named, long frames stay out of memory."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from tests.wire.corpus import STREAMS, check
 from tests.wire.reading import body, bytewise, careful, cut, decoder, read
 from worker.errors import (
     Busy,
@@ -16,7 +18,7 @@ from worker.errors import (
     Verdict,
 )
 from worker.records import Kind
-from worker.wire import DIALECTS
+from worker.wire import DIALECTS, mould
 from worker.wire.events import Delta, Done
 from worker.wire.framing import SKIM_FROM_BYTES
 
@@ -454,3 +456,35 @@ def test_after_the_end_nothing_is_held():
     assert source.held_bytes == 0
     assert source.feed(b"x" * 1000) == ()
     assert source.close() == ()
+
+
+def timed_lines(*said):
+    return b"".join(
+        json.dumps(
+            {"created_at": f"2026-11-01T10:00:00.{at}Z", "response": text, "done": False}
+        ).encode()
+        + b"\n"
+        for at, text in enumerate(said, start=99)
+    )
+
+
+def test_lines_that_differ_in_text_and_time_go_down_the_lane_above_all(monkeypatch):
+    """None of them is decoded by itself, but the first, which shows the mould."""
+    source = decoder("ollama-generate")
+    decoded = []
+    plain = source._answer.plain
+    counting = replace(plain, decode=lambda line: decoded.append(line) or plain.decode(line))
+    monkeypatch.setattr(type(source._answer), "plain", counting)
+    said = [f"word {number} " for number in range(100)]
+    assert list(source.feed(timed_lines(*said))) == [Delta(Kind.TEXT, "".join(said))]
+    assert source.frames == 100
+    assert len(decoded) == (2 if mould.pour else 100)
+
+
+@pytest.mark.parametrize("case", STREAMS, ids=str)
+def test_without_the_compiled_part_everything_means_the_same(case, monkeypatch):
+    """Whoever has no compiler loses time, and no word."""
+    monkeypatch.setattr(mould, "pour", None)
+    for places in ((), range(0, len(case.body), 7 + len(case.body) // 40)):
+        source = decoder(case.dialect, content_type=case.content_type)
+        check(case, read(source, cut(case.body, places)), f"cut at {places}")

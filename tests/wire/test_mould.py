@@ -1,16 +1,31 @@
-"""Events that differ in their text alone are read by what is left without the rest, and no others."""
+"""Frames that differ in their text alone are read by what is left without the rest, and no others.
+
+By the compiled part, and without it.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.wire import mould as lane
 from worker.wire.mould import Cast, Mould
 from worker.wire.plain import plain
+
+BLANK = b"\n\n"
+POURS = {"by arithmetic": None} | ({"compiled": lane.pour} if lane.pour else {})
+
+
+@pytest.fixture(params=POURS)
+def pour(request, monkeypatch):
+    """With the compiled part and without it."""
+    monkeypatch.setattr(lane, "pour", POURS[request.param])
+    return POURS[request.param]
 
 
 class Said(msgspec.Struct):
@@ -18,6 +33,12 @@ class Said(msgspec.Struct):
 
     t: str
     n: int = 0
+
+
+class At(msgspec.Struct):
+    """A frame whose text has the name of what means nothing."""
+
+    at: str
 
 
 def texts(frames):
@@ -36,18 +57,18 @@ def events(*said):
 
 
 @pytest.fixture
-def mould():
+def mould(pour):
     """One that has seen a frame."""
-    made = Mould()
+    made = Mould(BLANK)
     assert made.read(event("Hello"), PLAIN) == Cast(1, "Hello")
     return made
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 50])
-def test_texts_are_joined_in_order(count):
+def test_texts_are_joined_in_order(count, pour):
     """One frame or many."""
     said = ["first", *(f'{number} }}\n{{ \\ é 東 "' for number in range(1, count))]
-    assert Mould().read(events(*said), PLAIN) == Cast(count, "".join(said))
+    assert Mould(BLANK).read(events(*said), PLAIN) == Cast(count, "".join(said))
 
 
 def test_letters_that_are_not_escaped_are_read(mould):
@@ -56,9 +77,9 @@ def test_letters_that_are_not_escaped_are_read(mould):
     assert mould.read(block, PLAIN) == Cast(2, "é東😀y")
 
 
-def test_the_first_frame_may_look_like_its_surroundings():
+def test_the_first_frame_may_look_like_its_surroundings(pour):
     """Its text stands elsewhere in the frame as well: then the next one shows the mould."""
-    mould = Mould()
+    mould = Mould(BLANK)
     assert mould.read(event("id"), PLAIN) in {None, Cast(1, "id")}
     assert mould.read(events("a", "id", "abc"), PLAIN) == Cast(3, "aidabc")
 
@@ -95,12 +116,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_whatever_is_cast_otherwise_is_refused(what):
+def test_whatever_is_cast_otherwise_is_refused(what, pour):
     """By a mould that was found before as by a new one."""
-    seen = Mould()
+    seen = Mould(BLANK)
     assert seen.read(event("Hello"), PLAIN)
     assert seen.read(REFUSED[what], PLAIN) is None
-    assert Mould().read(REFUSED[what], PLAIN) is None
+    assert Mould(BLANK).read(REFUSED[what], PLAIN) is None
 
 
 def test_a_mould_that_does_not_fit_any_more_is_replaced(mould):
@@ -110,17 +131,14 @@ def test_a_mould_that_does_not_fit_any_more_is_replaced(mould):
     assert mould.read(events("z"), PLAIN) == Cast(1, "z")
 
 
-def test_a_server_that_never_repeats_itself_is_asked_a_few_times_only(monkeypatch):
+def test_a_server_that_never_repeats_itself_is_asked_a_few_times_only(pour):
     """To look for a mould costs as much as to read a frame."""
-    mould, asked = Mould(), []
-    counting = plain(Said, texts)
-    monkeypatch.setattr(
-        "worker.wire.mould._only_text", lambda line, plain: asked.append(line) or None
-    )
+    mould, decoded = Mould(BLANK), []
+    counting = replace(PLAIN, decode=lambda frame: decoded.append(frame) or PLAIN.decode(frame))
     for number in range(100):
         block = event("a", id=f"{2 * number}") + event("b", id=f"{2 * number + 1}")
         assert mould.read(block, counting) is None
-    assert len(asked) < 10
+    assert len(decoded) == 16, "two for each of eight"
 
 
 def test_a_few_odd_blocks_do_not_end_it(mould):
@@ -139,16 +157,80 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.lists(st.lists(PIECES, max_size=4).map(b"".join), min_size=1, max_size=4))
-def test_it_never_reads_what_one_by_one_is_read_otherwise(inside):
+@pytest.mark.parametrize("name", POURS)
+@given(inside=st.lists(st.lists(PIECES, max_size=4).map(b"".join), min_size=1, max_size=4))
+def test_it_never_reads_what_one_by_one_is_read_otherwise(name, inside):
     """Whatever stands where the text should be."""
     block = b"".join(event("?").replace(b'"?"', b'"%b"' % some) for some in inside)
-    mould = Mould()
-    assert mould.read(event("Hello"), PLAIN)
-    cast = mould.read(block, PLAIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lane, "pour", POURS[name])
+        mould = Mould(BLANK)
+        assert mould.read(event("Hello"), PLAIN)
+        cast = mould.read(block, PLAIN)
     if cast is not None:
         lines = block.split(b"\n\n")
         assert lines.pop() == b""
         assert all(line.startswith(b"data: ") and b"\n" not in line for line in lines)
         one_by_one = [PLAIN.decode(line[6:]) for line in lines]
         assert cast == Cast(len(lines), "".join(frame.t for frame in one_by_one))
+
+
+TIMED = plain(Said, texts, passing="at")
+
+
+def line(text, at, **more):
+    return json.dumps({"m": "x", "at": at, "t": text, **more}).encode() + b"\n"
+
+
+def line_behind(text, at):
+    return json.dumps({"m": "x", "t": text, "at": at}).encode() + b"\n"
+
+
+@pytest.mark.parametrize("write", [line, line_behind])
+def test_a_time_may_be_new_in_each_line(write):
+    """Before the text or behind it, and of any length; without the compiled part others read it."""
+    said = ["first", "second ", "é\n"]
+    block = b"".join(write(text, "12:00:00."[: 4 + at] + "Z") for at, text in enumerate(said))
+    mould = Mould(b"\n")
+    assert mould.read(block, TIMED) == (Cast(3, "".join(said)) if lane.pour else None)
+    if lane.pour:
+        assert mould.read(write("x", "") + write("y", "13"), TIMED) == Cast(2, "xy")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        line("b", "1", n=1),
+        line("b", "1", n=0),
+        line("b", 1),
+        line("b", None),
+        line("b", "\n"),
+        line("b", "\\"),
+        line("b", "1").replace(b'"at"', b'"ta"'),
+        line("b", "1").replace(b"x", b"y"),
+        line("b", "1").replace(b'"t"', b'"at": "2", "t"'),
+        line("b", "1")[:-1] + line("c", "2"),
+        line("b", "1") + b"\n",
+        line("b", "1")[:-1],
+    ],
+)
+def test_nothing_else_may(other):
+    """What stands in the place of the time is a string without escapes, and the rest is the same."""
+    mould = Mould(b"\n")
+    assert mould.read(line("a", "1") + other, TIMED) is None
+    assert mould.read(other, TIMED) in {None, Cast(1, "b")}
+
+
+def test_a_text_that_is_the_time_shows_no_mould():
+    """The two holes would be one."""
+    same = json.dumps({"t": "", "at": "x"}).encode().replace(b'"t": "", ', b"") + b"\n"
+    assert (
+        Mould(b"\n").read(same, plain(At, lambda said: [each.at for each in said], passing="at"))
+        is None
+    )
+
+
+def test_without_the_compiled_part_lines_are_left_to_others(monkeypatch):
+    """The arithmetic is for events."""
+    monkeypatch.setattr(lane, "pour", None)
+    assert Mould(b"\n").read(line("a", "1"), TIMED) is None

@@ -7,8 +7,10 @@ does not hide the next.  Nothing is changed: no file is made, no prompt is sent.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +20,7 @@ from worker.cli.output import counted, data, json_line, json_option
 from worker.cli.session import Session, session
 from worker.clock import Clock, SystemClock
 from worker.errors import StoreError
+from worker.version import __version__
 
 if TYPE_CHECKING:
     from worker.settings import Loaded, Settings
@@ -43,6 +46,7 @@ def command(ctx: click.Context, session: Session, /, *, as_json: bool) -> None:
     loaded = session.loaded()
     clock = SystemClock()
     findings = [
+        _program(),
         *_settings(loaded),
         *_database(session, loaded.settings),
         *_disk(loaded.settings),
@@ -57,6 +61,13 @@ def command(ctx: click.Context, session: Session, /, *, as_json: bool) -> None:
             data(str(each))
     if sick:
         ctx.exit(1)
+
+
+def _program() -> Finding:
+    """Without its compiled part nothing is wrong, but whoever wonders about speed should know."""
+    compiled = "with" if find_spec("worker.wire._pour") else "without"
+    python = platform.python_version()
+    return ok("program", f"Spool {__version__} {compiled} its compiled part, Python {python}")
 
 
 def _settings(loaded: Loaded) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        about: `database`, `disk`, `clock`, `settings`, or `endpoint NAME`.
+        about: `program`, `database`, `disk`, `clock`, `settings`, or `endpoint NAME`.
         said: what was found.
         cure: what to do about it; empty if nothing is to be done.
     """

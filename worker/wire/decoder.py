@@ -90,7 +90,7 @@ class StreamDecoder:
         self._limit = max_frame_bytes
         self._content_type = content_type or ""
         self._whole: FrameBody | None = None
-        self._mould = Mould() if framing.has_events else None
+        self._mould = Mould(framing.boundary)
         self._start()
 
     def _start(self) -> None:
@@ -204,7 +204,7 @@ class StreamDecoder:
         plain = self._answer.plain
         if plain is None or len(block) > most_raw_bytes(self._limit):
             return False
-        if self._mould is not None and (cast := self._mould.read(block, plain)) is not None:
+        if (cast := self._mould.read(block, plain)) is not None:
             self._answer.take_text(cast.frames, cast.text)
             return True
         frames = self._framing.plain(block, plain.decode)

@@ -1,22 +1,25 @@
-r"""The lane above all: events that differ in their text alone.
+r"""The lane above all: frames that differ in their text alone.
 
 A server that streams over one connection repeats itself: the same id, the same
-model, the same everything around a few new letters.  What stands before the text
-and what stands after it is the *mould*; a block is read by taking it off every
-line, and all that is left is decoded as one string.
+model, the same everything around a few new letters.  What stands around the text
+is the *mould*; a block is read by taking it off every frame, and all that is left
+is decoded as one string.  One more thing may be new in each frame, if it means
+nothing and its dialect names it: the time at which Ollama made a token.
 
-That the mould is what it seems is proved once, by decoding it around a text of
-ours.  That every line is cast in it is proved by arithmetic: to take a prefix
-and a suffix off can shorten a line by no more than both, so when all lines
-together are shorter by as much, each of them had both.  What is left of a line is
-the text of its frame if it is the inside of a JSON string; so it is joined by a
-character after which no escape, no letter and no half of one can go on, and
-decoded in one go.
+That the mould is what it seems is proved once, by decoding it around texts of
+ours.  That every frame is cast in it is seen by comparing (pour.c), or where
+nothing was compiled proved by arithmetic: to take a prefix and a suffix off can
+shorten a line by no more than both, so when all lines together are shorter by as
+much, each of them had both.  The arithmetic knows one hole and events only.
+
+What is left of a frame is its text if it is the inside of a JSON string; so it is
+joined by a character after which no escape, no letter and no half of one can go
+on, and decoded in one go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -25,8 +28,15 @@ import msgspec
 
 from worker.wire.plain import LEAD, Plain
 
+try:
+    from worker.wire import _pour
+except ImportError:  # built without a C compiler
+    pour: Callable[[bytes, tuple[bytes, ...], int], tuple[int, bytes] | None] | None = None
+else:
+    pour = _pour.pour
+
 _BETWEEN = "\x7f"  # allowed in a string of JSON, and not after a backslash
-_PROBE = "a text of ours"
+_PROBE = b"a text of ours"
 _MOST_FAILURES = 8  # in a row; then this server puts something new into every frame
 
 _decode_text = msgspec.json.Decoder(str).decode
@@ -40,67 +50,114 @@ class Cast:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What all frames have in common.
+
+    Attributes:
+        literals: from a frame's first byte to its last; between each two is a hole.
+        text: the index of the literal that the text follows.
+    """
+
+    literals: tuple[bytes, ...]
+    text: int
+
+
 class Mould:
-    """Reads blocks of server-sent events; belongs to one response."""
+    """Reads blocks of frames; belongs to one response.
 
-    __slots__ = ("_failures", "_prefix", "_suffix")
+    Args:
+        boundary: what ends a frame: one LF in NDJSON, two in server-sent events.
+    """
 
-    def __init__(self) -> None:
-        self._prefix = b""  # none found yet
-        self._suffix = b""
-        self._failures = 0
+    __slots__ = ("_boundary", "_failures", "_form", "_lead")
+
+    def __init__(self, boundary: bytes) -> None:
+        self._boundary = boundary
+        self._lead = LEAD if boundary == b"\n\n" else b""
+        self._form: _Form | None = None
+        self._failures = 0 if pour or self._lead else _MOST_FAILURES  # arithmetic reads events
 
     def read(self, block: bytes, plain: Plain[Any]) -> Cast | None:
         """The text of a block, or None if it has to go down another lane."""
         if self._failures >= _MOST_FAILURES:
             return None
-        if not self._fits(block) and not self._find(block, plain):
+        if self._form is None or not block.startswith(self._form.literals[0]):
+            self._form = self._found(block, plain)
+        cast = _cast(block, self._form) if self._form else None
+        if cast is None:
+            self._form = None
             self._failures += 1
-            return None
-        cast = _cast(BytesIO(block).readlines(), len(block), self._prefix, self._suffix)
-        self._failures = 0 if cast else self._failures + 1
+        else:
+            self._failures = 0
         return cast
 
-    def _fits(self, block: bytes) -> bool:
-        return bool(self._prefix) and block.startswith(self._prefix)
-
-    def _find(self, block: bytes, plain: Plain[Any]) -> bool:
-        """Take the mould of the first frame; False if that does not show it."""
-        line = block[: block.find(b"\n") + 1]
-        text = _only_text(line, plain)
+    def _found(self, block: bytes, plain: Plain[Any]) -> _Form | None:
+        """The mould of the first frame, or None if that does not show it."""
+        frame = block[: block.find(self._boundary) + len(self._boundary)]
+        text = self._only_text(frame, plain)
         if not text or not text.isascii() or not text.isprintable():
-            return False
-        at = line.rfind(b'"%b"' % text.encode()) + 1
-        prefix, suffix = line[:at], line[at + len(text) :]
-        if at and _only_text(prefix + _PROBE.encode() + suffix, plain) == _PROBE:
-            self._prefix, self._suffix = prefix, suffix
-            return True
-        return False
+            return None
+        at = frame.rfind(b'"%b"' % text.encode()) + 1
+        if not at:
+            return None
+        holes = [hole := (at, at + len(text))]
+        passing = plain.passing.search(frame) if pour and plain.passing else None
+        if passing:
+            holes = sorted([hole, passing.span(1)])
+        literals = _around(frame, holes)
+        if not all(literal.startswith(b'"') for literal in literals[1:]):
+            return None  # one hole inside the other
+        probe = self._only_text(_PROBE.join(literals), plain)
+        return _Form(literals, holes.index(hole)) if probe == _PROBE.decode() else None
+
+    def _only_text(self, frame: bytes, plain: Plain[Any]) -> str | None:
+        """The text of one frame, if it is a plain one."""
+        if not frame.startswith(self._lead):
+            return None
+        try:
+            said = plain.decode(frame[len(self._lead) :])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        texts = plain.texts([said])
+        return texts[0] if texts else None
 
 
-def _only_text(line: bytes, plain: Plain[Any]) -> str | None:
-    """The text of one line, if it is a plain frame."""
-    if not line.startswith(LEAD):
+def _cast(block: bytes, form: _Form) -> Cast | None:
+    read = pour or _by_arithmetic
+    poured = read(block, form.literals, form.text)
+    if poured is None:
         return None
+    frames, texts = poured
     try:
-        frame = plain.decode(line[len(LEAD) :])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        text = _decode_text(texts)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    texts = plain.texts([frame])
-    return texts[0] if texts else None
+    if text.count(_BETWEEN) != frames - 1:
+        return None  # a text has one of its own
+    return Cast(frames, text.replace(_BETWEEN, ""))
 
 
-def _cast(lines: Sequence[bytes], size: int, prefix: bytes, suffix: bytes) -> Cast | None:
+def _around(frame: bytes, holes: Sequence[tuple[int, int]]) -> tuple[bytes, ...]:
+    """What is left of a frame without its holes."""
+    starts = [0, *(end for _, end in holes)]
+    ends = [*(start for start, _ in holes), len(frame)]
+    return tuple(frame[start:end] for start, end in zip(starts, ends, strict=True))
+
+
+def _by_arithmetic(
+    block: bytes, literals: tuple[bytes, ...], text: int
+) -> tuple[int, bytes] | None:
+    """What ``pour`` gives for events with one hole."""
+    del text
+    prefix, suffix = literals
+    suffix = suffix.removesuffix(b"\n")
+    lines = BytesIO(block).readlines()
     events = lines[::2]
-    count = len(events)
     if not events[-1].endswith(suffix) or lines.count(b"\n") * 2 != len(lines):
         return None
     texts = [line.removeprefix(prefix).removesuffix(suffix) for line in events]
-    if sum(map(len, texts)) != size - count * (len(prefix) + len(suffix) + len(b"\n")):
+    whole = len(prefix) + len(suffix) + len(b"\n")
+    if sum(map(len, texts)) != len(block) - len(events) * whole:
         return None
-    between = _BETWEEN.encode()
-    try:
-        text = _decode_text(b'"%b"' % between.join(texts))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return Cast(count, text.replace(_BETWEEN, "")) if text.count(_BETWEEN) == count - 1 else None
+    return len(events), b'"%b"' % _BETWEEN.encode().join(texts)

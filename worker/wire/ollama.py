@@ -45,6 +45,7 @@ _REQUEST_OPTIONS = frozenset(
     }
 )
 _DEFAULTS = {"truncate": False}
+_TIME = "created_at"  # when a token was made: new in each line, and stored nowhere
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -144,7 +145,7 @@ class GenerateAnswer(_OllamaAnswer[_GenerateLine]):
     """Reads `/api/generate`."""
 
     shape: ClassVar[Shape[Any]] = Shape(_GenerateLine)
-    plain: ClassVar[Plain[Any] | None] = plain(_PlainGenerateLine, _generate_texts)
+    plain: ClassVar[Plain[Any] | None] = plain(_PlainGenerateLine, _generate_texts, passing=_TIME)
 
     def take(self, frame: _GenerateLine, event: str) -> None:
         """Understand one line."""
@@ -170,7 +171,7 @@ class ChatAnswer(_OllamaAnswer[_ChatLine]):
     """Reads `/api/chat`."""
 
     shape: ClassVar[Shape[Any]] = Shape(_ChatLine)
-    plain: ClassVar[Plain[Any] | None] = plain(_PlainChatLine, _chat_texts)
+    plain: ClassVar[Plain[Any] | None] = plain(_PlainChatLine, _chat_texts, passing=_TIME)
 
     def take(self, frame: _ChatLine, event: str) -> None:
         """Understand one line."""

@@ -12,6 +12,7 @@ the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -32,15 +33,20 @@ class Plain(Generic[F]):
     Attributes:
         decode: refuses every other frame, by the types that it declares.
         texts: of many such frames; None if one of them means more than its text.
+        passing: finds the one value, in its group, that is new in each frame and means nothing.
     """
 
     decode: Decode
     texts: Callable[[Sequence[F]], list[str] | None]
+    passing: re.Pattern[bytes] | None = None
 
 
-def plain(struct: type[F], texts: Callable[[Sequence[F]], list[str] | None]) -> Plain[F]:
-    """Frames of this shape, and their texts."""
-    return Plain(msgspec.json.Decoder(struct).decode, texts)
+def plain(
+    struct: type[F], texts: Callable[[Sequence[F]], list[str] | None], *, passing: str | None = None
+) -> Plain[F]:
+    """Frames of this shape, and their texts; `passing` is a string that `struct` does not name."""
+    found = passing and re.compile(rb'"%b":\s*"([^"\\]*)"' % passing.encode())
+    return Plain(msgspec.json.Decoder(struct).decode, texts, found or None)
 
 
 def plain_lines(block: bytes, decode: Decode) -> list[Any] | None:
