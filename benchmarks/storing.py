@@ -1,8 +1,9 @@
 """Many runs flush: `python -m benchmarks.storing LAYOUT URL FLUSH_BYTES RUNS FLUSHES`.
 
-LAYOUT is `spool`, chunks through the real store, as a committer hands them over, or
-`update`, one row a run whose text grows.  Both commit one flush of every run in one
-transaction.  Every run tells another part of the same prose.
+LAYOUT is `spool`, chunks through the real store, as a committer hands them over;
+`update`, one row a run whose text grows; or `texts`, rows of text and nothing else, which
+nobody could find again: what the database itself costs.  All commit one flush of every run
+in one transaction.  Every run tells another part of the same prose.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from benchmarks import databases, frames, harness
@@ -61,36 +63,49 @@ def with_spool(url: str, size: int, runs: int, flushes: int) -> Callable[[], int
 
 def with_update(url: str, size: int, runs: int, flushes: int) -> Callable[[], int]:
     """`UPDATE ... SET text = text || ...`, in groups as well."""
-    connection: Any
+    connection, mark = _connected(url)
+    connection.execute("CREATE TABLE grown (id integer PRIMARY KEY, text text NOT NULL)")
+    ids = range(1, runs + 1)
+    for id_ in ids:
+        connection.execute(f"INSERT INTO grown VALUES ({mark}, '')", (id_,))
+    connection.commit()
+    statement = f"UPDATE grown SET text = text || {mark} WHERE id = {mark}"
+    rows = ([(text, id_) for id_, _, text in group] for group in groups(ids, size, flushes))
+    return partial(_run, connection, statement, rows)
+
+
+def with_texts(url: str, size: int, runs: int, flushes: int) -> Callable[[], int]:
+    """No key, no index, no states: nothing that a layout could still leave out."""
+    connection, mark = _connected(url)
+    connection.execute("CREATE TABLE texts (text text NOT NULL)")
+    connection.commit()
+    rows = ([(text,) for _, _, text in group] for group in groups(range(runs), size, flushes))
+    return partial(_run, connection, f"INSERT INTO texts VALUES ({mark})", rows)
+
+
+def _connected(url: str) -> tuple[Any, str]:
+    """A connection, and how it marks a parameter."""
     if url.startswith("sqlite"):
         import sqlite3
 
-        connection, mark = sqlite3.connect(url.removeprefix("sqlite:///")), "?"
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"))
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_mode = WAL")
-    else:
-        import psycopg
+        return connection, "?"
+    import psycopg
 
-        connection, mark = psycopg.connect(url), "%s"
+    return psycopg.connect(url), "%s"
+
+
+def _run(connection: Any, statement: str, rows: Iterator[list[tuple[Any, ...]]]) -> int:
+    payload = 0
     cursor = connection.cursor()
-    cursor.execute("CREATE TABLE grown (id integer PRIMARY KEY, text text NOT NULL)")
-    ids = range(1, runs + 1)
-    cursor.executemany(f"INSERT INTO grown VALUES ({mark}, '')", [(id_,) for id_ in ids])
-    connection.commit()
-
-    def work() -> int:
-        payload = 0
-        for group in groups(ids, size, flushes):
-            payload += sum(len(text.encode()) for _, _, text in group)
-            cursor.executemany(
-                f"UPDATE grown SET text = text || {mark} WHERE id = {mark}",
-                [(text, id_) for id_, _, text in group],
-            )
-            connection.commit()
-        connection.close()
-        return payload
-
-    return work
+    for group in rows:
+        payload += sum(len(text.encode()) for text, *_ in group)
+        cursor.executemany(statement, group)
+        connection.commit()
+    connection.close()
+    return payload
 
 
 def postgresql_written(url: str) -> tuple[int, int]:
@@ -110,10 +125,13 @@ def sqlite_written(_url: str) -> tuple[int, int]:
     return harness.bytes_written(), 0
 
 
+LAYOUTS = {"spool": with_spool, "update": with_update, "texts": with_texts}
+
+
 def main() -> None:
     layout, url, *numbers = sys.argv[1:]
     size, runs, flushes = map(int, numbers)
-    work = (with_spool if layout == "spool" else with_update)(url, size, runs, flushes)
+    work = LAYOUTS[layout](url, size, runs, flushes)
     written = sqlite_written if url.startswith("sqlite") else postgresql_written
     before = written(url)
     began, cpu = time.perf_counter(), time.process_time()

@@ -14,11 +14,16 @@ from benchmarks import databases, harness
 from benchmarks.harness import Sample, Table
 
 RUNS = 200
+LAYOUTS = {
+    "spool": "**Spool**",
+    "texts": "texts alone, without a key or an index",
+    "update": "UPDATE text || ...",
+}
 SIZES = ((256, 100), (4096, 16), (65536, 3))  # bytes of a flush, flushes of a run
 
 
 def tables(*, short: bool) -> Iterator[Table]:
-    """Spool beside a text that grows by UPDATE."""
+    """Spool beside the texts alone, and beside a text that grows by UPDATE."""
     table = Table(
         f"Writes: bytes written per byte of prose, {RUNS} concurrent runs, group commit",
         ("layout", "flush", "log", "tables and indexes", "total", "MB/s of text",
@@ -29,8 +34,7 @@ def tables(*, short: bool) -> Iterator[Table]:
         for kind in databases.KINDS:
             for size, flushes in SIZES:
                 contestants = {
-                    layout: partial(_store, made, layout, kind, size, flushes)
-                    for layout in ("spool", "update")
+                    layout: partial(_store, made, layout, kind, size, flushes) for layout in LAYOUTS
                 }
                 found = harness.alternated(contestants, 1 if short else 3)
                 for layout, samples in found.items():
@@ -50,7 +54,7 @@ def _add(table: Table, layout: str, kind: str, size: int, samples: list[Sample])
     middle = partial(harness.median, samples)
     both = kind == "sqlite"
     table.add(
-        f"**Spool**, {kind}" if layout == "spool" else f"UPDATE text || ..., {kind}",
+        f"{LAYOUTS[layout]}, {kind}",
         f"{size:,} B",
         "" if both else f"{middle('log'):.2f}",
         "" if both else f"{middle('files'):.2f}",
