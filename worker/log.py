@@ -26,6 +26,7 @@ from typing import Any, Literal, Protocol, Self
 import structlog
 
 from worker.clock import Clock, SystemClock
+from worker.moments import iso
 
 Format = Literal["auto", "console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -247,7 +248,7 @@ class _Stamp:
         if self._for_people:
             values["timestamp"] = f"{now.astimezone():%H:%M:%S}"
         else:
-            values["timestamp"] = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            values["timestamp"] = iso(now)
         return values
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from worker.errors import ErrorCode, NotFound
+from worker.spelling import did_you_mean, nearest
 from worker.states import PromptState
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ class OneOf(click.Choice[str]):
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """What is wrong with the word."""
-        close = difflib.get_close_matches(str(value), list(self.choices), n=1)
-        if close:
-            return f"there is no {value!r}; did you mean {close[0]}?"
+        if meant := did_you_mean(str(value), self.choices):
+            return f"there is no {value!r}{meant}"
         return super().get_invalid_choice_message(value, ctx)
 
 
@@ -153,5 +152,5 @@ def required(chosen: Chosen) -> None:
 
 
 def _advice(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ": `spool status` lists them"
+    close = nearest(name, known)
+    return f"; did you mean {close!r}?" if close else ": `spool status` lists them"

@@ -7,7 +7,6 @@ group may be given before or after the command, as people do both.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import sys
@@ -23,11 +22,13 @@ import click
 from worker.cli.output import talk
 from worker.cli.session import Session
 from worker.errors import SettingsError, SpoolError
+from worker.spelling import nearest
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader had enough
+_LIKENESS_OF_COMMANDS = 0.5  # of 1: there are few, and to be sent to the wrong one costs nothing
 # Of standard output, which has no name: the disk is full or failing.
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
@@ -65,8 +66,8 @@ class LazyGroup(click.Group):
         name = args[0]
         if name in self._summaries or name.startswith("-"):
             return super().resolve_command(ctx, args)
-        close = difflib.get_close_matches(name, self._summaries, n=1, cutoff=0.5)
-        advice = f"did you mean `spool {close[0]}`?" if close else "see `spool --help`"
+        close = nearest(name, self._summaries, likeness=_LIKENESS_OF_COMMANDS)
+        advice = f"did you mean `spool {close}`?" if close else "see `spool --help`"
         raise click.UsageError(f"there is no command {name!r}; {advice}", ctx)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

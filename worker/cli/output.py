@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TextIO, TypeVar
 
 import click
@@ -59,7 +59,9 @@ def moment(value: datetime | None) -> str | None:
     """A time as JSON has it: UTC, with a Z."""
     if value is None:
         return None
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    from worker.moments import iso
+
+    return iso(value)
 
 
 def span(seconds: float) -> str:

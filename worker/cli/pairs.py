@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Collection
 from typing import Any
 
 import click
+
+from worker.spelling import did_you_mean
 
 
 class Whole(click.IntRange):
@@ -50,11 +51,8 @@ def known_endpoint(name: str | None, endpoints: Collection[str]) -> None:
     """Wrong usage unless the endpoint is configured; a prompt for another would wait for ever."""
     if name is None or name in endpoints:
         return
-    close = difflib.get_close_matches(name, endpoints, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    raise click.UsageError(
-        f"the endpoint {name!r} is not configured{meant} (there is: {', '.join(sorted(endpoints))})"
-    )
+    meant, known = did_you_mean(name, endpoints), ", ".join(sorted(endpoints))
+    raise click.UsageError(f"the endpoint {name!r} is not configured{meant} (there is: {known})")
 
 
 def _no_constant(word: str) -> Any:

@@ -12,7 +12,7 @@ from worker.export import csv_file, jsonl, openai_batch, parquet
 from worker.export.ahead import Ahead
 from worker.export.columns import COLUMNS
 from worker.export.files import whole_file
-from worker.export.pieces import Pieces, Texts, iso, text_of, write_json, write_line
+from worker.export.pieces import Pieces, Texts, text_of, write_json, write_line
 
 __all__ = [
     "COLUMNS",
@@ -20,7 +20,6 @@ __all__ = [
     "Pieces",
     "Texts",
     "csv_file",
-    "iso",
     "jsonl",
     "openai_batch",
     "parquet",

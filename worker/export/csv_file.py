@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from worker.export.columns import COLUMNS, columns
-from worker.export.pieces import Pieces, Texts, iso
+from worker.export.pieces import Pieces, Texts
+from worker.moments import iso
 
 if TYPE_CHECKING:
     from worker.store.rows import ResultRow

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
 from worker.export.columns import columns
-from worker.export.pieces import Texts, iso, write_line
+from worker.export.pieces import Texts, write_line
+from worker.moments import iso
 
 if TYPE_CHECKING:
     from worker.store.rows import ResultRow

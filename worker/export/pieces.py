@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol, TextIO
 
 import msgspec
 
+from worker.moments import iso
 from worker.records import Kind
 
 # `json.dumps` with these options would make an encoder for every single value.
@@ -122,11 +123,3 @@ def _write_items(out: TextIO, brackets: str, items: Iterable[tuple[str | None, A
 
 def _plain(value: Any) -> Any:
     return iso(value) if isinstance(value, datetime) else value
-
-
-def iso(moment: datetime) -> str:
-    """A time as JSON and CSV have it: UTC, with a Z."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    text: str = msgspec.to_builtins(moment)  # with six digits or none; `isoformat` takes five times
-    return f"{text[:23]}Z" if moment.microsecond else f"{text[:19]}.000Z"

@@ -13,7 +13,6 @@ ten times is a use), the digest notices that a file was edited.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ import msgspec
 from worker.ingest.seen import Seen
 from worker.ingest.trial import refusal
 from worker.records import Endpoint, NewPrompt
+from worker.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from worker.ingest.template import Template  # Jinja2 is imported by those who use it
@@ -240,12 +240,6 @@ def decoding_fault(error: Exception) -> str:
     path = where.strip("`").removeprefix("$").lstrip(".")
     words = (what[:1].lower() + what[1:]).replace("`", "").replace(" | null", "")
     return f"is wrong in {path}: {words}" if path else f"is not a JSON object: {words}"
-
-
-def did_you_mean(word: str, known: Any) -> str:
-    """`; did you mean X?` if there is something close, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def shortened(text: str) -> str:

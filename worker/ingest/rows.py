@@ -19,10 +19,10 @@ from worker.ingest.intake import (
     Intake,
     Line,
     decoding_fault,
-    did_you_mean,
     unstorable,
 )
 from worker.records import NewPrompt
+from worker.spelling import did_you_mean
 
 _JSON_COLUMNS = ("messages", "options", "metadata")
 _NUMBER_COLUMNS = ("priority", "max_attempts")

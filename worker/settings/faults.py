@@ -8,12 +8,13 @@ secret.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import ErrorDetails
+
+from worker.spelling import did_you_mean
 
 Path = tuple[str, ...]  # ("endpoints", "default", "model")
 
@@ -117,13 +118,11 @@ def _unknown(key: str, known: Sequence[str]) -> str:
             "is not a setting, and keys are not written into files: put the key into an"
             " environment variable and its name into api_key_env"
         )
-    return f"is not a setting{_meant(key, known) or ': remove it'}"
+    return f"is not a setting{did_you_mean(key, known) or ': remove it'}"
 
 
-def _meant(given: str, known: Sequence[str] | str) -> str:
-    words = known.replace(" or ", ", ").split(", ") if isinstance(known, str) else known
-    close = difflib.get_close_matches(given.lower(), words, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+def _meant(given: str, listed: str) -> str:
+    return did_you_mean(given.lower(), listed.replace(" or ", ", ").split(", "))
 
 
 def _unit(key: str, before: str = "") -> str:

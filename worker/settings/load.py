@@ -8,7 +8,6 @@ checked as well, and the person mends one list instead of one fault at a time.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -26,11 +25,13 @@ from worker.settings.endpoints import EndpointTable, hints
 from worker.settings.faults import Fault, Origins, leaves, translated
 from worker.settings.faults import Path as Key
 from worker.settings.model import Settings, Values, Written
+from worker.spelling import nearest
 
 DEFAULT_FILE = "spool.toml"
 ENV_PREFIX = "SPOOL_"
 ENV_DELIMITER = "__"
 CONFIG_VARIABLE = "SPOOL_CONFIG"
+_LIKENESS_OF_VARIABLES = 0.85  # of 1: they share a prefix, and others may own one of that prefix
 DATABASE_SCHEMES = ("sqlite:", "postgresql:", "postgres:", "postgresql+psycopg:")
 
 Tree = dict[str, Any]
@@ -195,9 +196,9 @@ def _unknown_variables(tree: Tree, faults: list[Fault]) -> list[str]:
             continue
         if upper in known or upper.startswith(f"{ENV_PREFIX}ENDPOINTS{ENV_DELIMITER}"):
             continue
-        close = difflib.get_close_matches(upper, known, n=1, cutoff=0.85)
+        close = nearest(upper, known, likeness=_LIKENESS_OF_VARIABLES)
         if close:
-            faults.append(Fault(name, f"is not a setting; did you mean {close[0]}?"))
+            faults.append(Fault(name, f"is not a setting; did you mean {close}?"))
         else:
             found.append(f"the environment variable {name} is not a setting of Spool")
     return found
