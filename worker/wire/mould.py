@@ -133,9 +133,10 @@ def _cast(block: bytes, form: _Form) -> Cast | None:
         text = _decode_text(texts)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    if text.count(_BETWEEN) != frames - 1:
+    joined = text.replace(_BETWEEN, "")
+    if len(text) - len(joined) != frames - 1:
         return None  # a text has one of its own
-    return Cast(frames, text.replace(_BETWEEN, ""))
+    return Cast(frames, joined)
 
 
 def _around(frame: bytes, holes: Sequence[tuple[int, int]]) -> tuple[bytes, ...]:
