@@ -217,13 +217,18 @@ async def test_a_clean_end_without_a_done_frame_is_tried_again_and_then_given_up
     assert "gave up after 2 attempts" in (store.prompt(1).error or "")
 
 
+@pytest.mark.parametrize(
+    "end", [lambda: Broken("reset"), lambda: Pause(10_000)], ids=["it dies", "it hangs"]
+)
 @aio
-async def test_a_prompt_that_takes_the_endpoint_down_each_time_is_given_up(store, sql, monkeypatch):
+async def test_a_prompt_that_takes_the_endpoint_down_each_time_is_given_up(
+    store, sql, monkeypatch, end
+):
     """After five outages that charge nobody, each of which keeps its text, five attempts."""
     monkeypatch.setattr(retry, "LATER_WAIT_MAX_SECONDS", 0)
     queue(store, max_attempts=5)
     async with living(House(store, drain=True)) as it:
-        it.stream.usual = lambda: [say("half"), Broken("reset")]
+        it.stream.usual = lambda: [say("half"), end()]
         it.stream.alive = Unreachable("refused")
         task = it.begin()
         while not task.done():

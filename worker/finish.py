@@ -24,6 +24,7 @@ from worker.errors import (
     Refused,
     ServerFailed,
     SpoolError,
+    Stalled,
     StoreError,
     StreamError,
     Truncated,
@@ -134,15 +135,16 @@ def _may_be_death(error: SpoolError, answer: Answer, control: Control) -> bool:
     """Whether the endpoint, if it is out, took the request and went down under a young answer.
 
     No six-hour stream is blamed for a server that is restarted, and nobody whose request may
-    never have arrived (docs/decisions/0012).
+    never have arrived (docs/decisions/0012).  A server that hangs went down with its last frame.
     """
     said_so = isinstance(error, ServerFailed) and answer.reader is not None  # inside its stream
-    if not (said_so or isinstance(error, Broken | Truncated)):
+    fell_silent = isinstance(error, Stalled) and error.code is ErrorCode.IDLE_TIMEOUT
+    if not (said_so or fell_silent or isinstance(error, Broken | Truncated)):
         return False
     if error.verdict is not Verdict.RETRY_LATER:
         return False  # the server has judged the prompt itself
-    begun_at, failed_at = control.begun_at, control.failed_at
-    return begun_at is None or failed_at is None or failed_at - begun_at <= YOUNG_SECONDS
+    begun_at, down_at = control.begun_at, control.heard_at if fell_silent else control.failed_at
+    return begun_at is None or down_at is None or down_at - begun_at <= YOUNG_SECONDS
 
 
 def _told_of_death(error: SpoolError, run: Run) -> SpoolError:
