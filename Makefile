@@ -62,4 +62,6 @@ $(STAMP): pyproject.toml $(PINS) hatch_build.py worker/wire/pour.c
 	@$(PIP) install --constraint $(PINS) hatchling setuptools
 	@$(PIP) install --constraint $(PINS) --no-build-isolation --editable '.[dev]'
 	@$(PIP) install --constraint $(PINS) --no-deps $(MODEL)
+	@test -e worker/wire/_pour.abi3.so || echo "Spool does without its compiled part here (no C compiler," \
+	    "or no Python headers); 'pip install -v -e .' says why"
 	@touch $@

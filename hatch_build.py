@@ -1,28 +1,31 @@
 """Builds the one part of Spool that is compiled, where there is a C compiler.
 
-``worker/wire/pour.c`` reads streams two to four times as fast as the Python that does the same
-without it (docs/decisions/0014-a-part-in-c.md).  So a machine without a compiler, or without
-Python's headers, gets a warning and a whole Spool.  ``SPOOL_PURE=1`` asks for that.
+``worker/wire/pour.c`` reads fast streams with half to two thirds of the processor time that the
+Python needs which does the same without it (docs/decisions/0014-a-part-in-c.md).  So whatever
+prevents it, a compiler that is missing or Python's headers, is a warning (`pip -v` shows it) and a
+whole Spool.  ``SPOOL_PURE=1`` asks for that; `spool doctor` says which one is installed.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import sysconfig
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-from setuptools import Distribution, Extension
-from setuptools.command.build_ext import build_ext
-from setuptools.errors import BaseError, CCompilerError
+from packaging.tags import sys_tags
 
 MODULE = "worker.wire._pour"
-SOURCE = "worker/wire/pour.c"
+FOLDER = Path("worker", "wire")
+SOURCE = "pour.c"
+FILE = "_pour.abi3.so"  # CPython's name on every POSIX system
 STABLE_ABI = "cp311-abi3"
 # No debug symbols, which would name the folder that it was built in.
-FLAGS = [] if os.name == "nt" else ["-O2", "-g0", "-Wall", "-Wextra"]
+FLAGS = ["-O2", "-g0", "-Wall", "-Wextra"]
 
 
 class CompiledPart(BuildHookInterface[Any]):
@@ -30,37 +33,65 @@ class CompiledPart(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before the wheel is put together."""
-        if os.environ.get("SPOOL_PURE"):
-            return
         self._scratch = TemporaryDirectory()
-        try:
-            built = compiled(Path(self._scratch.name), in_place=version == "editable")
-        except (BaseError, CCompilerError, OSError) as error:
-            self.app.display_warning(
-                f"Spool is built without its compiled part ({error}). It does the same, and reads"
-                " fast streams with two to four times the processor time; to have it, install a C"
-                " compiler and Python's headers (Debian: apt install gcc python3-dev)."
-            )
-            return
-        if version != "editable":
+        built = self._compiled(Path(self._scratch.name))
+        if version == "editable":
+            _put(built, Path(self.root) / FOLDER / FILE)
+        elif built:
             build_data["pure_python"] = False
-            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-            build_data["tag"] = f"{STABLE_ABI}-{platform}"
-            build_data["force_include"][str(built)] = f"worker/wire/{built.name}"
+            build_data["tag"] = f"{STABLE_ABI}-{_platform()}"
+            build_data["force_include"][str(built)] = (FOLDER / FILE).as_posix()
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Called when the wheel is there."""
         del version, build_data, artifact_path
-        if hasattr(self, "_scratch"):
-            self._scratch.cleanup()
+        self._scratch.cleanup()
+
+    def _compiled(self, scratch: Path) -> Path | None:
+        if os.environ.get("SPOOL_PURE", "0") != "0" or sys.implementation.name != "cpython":
+            return None
+        try:
+            return _compile(Path(self.root) / FOLDER / SOURCE, scratch)
+        except Exception as error:  # noqa: BLE001 - Spool is whole without it
+            self.app.display_warning(
+                f"Spool is built without its compiled part ({error}). It does the same, and takes"
+                " up to twice the processor time for fast streams; to have it, install a C"
+                " compiler and Python's headers (Debian: apt install gcc python3-dev)."
+            )
+            return None
 
 
-def compiled(scratch: Path, *, in_place: bool) -> Path:
-    """Compile, and return the file; raises what setuptools raises for whatever is missing."""
+def _compile(source: Path, scratch: Path) -> Path:
+    """The extension, in the folder `scratch`; raises whatever setuptools raises."""
+    from setuptools import Distribution, Extension  # noqa: PLC0415 - not needed by the pure
+    from setuptools.command.build_ext import build_ext  # noqa: PLC0415
+
+    shutil.copy(source, scratch)
     extension = Extension(MODULE, [SOURCE], extra_compile_args=FLAGS, py_limited_api=True)
     command = build_ext(Distribution({"name": "promptspool", "ext_modules": [extension]}))
-    command.inplace = in_place
-    command.build_lib = command.build_temp = str(scratch)
+    command.build_lib = command.build_temp = "."
     command.ensure_finalized()
-    command.run()
-    return Path(command.get_ext_fullpath(MODULE))
+    before = Path.cwd()
+    os.chdir(scratch)  # setuptools wants its sources below, and compilers tell where they stood
+    try:
+        command.run()
+    finally:
+        os.chdir(before)
+    return scratch / command.get_ext_fullpath(MODULE)
+
+
+def _put(built: Path | None, target: Path) -> None:
+    """In the place of an older one, at once: whoever imports it meanwhile gets either."""
+    if built is None:
+        target.unlink(missing_ok=True)
+        return
+    beside = target.with_suffix(f".{os.getpid()}")
+    shutil.copy(built, beside)
+    beside.replace(target)
+
+
+def _platform() -> str:
+    """As pip calls this machine; what was compiled here is not known to run on all of Linux."""
+    if sys.platform != "linux":
+        return sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    return next(tag.platform for tag in sys_tags() if tag.platform.startswith("linux_"))

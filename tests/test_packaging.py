@@ -147,14 +147,54 @@ def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
     assert again.read_bytes() == wheel.read_bytes()
 
 
-def test_an_editable_install_copies_nothing(tmp_path):
-    """A developer who edits `config/` or `migrations/` must not be shown an old copy."""
+@pytest.fixture
+def clone(tmp_path):
+    """The program as developers have it, where it may be built in place."""
+    folder = tmp_path / "clone"
+    for name in ("worker", "migrations", "config"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so"))
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def build_editable(clone, **environment):
     build = (
         "import sys; from hatchling.build import build_editable; print(build_editable(sys.argv[1]))"
     )
-    name = run(sys.executable, "-c", build, str(tmp_path), cwd=ROOT).split()[-1]
-    names = zipfile.ZipFile(tmp_path / name).namelist()
-    assert [each for each in names if ".dist-info/" not in each] == ["_promptspool.pth"]
+    name = run(sys.executable, "-c", build, "..", cwd=clone, **environment).split()[-1]
+    return files(clone.parent / name)
+
+
+def test_an_editable_install_copies_nothing(clone):
+    """A developer who edits `config/` or `migrations/` must not be shown an old copy."""
+    assert build_editable(clone) == {"_promptspool.pth"}
+    assert (clone / COMPILED).exists() == can_compile()
+
+
+@pytest.mark.parametrize(
+    ("source", "environment"),
+    [(None, {"SPOOL_PURE": "1"}), (None, {"CC": "false"}), ("int broken(", {})],
+)
+def test_no_old_compiled_part_is_left_behind(clone, source, environment):
+    """Else what is tested is not what stands there."""
+    build_editable(clone)
+    if source:
+        (clone / "worker" / "wire" / "pour.c").write_text(source)
+    build_editable(clone, **environment)
+    assert not (clone / COMPILED).exists()
+
+
+def test_an_edited_compiled_part_is_built_anew(clone):
+    """In the place of the old one."""
+    build_editable(clone)
+    before = [(clone / COMPILED).read_bytes()] if can_compile() else []
+    source = clone / "worker" / "wire" / "pour.c"
+    source.write_text(source.read_text().replace("2 to %d literals", "some literals, up to %d"))
+    build_editable(clone)
+    after = [(clone / COMPILED).read_bytes()] if can_compile() else []
+    assert (before != after) == can_compile()
+    assert all(b"some literals" in each for each in after)
 
 
 def test_every_dependency_is_pinned():

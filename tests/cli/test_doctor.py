@@ -54,7 +54,7 @@ def test_all_is_well(on, ollama):
 @pytest.mark.parametrize(("found", "said"), [(object(), "with"), (None, "without")])
 def test_it_says_which_program_this_is(monkeypatch, found, said):
     """Its version, its Python, and whether it has its compiled part; both are well."""
-    monkeypatch.setattr(doctor, "find_spec", lambda name: found)
+    monkeypatch.setattr("worker.wire.mould.pour", found)
     finding = doctor._program()
     start = f"ok        program: Spool {__version__} {said} its compiled part, Python 3."
     assert str(finding).startswith(start)

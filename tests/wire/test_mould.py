@@ -77,6 +77,33 @@ def test_letters_that_are_not_escaped_are_read(mould):
     assert mould.read(block, PLAIN) == Cast(2, "é東😀y")
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"x": "a text of ours"}, {"a text of ours": "1"}, {"end": "a text of ours"}],
+    ids=["as a value", "as a key", "at the end"],
+)
+def test_a_text_that_is_the_probe_shows_no_mould(pour, more):
+    """Else what is told as well would be taken for the text."""
+    mould, other = Mould(BLANK), dict.fromkeys(more, "boo")
+    assert mould.read(event("a text of ours", **more), PLAIN) is None
+    assert mould.read(event("a", **more) + event("b", **other), PLAIN) is None
+
+
+@pytest.mark.parametrize("text", ["東京", "привет ", "é", "\u2028", "😀"])
+def test_a_text_in_any_script_shows_the_mould(pour, text):
+    """If it is not escaped, as Go and most servers write it."""
+    said = event("?").replace(b'"?"', f'"{text}"'.encode())
+    assert Mould(BLANK).read(said * 3, PLAIN) == Cast(3, text * 3)
+
+
+def test_frames_that_show_no_mould_say_nothing_against_the_next(pour):
+    """A model thinks first, and may think for a long time."""
+    mould = Mould(BLANK)
+    for other in (event("", n=1), event(""), event("\n"), b": ping\n\n", b"data: [DONE]\n\n") * 20:
+        assert mould.read(other, PLAIN) is None
+    assert mould.read(A + B, PLAIN) == Cast(2, "ab")
+
+
 def test_the_first_frame_may_look_like_its_surroundings(pour):
     """Its text stands elsewhere in the frame as well: then the next one shows the mould."""
     mould = Mould(BLANK)
@@ -107,6 +134,9 @@ REFUSED = {
     "an event name": A + b"event: error\n" + B,
     "an empty event": A + b"\n\n" + B,
     "an event over two lines": A + B.replace(b', "end', b',\ndata: "end'),
+    "an event whose JSON has a line break": B.replace(b', "end', b',\n"end') * 2,
+    "an event that begins with a line break": B.replace(b"data: ", b"data: \n") * 2,
+    "an event that ends with a line break": B.replace(b"}\n", b"\n}\n") * 2,
     "a line of something else": A[:-1] + b"x\n" + B,
     "the sentinel": A + b"data: [DONE]\n\n",
     "only the end of a separator": b"\n",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 
 import msgspec
 import pytest
@@ -77,6 +78,7 @@ REFUSED = {
     "one of two": line(b"a") + line(b"b").replace(b"at", b"to"),
     "a control character in the text": line(b"a\nb"),
     "NUL in the text": line(b"\0"),
+    "the last control character in the text": line(b"\x1f"),
     "a quote in the text": line(b'a"b'),
     "a backslash that takes the quote away": line(b"a\\"),
     "a backslash at the very end": line(b"a")[:-3] + b"\\",
@@ -101,23 +103,51 @@ def test_a_block_may_end_anywhere(pour):
 
 @pytest.mark.parametrize("name", [name for name in POURS if name == "compiled"])
 @pytest.mark.parametrize(
-    ("literals", "text", "error"),
+    ("literals", "text", "said"),
     [
-        ((), 0, ValueError),
-        ((b"a",), 0, ValueError),
-        ((b"a", b'"') * 5, 0, ValueError),
-        (LINE, -1, ValueError),
-        (LINE, 2, ValueError),
-        ((b"a", b""), 0, ValueError),
-        ((b"a", b"b"), 0, ValueError),
-        ((b"a", '"'), 0, TypeError),
-        (list(LINE), 1, TypeError),
+        ((), 0, "2 to 8 literals"),
+        ((b"a",), 0, "2 to 8 literals"),
+        ((b"a", *[b'"'] * 8), 0, "2 to 8 literals"),
+        (LINE, -1, "between two"),
+        (LINE, 2, "between two"),
+        ((b"a", b""), 0, "begins with the quote"),
+        ((b"a", b"b"), 0, "begins with the quote"),
+        ((b"a", '"'), 0, "expected bytes, str found"),
+        (list(LINE), 1, "must be tuple, not list"),
     ],
 )
-def test_what_is_no_mould_is_an_error(name, literals, text, error):
+def test_what_is_no_mould_is_an_error(name, literals, text, said):
     """A hole without a quote behind it would never end."""
-    with pytest.raises(error):
+    with pytest.raises((ValueError, TypeError), match=said):
         POURS[name](line(b"a"), literals, text)
+
+
+def test_a_mould_may_have_eight_literals(pour):
+    """And no more, though nobody has needed more than three."""
+    assert pour(b'a""""""|"', (b"a", *[b'"'] * 6, b'|"'[::-1]), 5) is None
+    assert pour(b'a""""""|"', (b"a", *[b'"'] * 7), 6) == (1, b'"|"')
+
+
+def test_what_stands_behind_the_block_is_not_part_of_it(pour):
+    """There is always a NUL, which a literal may end with."""
+    literals = (b"", b'"\0')
+    assert pour(b'a"\0', literals, 0) == (1, b'"a"')
+    assert pour(b'a"', literals, 0) is None
+
+
+def test_nothing_is_left_behind(pour):
+    """Whether it fits or not."""
+    fits, misfits = line(b"a" * 10_000) * 9, line(b"a" * 10_000) * 9 + b"x"
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(50):
+            pour(fits, LINE, 1)
+            pour(misfits, LINE, 1)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < len(fits)
 
 
 @pytest.mark.parametrize("block", [None, "text", bytearray(b"x"), 1])

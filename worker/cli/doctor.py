@@ -10,7 +10,6 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -65,7 +64,9 @@ def command(ctx: click.Context, session: Session, /, *, as_json: bool) -> None:
 
 def _program() -> Finding:
     """Without its compiled part nothing is wrong, but whoever wonders about speed should know."""
-    compiled = "with" if find_spec("worker.wire._pour") else "without"
+    from worker.wire.mould import pour
+
+    compiled = "with" if pour else "without"
     python = platform.python_version()
     return ok("program", f"Spool {__version__} {compiled} its compiled part, Python {python}")
 

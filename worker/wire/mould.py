@@ -1,4 +1,4 @@
-r"""The lane above all: frames that differ in their text alone.
+r"""The lane above all: frames that differ in their text, and in nothing else that matters.
 
 A server that streams over one connection repeats itself: the same id, the same
 model, the same everything around a few new letters.  What stands around the text
@@ -15,6 +15,9 @@ much, each of them had both.  The arithmetic knows one hole and events only.
 What is left of a frame is its text if it is the inside of a JSON string; so it is
 joined by a character after which no escape, no letter and no half of one can go
 on, and decoded in one go.
+
+A frame that shows no mould (thinking, a tool call, an empty or an escaped text)
+says nothing against the next one.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ else:
 
 _BETWEEN = "\x7f"  # allowed in a string of JSON, and not after a backslash
 _PROBE = b"a text of ours"
-_MOST_FAILURES = 8  # in a row; then this server puts something new into every frame
+# Blocks in a row whose frames were not all cast as the first: then this server puts something new
+# into every frame, and is left to the other lanes.
+_MOST_MISFITS = 8
 
 _decode_text = msgspec.json.Decoder(str).decode
 
@@ -70,36 +75,39 @@ class Mould:
         boundary: what ends a frame: one LF in NDJSON, two in server-sent events.
     """
 
-    __slots__ = ("_boundary", "_failures", "_form", "_lead")
+    __slots__ = ("_boundary", "_form", "_lead", "_misfits")
 
     def __init__(self, boundary: bytes) -> None:
         self._boundary = boundary
         self._lead = LEAD if boundary == b"\n\n" else b""
         self._form: _Form | None = None
-        self._failures = 0 if pour or self._lead else _MOST_FAILURES  # arithmetic reads events
+        self._misfits = 0
 
     def read(self, block: bytes, plain: Plain[Any]) -> Cast | None:
         """The text of a block, or None if it has to go down another lane."""
-        if self._failures >= _MOST_FAILURES:
+        if self._misfits >= _MOST_MISFITS or not (pour or self._lead):
             return None
         if self._form is None or not block.startswith(self._form.literals[0]):
             self._form = self._found(block, plain)
-        cast = _cast(block, self._form) if self._form else None
+        if self._form is None:
+            return None
+        cast = _cast(block, self._form)
         if cast is None:
             self._form = None
-            self._failures += 1
+            self._misfits += 1
         else:
-            self._failures = 0
+            self._misfits = 0
         return cast
 
     def _found(self, block: bytes, plain: Plain[Any]) -> _Form | None:
         """The mould of the first frame, or None if that does not show it."""
         frame = block[: block.find(self._boundary) + len(self._boundary)]
-        text = self._only_text(frame, plain)
-        if not text or not text.isascii() or not text.isprintable():
-            return None
-        at = frame.rfind(b'"%b"' % text.encode()) + 1
-        if not at:
+        if frame.count(b"\n") != len(self._boundary):
+            return None  # JSON over several lines, which is one frame to msgspec alone
+        said = self._only_text(frame, plain)
+        text = said.encode() if said else b""
+        at = frame.rfind(b'"%b"' % text) + 1
+        if not (text and at) or text == _PROBE:
             return None
         holes = [hole := (at, at + len(text))]
         passing = plain.passing.search(frame) if pour and plain.passing else None
@@ -108,8 +116,9 @@ class Mould:
         literals = _around(frame, holes)
         if not all(literal.startswith(b'"') for literal in literals[1:]):
             return None  # one hole inside the other
-        probe = self._only_text(_PROBE.join(literals), plain)
-        return _Form(literals, holes.index(hole)) if probe == _PROBE.decode() else None
+        if self._only_text(_PROBE.join(literals), plain) != _PROBE.decode():
+            return None  # the same words stood elsewhere as well
+        return _Form(literals, holes.index(hole))
 
     def _only_text(self, frame: bytes, plain: Plain[Any]) -> str | None:
         """The text of one frame, if it is a plain one."""

@@ -25,7 +25,7 @@ enum { LITERALS_MAX = 8 };
 static const char QUOTE = '"';
 static const char BACKSLASH = '\\';
 static const char BETWEEN = '\x7f'; /* allowed in a string of JSON, and not after a backslash */
-static const unsigned char FIRST_PRINTABLE = 0x20;
+static const unsigned char FIRST_PRINTABLE = 0x20, LAST_PRINTABLE = 0x7e; /* of ASCII */
 
 typedef struct {
     const char *bytes;
@@ -47,14 +47,14 @@ end_of_plain(const char *at, const char *end)
             return at;
         }
         unsigned char byte = (unsigned char)*at;
-        if (byte < FIRST_PRINTABLE || byte >= (unsigned char)BETWEEN || *at == BACKSLASH) {
+        if (byte < FIRST_PRINTABLE || byte > LAST_PRINTABLE || *at == BACKSLASH) {
             return NULL;
         }
     }
     return NULL;
 }
 
-/* The quote at which a text ends, or NULL. */
+/* The quote at which a text ends, or NULL.  Whatever is escaped is left to msgspec. */
 static const char *
 end_of_text(const char *at, const char *end)
 {
@@ -62,13 +62,7 @@ end_of_text(const char *at, const char *end)
         if ((unsigned char)*at < FIRST_PRINTABLE) {
             return NULL;
         }
-        if (*at == BACKSLASH) {
-            if (end - at < 2) {
-                return NULL;
-            }
-            at++;
-        }
-        at++;
+        at += *at == BACKSLASH ? 2 : 1; /* at most to the NUL behind the bytes, and then no further */
     }
     return at < end ? at : NULL;
 }
@@ -112,9 +106,12 @@ read_mould(PyObject *literals, Py_ssize_t text, Mould *mould)
 {
     mould->count = PyTuple_Size(literals);
     mould->text = text;
-    if (mould->count < 2 || mould->count > LITERALS_MAX || text < 0 || text > mould->count - 2) {
-        PyErr_Format(PyExc_ValueError, "a mould has 2 to %d literals, and its text between two",
-                     (int)LITERALS_MAX);
+    if (mould->count < 2 || mould->count > LITERALS_MAX) {
+        PyErr_Format(PyExc_ValueError, "a mould has 2 to %d literals", (int)LITERALS_MAX);
+        return false;
+    }
+    if (text < 0 || text > mould->count - 2) {
+        PyErr_SetString(PyExc_ValueError, "the text stands between two literals");
         return false;
     }
     for (Py_ssize_t i = 0; i < mould->count; i++) {
@@ -156,8 +153,9 @@ pour(PyObject *module, PyObject *arguments)
     }
     char *out = room;
     *out++ = QUOTE;
-    for (const char *end = at + size; at != NULL && at < end; frames++) {
+    for (const char *end = at + size; at != NULL && at < end;) {
         at = one_frame(&mould, at, end, &out);
+        frames += at != NULL;
     }
     PyObject *poured = NULL;
     if (at == NULL || frames == 0) {
