@@ -84,6 +84,13 @@ def spool_uvloop(url: str, dialect: str, seconds: float) -> None:
     uvloop.run(spool(url, dialect, seconds, "fast"))
 
 
+def spool_pure(url: str, dialect: str, seconds: float) -> None:
+    from worker.wire import mould
+
+    mould.pour = None
+    spool_uvloop(url, dialect, seconds)
+
+
 def spool_asyncio(url: str, dialect: str, seconds: float) -> None:
     asyncio.run(spool(url, dialect, seconds, "fast"))
 
@@ -206,6 +213,7 @@ def openai(url: str, dialect: str, seconds: float) -> None:
 
 READERS: dict[str, Reader] = {
     "spool": spool_uvloop,
+    "spool-pure": spool_pure,
     "spool-asyncio": spool_asyncio,
     "spool-httpx": spool_httpx,
     "requests": requests_lines,

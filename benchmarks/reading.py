@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import harness, server
 from benchmarks.harness import Sample, Table
+from worker.wire import mould
 
 ENDLESS = 10**12
 CERTIFICATE = harness.ROOT / "tests" / "fakes" / "test-only-localhost.crt"
@@ -22,6 +23,7 @@ TRUST = {"SSL_CERT_FILE": str(CERTIFICATE), "REQUESTS_CA_BUNDLE": str(CERTIFICAT
 
 NAMES = {
     "spool": "**Spool** (transport fast, uvloop: what a worker uses)",
+    "spool-pure": "Spool without its compiled part",
     "spool-asyncio": "Spool (transport fast, asyncio)",
     "spool-httpx": "Spool (transport httpx)",
     "requests": "requests: iter_lines + json.loads",
@@ -32,22 +34,30 @@ NAMES = {
     "openai": "openai, the official client",
 }
 NEEDS = {"requests": "requests", "aiohttp": "aiohttp", "ollama": "ollama", "openai": "openai"}
-JSON_LINES = ("spool", "spool-asyncio", "requests", "aiohttp", "httpx-msgspec", "httpx-lines")
+JSON_LINES = (
+    "spool",
+    "spool-pure",
+    "spool-asyncio",
+    "requests",
+    "aiohttp",
+    "httpx-msgspec",
+    "httpx-lines",
+)
 SCENES: Sequence[tuple[str, str, int, bool, Sequence[str]]] = (
     ("JSON lines of /api/generate, one frame per HTTP chunk", "ollama-generate", 1, False,
      (*JSON_LINES, "ollama")),
     ("JSON lines of /api/chat, one frame per HTTP chunk", "ollama-chat", 1, False,
      (*JSON_LINES, "ollama")),
     ("Server-sent events, one frame per HTTP chunk", "openai-chat", 1, False,
-     ("spool", "spool-asyncio", "httpx-lines", "openai")),
+     ("spool", "spool-pure", "spool-asyncio", "httpx-lines", "openai")),
     ("JSON lines of /api/chat, 64 frames per HTTP chunk", "ollama-chat", 64, False,
      (*JSON_LINES, "ollama")),
     ("Server-sent events, 64 frames per HTTP chunk", "openai-chat", 64, False,
-     ("spool", "httpx-lines", "openai")),
+     ("spool", "spool-pure", "httpx-lines", "openai")),
     ("JSON lines of /api/chat over TLS, one frame per chunk and record", "ollama-chat", 1, True,
      (*JSON_LINES, "ollama")),
     ("Server-sent events over TLS, one frame per chunk and record", "openai-chat", 1, True,
-     ("spool", "httpx-lines", "openai")),
+     ("spool", "spool-pure", "httpx-lines", "openai")),
 )  # fmt: skip
 
 
@@ -93,6 +103,8 @@ def _table(
             "1" if name == "spool" else harness.spread(ratios),
             f"{harness.median(found[name], 'busy'):.0%}",
         )
+    if mould.pour is None:
+        table.notes.append("Spool is installed without its compiled part here")
     table.notes.append(harness.versions(*(NEEDS[name] for name in readers if name in NEEDS)))
     return table
 
