@@ -17,7 +17,7 @@ RUNS = 200
 LAYOUTS = {
     "spool": "**Spool**",
     "texts": "texts alone, without a key or an index",
-    "update": "UPDATE text || ...",
+    "update": r"UPDATE text \|\| ...",  # as Markdown has it in a table
 }
 SIZES = ((256, 100), (4096, 16), (65536, 3))  # bytes of a flush, flushes of a run
 
