@@ -32,7 +32,8 @@ attempts charged wrongly
     runs that ended with `lease_expired`, `prompts.runs` not the number of runs; a prompt
     gave up before its attempts were used up; a run names a cause that the server did not
     give it.  Where the server was down at that very moment, either may be right; so it may
-    where a worker that was itself paused meanwhile found the server silent.
+    where a worker that was itself paused meanwhile found the server silent, and where a prompt
+    was cancelled while its worker still asked who is to blame.
 
 living worker robbed
     A run was taken for a dead worker's although its worker was neither killed nor paused nor
@@ -46,7 +47,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from benchmarks.chaos import plan
-from benchmarks.chaos.evidence import WHOLE, Evidence, overlaps, thoughts_of
+from benchmarks.chaos.evidence import CLOCK_SECONDS, WHOLE, Evidence, overlaps, thoughts_of
 from benchmarks.chaos.tables import PromptRow, RunRow, Tables
 from tests.fakes.connection import Served, said_by
 from worker.carriers import READ_LATE_SECONDS
@@ -259,13 +260,18 @@ class Audit:
             runs = self.tables.runs_of(run.prompt_id)
             deaths = [each.id for each in runs if each.error_code == ErrorCode.ENDPOINT_DIED]
             return (run.id in deaths[DEATHS_FORGIVEN:],)
-        if run.error_code in BY_OUTAGE | {"server_error"} and self._met_outage(run):
-            return (True, False)
-        if run.error_code in PATIENCE and self._paused(run):
-            return (True, False)
-        if run.error_code in BY_OUTAGE | {"server_error"} and self._in_company(run):
+        asks = run.error_code in BY_OUTAGE | {"server_error"}  # who is to blame
+        excused = asks and (
+            self._met_outage(run) or self._in_company(run) or self._was_cancelled(run)
+        )
+        if excused or (run.error_code in PATIENCE and self._paused(run)):
             return (True, False)
         return (True,)
+
+    def _was_cancelled(self, run: RunRow) -> bool:
+        """Whether somebody cancelled its prompt before it ended: then it asked nobody to the end."""
+        wanted_at = self.tables.prompts[run.prompt_id].cancel_requested_at
+        return wanted_at is not None and wanted_at <= (run.finished_at or wanted_at) + CLOCK_SECONDS
 
     def _paused(self, run: RunRow) -> bool:
         """Whether its worker slept while it waited: then the silence may be its own."""
