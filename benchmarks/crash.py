@@ -116,6 +116,7 @@ def experiment(chosen: argparse.Namespace, folder: Path) -> tuple[Play, Audit, l
         completed=watcher.completed,
         added=play.added,
         cancelled_by_hand=play.cancelled_by_hand,
+        left=crew.left,
     )
     if chosen.database == "sqlite":
         evidence.lock_waits = stopped_writers(crew.harms, found)

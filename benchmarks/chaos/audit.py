@@ -33,7 +33,8 @@ attempts charged wrongly
     gave up before its attempts were used up; a run names a cause that the server did not
     give it.  Where the server was down at that very moment, either may be right; so it may
     where a worker that was itself paused meanwhile found the server silent, and where a prompt
-    was cancelled while its worker still asked who is to blame.
+    was cancelled, or a worker gave its runs up (its disk was full, its lease over), while it was
+    still asked who is to blame.
 
 living worker robbed
     A run was taken for a dead worker's although its worker was neither killed nor paused nor
@@ -90,6 +91,7 @@ PATIENCE = {
     "idle_timeout": plan.IDLE_TIMEOUT_SECONDS,
     "first_frame_timeout": plan.FIRST_FRAME_TIMEOUT_SECONDS,
 }
+LEAVING_SECONDS = 8.0  # from a worker's decision to end until its end is seen
 COMPANY_SECONDS = 2.5  # between the ends of runs that broke off together, as they are stored
 LATE_SECONDS = 1.5  # how late a busy worker may see what the server sent
 BY_OUTAGE = {"connection_lost", "no_done_frame", "idle_timeout", "first_frame_timeout"}
@@ -262,16 +264,28 @@ class Audit:
             return (run.id in deaths[DEATHS_FORGIVEN:],)
         asks = run.error_code in BY_OUTAGE | {"server_error"}  # who is to blame
         excused = asks and (
-            self._met_outage(run) or self._in_company(run) or self._was_cancelled(run)
+            self._met_outage(run) or self._in_company(run) or self._was_told_to_stop(run)
         )
         if excused or (run.error_code in PATIENCE and self._paused(run)):
             return (True, False)
         return (True,)
 
-    def _was_cancelled(self, run: RunRow) -> bool:
-        """Whether somebody cancelled its prompt before it ended: then it asked nobody to the end."""
+    def _was_told_to_stop(self, run: RunRow) -> bool:
+        """Whether it may not have asked to the end: cancelled, or its worker gave its runs up.
+
+        A worker does so when it ends, and when its lease is over before it could renew it.
+        """
+        ended = run.finished_at or run.started_at
         wanted_at = self.tables.prompts[run.prompt_id].cancel_requested_at
-        return wanted_at is not None and wanted_at <= (run.finished_at or wanted_at) + CLOCK_SECONDS
+        if wanted_at is not None and wanted_at <= ended + CLOCK_SECONDS:
+            return True
+        pid = self.tables.pids.get(run.worker_id, 0)
+        left_at = self.evidence.left.get(pid)
+        if left_at is not None and left_at - LEAVING_SECONDS <= ended:
+            return True
+        pauses = [(h.began, h.ended) for h in self.evidence.harms_of(pid) if h.kind == "pause"]
+        away = [*pauses, *self.evidence.database_away]
+        return overlaps(away, ended - plan.LEASE_SECONDS, ended)
 
     def _paused(self, run: RunRow) -> bool:
         """Whether its worker slept while it waited: then the silence may be its own."""

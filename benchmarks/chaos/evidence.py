@@ -55,6 +55,7 @@ class Evidence:
     added: int = 0
     max_crashes: int = plan.MAX_CRASHES
     cancelled_by_hand: set[int] = field(default_factory=set)
+    left: dict[int, float] = field(default_factory=dict)  # workers that ended themselves, and when
     lock_waits: list[Span] = field(default_factory=list)  # see `stopped_writers`
     offset: float = field(default_factory=lambda: time.time() - time.monotonic())
 
