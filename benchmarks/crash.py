@@ -41,7 +41,7 @@ from pathlib import Path
 
 from benchmarks.chaos import databases, plan, report, tables
 from benchmarks.chaos.audit import Audit
-from benchmarks.chaos.evidence import Evidence, served_from, stopped_writers
+from benchmarks.chaos.evidence import Evidence, lapses_in, served_from, stopped_writers
 from benchmarks.chaos.play import Play
 from benchmarks.chaos.stage import Crew, ModelServer, run_spool, write_config
 
@@ -116,7 +116,7 @@ def experiment(chosen: argparse.Namespace, folder: Path) -> tuple[Play, Audit, l
         completed=watcher.completed,
         added=play.added,
         cancelled_by_hand=play.cancelled_by_hand,
-        left=crew.left,
+        lapses=lapses_in(crew.logged()),
     )
     if chosen.database == "sqlite":
         evidence.lock_waits = stopped_writers(crew.harms, found)

@@ -33,8 +33,7 @@ attempts charged wrongly
     gave up before its attempts were used up; a run names a cause that the server did not
     give it.  Where the server was down at that very moment, either may be right; so it may
     where a worker that was itself paused meanwhile found the server silent, and where a prompt
-    was cancelled, or a worker gave its runs up (its disk was full, its lease over), while it was
-    still asked who is to blame.
+    was cancelled, or the lease of a worker was over, while it was still asked who is to blame.
 
 living worker robbed
     A run was taken for a dead worker's although its worker was neither killed nor paused nor
@@ -91,7 +90,6 @@ PATIENCE = {
     "idle_timeout": plan.IDLE_TIMEOUT_SECONDS,
     "first_frame_timeout": plan.FIRST_FRAME_TIMEOUT_SECONDS,
 }
-LEAVING_SECONDS = 8.0  # from a worker's decision to end until its end is seen
 COMPANY_SECONDS = 2.5  # between the ends of runs that broke off together, as they are stored
 LATE_SECONDS = 1.5  # how late a busy worker may see what the server sent
 BY_OUTAGE = {"connection_lost", "no_done_frame", "idle_timeout", "first_frame_timeout"}
@@ -271,21 +269,18 @@ class Audit:
         return (True,)
 
     def _was_told_to_stop(self, run: RunRow) -> bool:
-        """Whether it may not have asked to the end: cancelled, or its worker gave its runs up.
+        """Whether its prompt was cancelled, or the lease of its worker over, before it ended.
 
-        A worker does so when it ends, and when its lease is over before it could renew it.
+        It then did not ask to the end, and nobody is charged.
         """
-        ended = run.finished_at or run.started_at
+        ended = (run.finished_at or run.started_at) + CLOCK_SECONDS
         wanted_at = self.tables.prompts[run.prompt_id].cancel_requested_at
-        if wanted_at is not None and wanted_at <= ended + CLOCK_SECONDS:
+        if wanted_at is not None and wanted_at <= ended:
             return True
-        pid = self.tables.pids.get(run.worker_id, 0)
-        left_at = self.evidence.left.get(pid)
-        if left_at is not None and left_at - LEAVING_SECONDS <= ended:
-            return True
-        pauses = [(h.began, h.ended) for h in self.evidence.harms_of(pid) if h.kind == "pause"]
-        away = [*pauses, *self.evidence.database_away]
-        return overlaps(away, ended - plan.LEASE_SECONDS, ended)
+        return any(
+            worker_id == run.worker_id and run.started_at <= at <= ended
+            for worker_id, at in self.evidence.lapses
+        )
 
     def _paused(self, run: RunRow) -> bool:
         """Whether its worker slept while it waited: then the silence may be its own."""

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from benchmarks.chaos import plan
@@ -55,7 +56,7 @@ class Evidence:
     added: int = 0
     max_crashes: int = plan.MAX_CRASHES
     cancelled_by_hand: set[int] = field(default_factory=set)
-    left: dict[int, float] = field(default_factory=dict)  # workers that ended themselves, and when
+    lapses: list[tuple[str, float]] = field(default_factory=list)  # a worker's id, and when
     lock_waits: list[Span] = field(default_factory=list)  # see `stopped_writers`
     offset: float = field(default_factory=lambda: time.time() - time.monotonic())
 
@@ -121,6 +122,15 @@ class Evidence:
     def harms_of(self, pid: int) -> list[Harm]:
         """What was done to one process."""
         return [harm for harm in self.harms if harm.pid == pid]
+
+
+def lapses_in(logged: Iterable[dict]) -> list[tuple[str, float]]:
+    """When a worker found its lease over, and told all its runs to stop."""
+    return [
+        (event["worker_id"], datetime.fromisoformat(event["timestamp"]).timestamp())
+        for event in logged
+        if event.get("event") == "lease_lapsed"
+    ]
 
 
 def stopped_writers(harms: Iterable[Harm], tables: Tables) -> list[Span]:

@@ -166,7 +166,6 @@ class Crew:
     size: int
     harms: list[Harm] = field(default_factory=list)
     exits: Counter = field(default_factory=Counter)  # exit codes of workers that ended themselves
-    left: dict[int, float] = field(default_factory=dict)  # when that was seen, epoch seconds
 
     def __post_init__(self) -> None:
         self._logs = [self.config.parent / f"worker-{n}.log" for n in range(self.size)]
@@ -233,7 +232,6 @@ class Crew:
                 continue
             if slot.restart_at is None:
                 self.exits[slot.process.returncode] += 1
-                self.left[slot.process.pid] = time.time()
                 slot.restart_at = now + RESTART_SECONDS
             elif now >= slot.restart_at:
                 self._slots[index] = Slot(self._start(index))
