@@ -58,7 +58,7 @@ $(STAMP): pyproject.toml $(PINS) hatch_build.py worker/wire/pour.c
 	fi; \
 	$(BIN)/python -c 'import pip' 2>/dev/null || { \
 	  echo "Building $(VENV) with $$($$python -V)"; $$python -m venv --clear $(VENV); }
-	@echo "Installing into $(VENV) (about 650 MB; once)"
+	@echo "Installing into $(VENV) (about 650 MB the first time)"
 	@$(PIP) install --constraint $(PINS) hatchling setuptools
 	@$(PIP) install --constraint $(PINS) --no-build-isolation --editable '.[dev]'
 	@$(PIP) install --constraint $(PINS) --no-deps $(MODEL)

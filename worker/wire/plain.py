@@ -45,8 +45,8 @@ def plain(
     struct: type[F], texts: Callable[[Sequence[F]], list[str] | None], *, passing: str | None = None
 ) -> Plain[F]:
     """Frames of this shape, and their texts; `passing` is a string that `struct` does not name."""
-    found = passing and re.compile(rb'"%b":\s*"([^"\\]*)"' % passing.encode())
-    return Plain(msgspec.json.Decoder(struct).decode, texts, found or None)
+    found = re.compile(rb'"%b":\s*"([^"\\]*)"' % passing.encode()) if passing else None
+    return Plain(msgspec.json.Decoder(struct).decode, texts, found)
 
 
 def plain_lines(block: bytes, decode: Decode) -> list[Any] | None:
