@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections import namedtuple
 from datetime import UTC, datetime, timedelta
 
@@ -164,3 +165,14 @@ def test_a_clock_in_the_past_is_broken():
     (found,) = doctor._clock(Settings(), Clock(datetime(1970, 1, 1, tzinfo=UTC)))
     assert found.health == "broken"
     assert "1970-01-01" in found.said
+
+
+def test_a_database_that_everybody_can_read_is_doubtful(here):
+    """The cure is the command that closes it."""
+    file = here / "spool.db"
+    file.touch(mode=0o644)
+    file.chmod(0o644)
+    found = {finding.health: finding for finding in doctor._disk(Settings())}
+    assert f"every user of this machine can read {file}" in found["doubtful"].said
+    assert subprocess.run(found["doubtful"].cure.split("`")[1], shell=True, check=True)
+    assert {finding.health for finding in doctor._disk(Settings())} == {"ok"}

@@ -197,6 +197,23 @@ class TestSqlite:
             store.check_schema()
         assert not (tmp_path / "x.db").exists()
 
+    def test_only_its_owner_can_read_a_new_file(self, tmp_path):
+        """Its log and its index of the log, which hold text as well, take the same mode."""
+        database = Database(f"sqlite:///{tmp_path / 'x.db'}", create=True)
+        with database.writing() as connection:
+            connection.exec_driver_sql("CREATE TABLE t (x)")
+            modes = {each.name: each.stat().st_mode & 0o777 for each in tmp_path.iterdir()}
+        assert modes == {"x.db": 0o600, "x.db-wal": 0o600, "x.db-shm": 0o600}
+
+    def test_a_file_that_its_owner_has_opened_stays_open(self, tmp_path):
+        """A mode is the owner's decision."""
+        path = tmp_path / "x.db"
+        path.touch()
+        path.chmod(0o660)
+        with Database(f"sqlite:///{path}", create=True).writing() as connection:
+            connection.exec_driver_sql("CREATE TABLE t (x)")
+        assert path.stat().st_mode & 0o777 == 0o660
+
     def test_odd_names_of_files_are_only_names(self, tmp_path):
         path = tmp_path / "a b%20c?d#é.db"
         database = Database("sqlite:///x.db", create=True)

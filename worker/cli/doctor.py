@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
+import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -114,6 +116,9 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     if file.exists() and not os.access(file, os.W_OK):
         yield broken("disk", f"{file} cannot be written", "let this user write the database")
         return
+    if file.exists() and file.stat().st_mode & stat.S_IROTH:
+        cure = f"`chmod 600 {shlex.quote(str(file))}` keeps them to yourself"
+        yield doubtful("disk", f"every user of this machine can read {file}, answers and all", cure)
     free = shutil.disk_usage(folder).free
     said = f"{free // _MEBIBYTE:,} MiB free in {folder}"
     if free < _NO_BYTES:

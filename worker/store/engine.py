@@ -26,9 +26,10 @@ Where there is no BEGIN the statement finds out: that is StoreBusy, and safe to 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -263,6 +264,8 @@ def connect_sqlite(
 ) -> sqlite3.Connection:
     """Open the file in WAL mode; raises StoreBroken where a person has to help."""
     _check_sqlite(path, create=create)
+    if create:
+        _make_private(path)
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}",
         uri=True,
@@ -277,6 +280,12 @@ def connect_sqlite(
         connection.close()
         raise
     return connection
+
+
+def _make_private(path: Path) -> None:
+    # SQLite would make it for everybody to read; its other files take their mode from this one.
+    with suppress(OSError):  # it is there already, or SQLite will say why it cannot be made
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _tune(connection: sqlite3.Connection, path: Path, synchronous: str) -> None:
