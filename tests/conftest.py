@@ -19,8 +19,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.fakes import postgres
-from worker.store import Store, schema
+from tests.fakes import postgres, roles
+from worker.store import Store, grants, schema
 
 # Where it is set, what a program leaves in its buffers is never seen to fail as it ends.
 os.environ.pop("PYTHONUNBUFFERED", None)
@@ -79,7 +79,7 @@ def new_postgres(postgres_server: postgres.Server) -> Iterator[Callable[..., str
 
     def make(*, migrated: bool) -> str:
         name = f"test_{os.getpid()}_{next(_counter)}"
-        template = postgres_server.template("migrated", schema.upgrade) if migrated else None
+        template = postgres_server.template("migrated", _prepare) if migrated else None
         url = postgres_server.create_database(name, template)
         made.append(name)
         return url
@@ -87,6 +87,11 @@ def new_postgres(postgres_server: postgres.Server) -> Iterator[Callable[..., str
     yield make
     for name in made:
         postgres_server.drop_database(name)
+
+
+def _prepare(url: str) -> None:
+    schema.upgrade(url)
+    grants.apply(url)
 
 
 def _make(request: pytest.FixtureRequest, tmp_path: Path, *, migrated: bool) -> str:
@@ -131,7 +136,7 @@ def open_at() -> Iterator[Callable[[str], Store]]:
     opened: list[Store] = []
 
     def open_one(url: str) -> Store:
-        opened.append(Store.open(url))
+        opened.append(roles.open_store(url))
         return opened[-1]
 
     yield open_one

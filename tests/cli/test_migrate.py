@@ -7,6 +7,9 @@ from contextlib import closing
 
 import pytest
 
+from worker.store import grants
+from worker.store.schema import REVISION
+
 
 def test_an_empty_database_gets_its_tables(spool, empty_url):
     """On both databases; the second time there is nothing to do."""
@@ -59,7 +62,8 @@ def test_a_schema_that_is_newer_is_left_alone(spool):
         database.commit()
     said = spool("migrate")
     assert said.code == 0
-    assert "has revision 9999, newer than this version of Spool (0001), which can" in said.out
+    newer = f"has revision 9999, newer than this version of Spool ({REVISION}), which can"
+    assert newer in said.out
     assert spool("status").code == 0
 
 
@@ -73,3 +77,29 @@ def test_the_database_of_another_program_is_left_alone(spool):
     assert "give Spool a database of its own" in said.err
     with closing(sqlite3.connect("spool.db")) as database:
         assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("prompts",)]
+
+
+def test_the_grants_are_printed_for_whoever_runs_them(spool, new_postgres):
+    """Every statement, and nothing is changed; what is printed can be fed to psql."""
+    url = new_postgres(migrated=False)
+    said = spool("--database-url", url, "migrate", "--grants", "print")
+    assert said.code == 0
+    assert said.out == "".join(f"{statement};\n" for statement in grants.statements())
+    assert spool("--database-url", url, "status").code == 1
+
+
+def test_the_grants_are_applied_behind_the_migration(spool, new_postgres, connect):
+    """One command makes tables and roles."""
+    url = new_postgres(migrated=False)
+    said = spool("--database-url", url, "migrate", "--grants", "apply")
+    assert said.code == 0
+    assert "GRANT spool_worker TO alice" in said.err
+    asked = "SELECT has_table_privilege('spool_worker', 'chunks', 'INSERT')"
+    assert connect(url).one(asked) is True
+
+
+def test_grants_on_sqlite_are_one_sentence(spool):
+    """It has no roles."""
+    said = spool("migrate", "--grants", "apply")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "SQLite has no roles" in said.err

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -28,7 +30,7 @@ CATALOG = {
         LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v') AND a.attnum > 0""",
     "tables": "SELECT relname, reloptions FROM pg_class"
-    " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
+    " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')",
     "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)"
     " FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
     "indexes": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
@@ -116,6 +118,26 @@ def test_every_step_leaves_the_rows_alone_and_can_be_taken_back(empty_url):
     store.check_schema()
     assert start(store).prompt == "Why?"
     store.close()
+
+
+def test_a_role_that_was_granted_the_views_alone_can_still_read_them(new_postgres):
+    """Views that read with the rights of who asks take nothing away from anybody."""
+    url, role = new_postgres(migrated=False), f"views_only_{os.getpid()}"
+    migrate(url, command.upgrade, "0001")
+    owner = Client(url)
+    owner(f"CREATE ROLE {role} NOLOGIN")
+    try:
+        for view in VIEWS:
+            owner(f"GRANT SELECT ON {view} TO {role}")
+        migrate(url, command.upgrade, "0002")
+        owner(f"SET ROLE {role}")
+        assert [owner(f"SELECT * FROM {view}") for view in VIEWS] == [[], [], [], []]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            owner("SELECT options FROM prompts")
+    finally:
+        owner("RESET ROLE")
+        owner(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        owner.close()
 
 
 def test_upgrades_at_once_are_one_upgrade(empty_url):

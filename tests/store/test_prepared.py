@@ -8,11 +8,20 @@ import pytest
 from sqlalchemy import bindparam, insert, literal, select, update
 
 from tests.store.cast import sign_on
+from worker.store import Store
 from worker.store.constructs import Seconds, among, later
 from worker.store.tables import prompts
 
 TIMES = (prompts.c.created_at, prompts.c.finished_at)
 ADD = insert(prompts).values(prompt=bindparam("v_prompt"), priority=bindparam("v_priority"))
+
+
+@pytest.fixture
+def store(database_url):
+    """Under the owner of the tables: these statements are nobody's work."""
+    store = Store.open(database_url)
+    yield store
+    store.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from worker.resources import migrations_dir
 from worker.store.engine import Database
 from worker.store.faults import MIGRATE, translated
 
-REVISION = "0001"  # what this version of the program needs; a test holds it to the newest migration
+REVISION = "0002"  # what this version of the program needs; a test holds it to the newest migration
 _UPGRADE_LOCK = 5_707_009_317_001  # any number, as long as every version uses the same
 
 
