@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from alembic.migration import MigrationContext
 
 from tests.conftest import Client
 from tests.store.cast import completed, start, words
+from worker.errors import StoreBusy
 from worker.store import Store, schema
 from worker.store.engine import Database
 from worker.store.tables import metadata
@@ -46,7 +48,7 @@ def described(sql):
     if sql.is_sqlite:
         rows = sql("SELECT type, name, tbl_name, sql FROM sqlite_master")
         return {
-            (kind, name, table): sorted(line.strip(" ,\t") for line in (text or "").splitlines())
+            (kind, name, table): parts(text or "")
             for kind, name, table, text in rows
             if "alembic" not in table and not name.startswith("sqlite_sequence")
         }
@@ -54,6 +56,12 @@ def described(sql):
         part: sorted((row for row in sql(query) if "alembic" not in str(row)), key=str)
         for part, query in CATALOG.items()
     }
+
+
+def parts(text):
+    """The lines of a CREATE; SQLite puts an added column behind the last one, on its line."""
+    lines = re.sub(r", (?=\w+ (?:INTEGER|TEXT)\b)", ",\n", text).splitlines()
+    return sorted(stripped for line in lines if (stripped := line.strip(" ,\t")))
 
 
 def migrate(url, action, revision):
@@ -68,7 +76,7 @@ def migrate(url, action, revision):
 
 
 def rows(sql):
-    names = ("batches", "prompts", "runs", "chunks", "workers")
+    names = ("batches", "prompts", "runs", "chunks", "workers", "schema_info")
     return {name: sql(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
 
 
@@ -138,6 +146,74 @@ def test_a_role_that_was_granted_the_views_alone_can_still_read_them(new_postgre
         owner("RESET ROLE")
         owner(f"DROP OWNED BY {role}; DROP ROLE {role}")
         owner.close()
+
+
+OUT_OF_BOUNDS = {
+    "postgresql": ("2147483647", "-2147483648"),
+    "sqlite": ("9223372036854775807", "-9223372036854775808"),
+}
+
+
+def test_rows_that_are_out_of_bounds_are_cured_on_the_way(empty_url):
+    """A counter at the end of its type would stop every claim; afterwards none can be written."""
+    migrate(empty_url, command.upgrade, "0001")
+    sql = Client(empty_url)
+    most, least = OUT_OF_BOUNDS["sqlite" if sql.is_sqlite else "postgresql"]
+    sql("INSERT INTO prompts (prompt) VALUES ('sound')")
+    sql(
+        "INSERT INTO prompts (prompt, attempts, crashes, runs, priority, max_attempts)"
+        f" VALUES ('wrong', {most}, {most}, {most}, {least}, {most})"
+    )
+    for attempt in ("1", most, f"{most} - 1"):
+        sql(
+            "INSERT INTO runs (prompt_id, attempt, worker_id, endpoint, dialect)"
+            f" VALUES (2, {attempt}, 'w', 'e', 'd')"
+        )
+    assert schema.upgrade(empty_url) == schema.Revisions("0001", schema.REVISION)
+    columns = "attempts, crashes, runs, priority, max_attempts"
+    assert sql(f"SELECT {columns} FROM prompts ORDER BY id") == [
+        (0, 0, 0, 0, None),
+        (3, 3, 3, -2147483647, 2147483647),
+    ]
+    assert sorted(sql("SELECT attempt FROM runs")) == [(1,), (2,), (3,)]
+    for column in ("attempts", "crashes", "runs"):
+        with pytest.raises(Exception, match="prompts_bounds"):
+            sql(f"UPDATE prompts SET {column} = 1000000001")
+    with pytest.raises(Exception, match="runs_bounds"):
+        sql("UPDATE runs SET attempt = 1000000001 WHERE attempt = 3")
+    sql.close()
+
+
+def test_somebodys_open_transaction_is_not_waited_for_with_all_others_behind(new_postgres):
+    """A step that cannot have its lock lets go, and says so; nothing of it is left."""
+    url = new_postgres(migrated=False)
+    migrate(url, command.upgrade, "0002")
+    stranger, sql = Client(url), Client(url)
+    stranger("BEGIN")
+    stranger("LOCK TABLE runs IN ROW EXCLUSIVE MODE")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "TRIES", 2)
+        patch.setitem(schema._PATIENCE, "lock_timeout", "50ms")
+        with pytest.raises(StoreBusy, match="lock"):
+            schema.upgrade(url)
+    assert sql.one("SELECT version_num FROM alembic_version") == "0002"
+    stranger("ROLLBACK")
+    assert schema.upgrade(url).after == schema.REVISION
+    stranger.close()
+    sql.close()
+
+
+def test_an_index_that_was_left_half_built_is_built_anew(new_postgres):
+    """As after a kill of `spool migrate`, whose index stays behind, invalid and unused."""
+    url = new_postgres(migrated=False)
+    migrate(url, command.upgrade, "0003")
+    sql = Client(url)
+    sql("CREATE INDEX prompts_place ON prompts (endpoint)")
+    sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'prompts_place'::regclass")
+    schema.upgrade(url)
+    (definition,) = sql("SELECT indexdef FROM pg_indexes WHERE indexname = 'prompts_place'")
+    assert "keeps_place" in definition[0]
+    sql.close()
 
 
 def test_upgrades_at_once_are_one_upgrade(empty_url):

@@ -17,7 +17,8 @@ from worker.store.tables import metadata
 
 # Tables that a role has no business with, each with the reason; every other one has its grants.
 NOT_FOR = {
-    grants.SUBMITTER: {"runs", "chunks", "workers"},  # what came of a prompt is its reader's
+    # What came of a prompt is its reader's.
+    grants.SUBMITTER: {"runs", "chunks", "run_extras", "workers", "endpoint_states"},
     grants.WORKER: set(),
     grants.READER: set(),
 }

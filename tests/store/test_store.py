@@ -59,6 +59,18 @@ def test_an_older_schema_is_told_the_cure_and_a_newer_one_is_fine(store, sql):
         store.check_schema()
 
 
+def test_a_database_that_needs_a_newer_version_says_so_in_one_sentence(store, sql, database_url):
+    """To those who work and to those who migrate; versions are compared as numbers."""
+    sql("UPDATE schema_info SET min_worker = '0.0.9'")
+    store.check_schema()
+    sql("UPDATE schema_info SET min_worker = '0.10.0'")
+    sentence = "the database needs Spool 0.10.0 or later, and this is .*: install the newer version"
+    with pytest.raises(StoreBroken, match=sentence):
+        store.check_schema()
+    with pytest.raises(StoreBroken, match=sentence):
+        schema.upgrade(database_url)
+
+
 def test_the_version_of_the_data_changes_when_anybody_writes(sqlite_store, sqlite_url, connect):
     """Another process or this one; and not when nobody does."""
     version = sqlite_store.data_version()

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,7 @@ WAL_KEPT_BYTES = 64 * 1024 * 1024
 _ACCEPTED = "sqlite:///file.db (or sqlite:////absolute/file.db) and postgresql://user@host/database"
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _BEGIN_WRITING = "BEGIN IMMEDIATE"  # SQLite
+_NONE = ""
 _LIMITS = {
     "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
     "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
@@ -149,6 +150,22 @@ class Database:
         if self._turnstile:
             return self._bare_sqlite(self._turnstile.turn(self._busy_timeout_seconds))
         return self._bare_postgresql()
+
+    @contextmanager
+    def outside(self, settings: Mapping[str, str]) -> Iterator[Connection]:
+        """A connection of its own on which each statement commits by itself (PostgreSQL).
+
+        The settings are left out behind PgBouncer, where strangers would get them as well.
+        """
+        with translated(), self.engine.connect() as connection:
+            alone = connection.execution_options(spool_begin=_NONE)
+            try:
+                if alone.info.get("spool_own_session"):
+                    for name, value in settings.items():
+                        alone.exec_driver_sql(f"SET {name} = '{value}'")
+                yield alone
+            finally:
+                alone.invalidate()  # closed: what was SET on it ends here
 
     def prepared(self, statement: CompilerElement) -> Prepared:
         """The statement, compiled for this database when it was first asked for."""
@@ -359,6 +376,8 @@ def _postgresql_engine(url: URL, connections: int, *, pinned: bool) -> Engine:
             record.info["spool_own_session"] = True
 
     def begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("spool_begin") == _NONE:
+            return
         if not connection.info.get("spool_own_session"):
             connection.exec_driver_sql(shared_begin)
         else:

@@ -35,22 +35,26 @@ _NEW_PROMPT = (
 # What a worker changes; what was asked for is not its own.
 _PROGRESS = (
     *("status", "available_at", "attempts", "crashes", "runs", "run_id"),
-    *("error_code", "error", "finished_at"),
+    *("error_code", "error", "finished_at", "keeps_place", "runs_without_progress"),
 )
 MAY: Mapping[str, Mapping[str, Mapping[str, Columns]]] = MappingProxyType(
     {
         SUBMITTER: {
             "alembic_version": {"SELECT": _ALL},
+            "schema_info": {"SELECT": _ALL},
             "batches": {"SELECT": ("id", "name"), "INSERT": ("name", "source", "metadata")},
             # To recognise what is there already, and nothing that others asked.
             "prompts": {"SELECT": ("id", "batch_id", "custom_id"), "INSERT": _NEW_PROMPT},
         },
         WORKER: {
             "alembic_version": {"SELECT": _ALL},
+            "schema_info": {"SELECT": _ALL},
             "batches": {"SELECT": _ALL},
             "prompts": {"SELECT": _ALL, "UPDATE": _PROGRESS},
             "runs": {"SELECT": _ALL, "INSERT": _ALL, "UPDATE": _ALL},
             "chunks": {"SELECT": _ALL, "INSERT": _ALL},
+            "run_extras": {"SELECT": _ALL, "INSERT": _ALL},
+            "endpoint_states": {"SELECT": _ALL, "INSERT": _ALL, "UPDATE": _ALL},
             "workers": {"SELECT": _ALL, "INSERT": _ALL, "UPDATE": _ALL},
         },
         READER: {

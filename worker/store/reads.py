@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -33,7 +34,7 @@ from worker.store.constructs import (
     spell,
     standing,
 )
-from worker.store.rows import Selection
+from worker.store.rows import PromptDetail, Selection
 from worker.store.tables import CLAIMABLE, UNDER_WAY, batches, chunks, prompts, runs, workers
 
 _HOUR_AGO = select(later(bindparam("hour", -3600.0, type_=Seconds()))).scalar_subquery()
@@ -131,7 +132,8 @@ def prompt_states() -> Select[int, str]:
 @cache
 def prompt() -> Select[Any]:
     """Everything about prompt `id` but its texts."""
-    columns = [column for column in prompts.c if column.name != "batch_id"]
+    told = {field.name for field in fields(PromptDetail)}
+    columns = [column for column in prompts.c if column.name in told]
     return (
         select(batches.c.name.label("batch"), *columns)
         .select_from(prompts.outerjoin(batches))

@@ -14,8 +14,6 @@ a WITHOUT ROWID table wrote four times as many bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -35,29 +33,23 @@ from sqlalchemy import (
     event,
     false,
     text,
+    true,
 )
 
 from worker.records import Kind
 from worker.states import FINAL_PROMPT_STATES, FINAL_RUN_STATES, PromptState, RunState
 from worker.store.constructs import Flag, Id, Json, Timestamp, now, standing
+from worker.store.rules import (
+    finished_exactly_in,
+    json_is,
+    one_of_words,
+    prompt_bounds,
+    run_bounds,
+)
 
 NOTIFY_CHANNEL = "spool_prompts"
 
 metadata = MetaData()
-
-
-def _words(column: str, words: Sequence[StrEnum] | type[StrEnum]) -> str:
-    spelled = ", ".join(f"'{word}'" for word in words)
-    return f"{column} IN ({spelled})"
-
-
-def _finished_exactly_in(states: Sequence[StrEnum]) -> str:
-    return f"(finished_at IS NOT NULL) = ({_words('status', states)})"
-
-
-def _json_is(column: str, kind: str) -> str:
-    # Later versions of SQLite understand JSON5 in `json_type`; only `json_valid` is strict.
-    return f"{column} IS NULL OR (json_valid({column}) AND json_type({column}) = '{kind}')"
 
 
 def _key() -> Column[int]:
@@ -107,10 +99,12 @@ prompts = Table(
     Column("metadata", Json(binary=True)),
     Column("created_at", Timestamp, nullable=False, server_default=now()),
     Column("finished_at", Timestamp),
+    Column("keeps_place", Flag),  # it goes before those that never ran; NULL: it does not
+    Column("runs_without_progress", Integer, prompt_bounds()),  # in a row; NULL: none
     UniqueConstraint("batch_id", "custom_id", name="prompts_custom_id"),
     CheckConstraint("(prompt IS NULL) <> (messages IS NULL)", name="prompts_prompt_or_messages"),
-    CheckConstraint(_words("status", PromptState), name="prompts_status"),
-    CheckConstraint(_finished_exactly_in(FINAL_PROMPT_STATES), name="prompts_finished_at"),
+    CheckConstraint(one_of_words("status", PromptState), name="prompts_status"),
+    CheckConstraint(finished_exactly_in(FINAL_PROMPT_STATES), name="prompts_finished_at"),
     CheckConstraint(
         f"status <> '{PromptState.RUNNING}' OR run_id IS NOT NULL", name="prompts_running_run"
     ),
@@ -118,8 +112,8 @@ prompts = Table(
     CheckConstraint("max_attempts >= 1", name="prompts_max_attempts"),
     CheckConstraint("endpoint <> ''", name="prompts_endpoint"),
     # What a claim could not read would stop every claim behind it.
-    CheckConstraint(_json_is("messages", "array"), name="prompts_messages_array").ddl_if("sqlite"),
-    CheckConstraint(_json_is("options", "object"), name="prompts_options_object").ddl_if("sqlite"),
+    CheckConstraint(json_is("messages", "array"), name="prompts_messages_array").ddl_if("sqlite"),
+    CheckConstraint(json_is("options", "object"), name="prompts_options_object").ddl_if("sqlite"),
     CheckConstraint(
         "metadata IS NULL OR json_valid(metadata)", name="prompts_metadata_json"
     ).ddl_if("sqlite"),
@@ -175,9 +169,13 @@ runs = Table(
     Column("error_code", Text),
     Column("error", Text),
     Column("done_frame", Flag, nullable=False, server_default=false()),
+    Column("nonce", Id),  # of the claim that started it; NULL: an older worker's
+    Column("request_hash", Text),
+    Column("tool_calls", Text),
+    Column("cut_id", Id, run_bounds()),
     UniqueConstraint("prompt_id", "attempt", name="runs_attempt"),
-    CheckConstraint(_words("status", RunState), name="runs_status"),
-    CheckConstraint(_finished_exactly_in(FINAL_RUN_STATES), name="runs_finished_at"),
+    CheckConstraint(one_of_words("status", RunState), name="runs_status"),
+    CheckConstraint(finished_exactly_in(FINAL_RUN_STATES), name="runs_finished_at"),
     # Only an endpoint that was told to accept it completes on a finish reason alone.
     CheckConstraint(
         f"status <> '{RunState.COMPLETED}' OR done_frame OR finish_reason IS NOT NULL",
@@ -207,7 +205,7 @@ chunks = Table(
     Column("text", Text, nullable=False),
     Column("created_at", Timestamp, nullable=False, server_default=now()),
     PrimaryKeyConstraint("run_id", "seq", name="chunks_key"),
-    CheckConstraint(_words("kind", Kind), name="chunks_kind"),
+    CheckConstraint(one_of_words("kind", Kind), name="chunks_kind"),
     CheckConstraint("seq >= 0", name="chunks_seq"),
     sqlite_strict=True,
     postgresql_with={
@@ -231,14 +229,59 @@ workers = Table(
     Column("lease_until", Timestamp, nullable=False),
     Column("stopped_at", Timestamp),
     Column("endpoints", Json(binary=True)),  # what it serves, and how it stands with each
+    Column("leaving_at", Timestamp),  # since when it has been told to stop
+    Column("process", Json(binary=True)),  # how others on its host recognise it
     sqlite_strict=True,
     postgresql_with={"fillfactor": 50, "autovacuum_vacuum_scale_factor": 0.02},
+)
+
+# What a run has besides its text, in pieces: `data` is as the server sent it.
+run_extras = Table(
+    "run_extras",
+    metadata,
+    Column(
+        "run_id",
+        Id,
+        ForeignKey("runs.id", name="run_extras_run", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("seq", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    PrimaryKeyConstraint("run_id", "seq", name="run_extras_key"),
+    CheckConstraint("seq >= 0", name="run_extras_seq"),
+    sqlite_strict=True,
+)
+
+# What an endpoint last said to any worker with the same URL, dialect, headers and key.
+endpoint_states = Table(
+    "endpoint_states",
+    metadata,
+    Column("endpoint", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("worker_id", Text),
+    Column("changed_at", Timestamp, nullable=False, server_default=now()),
+    Column("state", Json(binary=True)),
+    PrimaryKeyConstraint("endpoint", "digest", name="endpoint_states_key"),
+    sqlite_strict=True,
+)
+
+# One row: the oldest version of Spool that may work here.
+schema_info = Table(
+    "schema_info",
+    metadata,
+    Column("id", Integer, nullable=False, autoincrement=False),
+    Column("min_worker", Text, nullable=False),
+    PrimaryKeyConstraint("id", name="schema_info_key"),
+    CheckConstraint("id = 1", name="schema_info_one_row"),
+    sqlite_strict=True,
 )
 
 # What the partial indexes hold: a statement that wants one says its condition word for word.
 CLAIMABLE = standing(prompts.c.status, (PromptState.QUEUED,)) & prompts.c.cancel_requested_at.is_(
     None
 )
+KEEPS_PLACE = CLAIMABLE & prompts.c.keeps_place.is_(true())
 CANCEL_WANTED = prompts.c.cancel_requested_at.is_not(None) & prompts.c.finished_at.is_(None)
 UNDER_WAY = standing(runs.c.status, (RunState.STREAMING,))
 
@@ -250,6 +293,15 @@ Index(
     prompts.c.id,
     postgresql_where=CLAIMABLE,
     sqlite_where=CLAIMABLE,
+)
+Index(
+    "prompts_place",
+    prompts.c.endpoint,
+    prompts.c.priority.desc(),
+    prompts.c.available_at,
+    prompts.c.id,
+    postgresql_where=KEEPS_PLACE,
+    sqlite_where=KEEPS_PLACE,
 )
 Index(
     "prompts_suspects",
