@@ -486,6 +486,35 @@ async def test_the_end_of_a_run_counts_what_it_produced():
 
 
 @aio
+async def test_the_first_flush_says_what_was_asked_and_the_ending_says_it_again():
+    """Text is never stored without it; a run that stored nothing still says what it asked."""
+    way = Way(held=False)
+    asked = run().request_hash()
+    way.writer.keep([Delta(Kind.TEXT, "a" * 100)], at=0)
+    await way.writer.flush_if_due(at=0)
+    await turns()
+    way.writer.keep([Delta(Kind.TEXT, "b" * 100)], at=0)
+    await way.writer.flush_if_due(at=0)
+    await turns()
+    sent = [chunk.request_hash for each in way.commits.submitted for chunk in each.chunks]
+    assert sent == [asked, None]
+    assert (await way.writer.finish(ending(1))).request_hash == asked
+    assert (await Way(held=False).writer.finish(ending(1))).request_hash == asked
+
+
+@aio
+async def test_the_end_of_a_run_says_whether_it_called_tools():
+    """Whichever flush their pieces were in."""
+    way = Way(held=False)
+    way.writer.keep([Delta(Kind.TOOL_CALLS, "{" * 100)], at=0)
+    await way.writer.flush_if_due(at=0)
+    await turns()
+    way.writer.keep([Delta(Kind.TEXT, "b")], at=0)
+    assert (await way.writer.finish(ending(1))).calls_tools
+    assert not (await Way(held=False).writer.finish(ending(1))).calls_tools
+
+
+@aio
 async def test_leaving_drops_what_nobody_will_store():
     """The budget of the worker is whole again, whatever happened."""
     way = Way()

@@ -20,6 +20,11 @@ class Row:
     status: PromptState = PromptState.QUEUED
     run_id: int | None = None
     runs: int = 1
+    earlier: int | None = None  # with text, while the latest run has none
+
+    @property
+    def text_run_id(self) -> int | None:
+        return self.earlier or self.run_id
 
 
 @dataclass
@@ -95,6 +100,17 @@ def test_a_new_attempt_is_fresh_also_if_its_text_comes_later() -> None:
     assert list(follower.look()) == []
     texts.chunks[8] = ["A"]
     assert list(follower.look()) == [Piece(8, 0, "A", fresh=True, attempt=2)]
+
+
+def test_the_text_of_an_earlier_attempt_is_shown_while_the_latest_has_none() -> None:
+    """A server that is down refuses the next attempt: what the last one stored is still there."""
+    texts = Texts(Row(PromptState.QUEUED, run_id=8, runs=2, earlier=7), {7: ["almost", " all"]})
+    follower = Follower(texts, 1)
+    assert [piece.text for piece in follower.look()] == ["almost", " all"]
+    assert list(follower.look()) == []
+    texts.row = Row(PromptState.RUNNING, run_id=9, runs=3)
+    texts.chunks[9] = ["A"]
+    assert list(follower.look()) == [Piece(9, 0, "A", fresh=True, attempt=3)]
 
 
 def test_a_database_that_is_away_is_no_reason_to_wait_for_ever() -> None:

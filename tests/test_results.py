@@ -23,7 +23,7 @@ def test_a_result_is_a_row_with_texts(store: Store) -> None:
     assert completed == next(iter(store.results(Selection())))
     assert completed._fields == ResultRow._fields
     assert (completed.completed, completed.output, completed.partial_output) == (True, TEXT, TEXT)
-    assert (completed.thinking, completed.tool_calls) == ("hm", "")
+    assert (completed.thinking, completed.tool_calls) == ("hm", [])
     assert (failed.completed, failed.output, failed.partial_output) == (False, None, TEXT)
     assert (queued.output, queued.partial_output, list(queued.pieces())) == (None, "", [])
     assert "_store" not in repr(completed)

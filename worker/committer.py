@@ -17,6 +17,7 @@ that cannot be stored takes no other with it.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ from msgspec.structs import replace
 from worker import retry
 from worker.buffer import Budget, Buffer, Limits
 from worker.errors import ErrorCode, LeaseLost, SpoolError, StoreBusy, StoreError, Verdict
-from worker.records import Chunk, Ending, Run
+from worker.records import Chunk, Ending, Kind, Run
 from worker.wire.events import Delta, Done, Event, Fault
 
 GROUP_CHARS_MAX = 8 * 1024 * 1024  # one transaction; more waits for the next
@@ -281,6 +282,8 @@ class RunWriter:
         self._flight: asyncio.Future[None] | None = None
         self._unstored: list[Chunk] = []  # taken from the buffer and not known to be durable
         self._stored = 0
+        self._request_hash: str | None = None  # known from the first flush on
+        self._calls_tools = False
         self._finishing = False
         self._flush_again = False
         self.buffer = Buffer(run.id, limits, budget)
@@ -339,7 +342,12 @@ class RunWriter:
         self._flight.add_done_callback(self._landed)
 
     def _take(self) -> list[Chunk]:
-        self._unstored += self.buffer.take()
+        taken = self.buffer.take()
+        if taken and self._request_hash is None:
+            self._request_hash = self._run.request_hash()
+            taken[0] = dataclasses.replace(taken[0], request_hash=self._request_hash)
+        self._calls_tools |= any(chunk.kind is Kind.TOOL_CALLS for chunk in taken)
+        self._unstored += taken
         return list(self._unstored)
 
     def _landed(self, flight: asyncio.Future[None]) -> None:
@@ -372,7 +380,13 @@ class RunWriter:
                 await asyncio.wait({self._flight})
             chunks = self._take()
             stored = self._stored + len(chunks)
-            ending = replace(ending, chars=self.buffer.chars, chunks=stored)
+            ending = replace(
+                ending,
+                chars=self.buffer.chars,
+                chunks=stored,
+                request_hash=self._request_hash or self._run.request_hash(),
+                calls_tools=self._calls_tools,
+            )
             await self._submit(self._run.id, chunks, ending)
             self._settle()
             return ending

@@ -35,6 +35,11 @@ class Detail(Protocol):
         ...
 
     @property
+    def text_run_id(self) -> int | None:
+        """The run whose text stands for it; an earlier one while the latest has none."""
+        ...
+
+    @property
     def runs(self) -> int:
         """How many runs of it were started."""
         ...
@@ -142,6 +147,8 @@ class Follower:
         if detail is None:
             raise NotFound.prompt(self.prompt_id)
         if detail.run_id != self.run_id:
+            if self.run_id is None and detail.text_run_id != detail.run_id:
+                self.run_id = detail.text_run_id
             yield from self._new_text()
             # The new run may have no text yet: its first piece is fresh whenever it comes.
             self._fresh = self.run_id is not None

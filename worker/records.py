@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from worker.request_hash import request_hash
 from worker.states import PromptEvent, PromptState, RunEvent, RunState
 
 Json = Any  # what json.loads returns
@@ -92,6 +93,16 @@ class Run(msgspec.Struct, frozen=True):
     options: Mapping[str, Json] = msgspec.field(default_factory=dict)
     deaths: int = 0
 
+    def request_hash(self) -> str:
+        """What it asks, as one short text."""
+        return request_hash(
+            model=self.model,
+            prompt=self.prompt,
+            system=self.system,
+            messages=self.messages,
+            options=self.options,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -113,12 +124,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A flushed piece of a run's output; `(run_id, seq)` is its key."""
+    """A flushed piece of a run's output; `(run_id, seq)` is its key.
+
+    Attributes:
+        request_hash: of the request that its run sent; with the first piece of a run only.
+    """
 
     run_id: int
     seq: int
     kind: Kind
     text: str
+    request_hash: str | None = None
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -133,6 +149,8 @@ class Ending(msgspec.Struct, frozen=True):
         chars: characters of kind text that the run produced; None: whoever ends it does not know,
             and what is stored is measured instead, for `chunks` and the first text as well.
         chunks: chunks of every kind that the run produced.
+        request_hash: of the request that the run sent; None: a hash that is stored stays.
+        calls_tools: it produced pieces of tool calls, which are put together when it ends.
     """
 
     run_id: int
@@ -151,6 +169,8 @@ class Ending(msgspec.Struct, frozen=True):
     first_text_seconds_ago: float | None = None
     chars: int | None = 0
     chunks: int = 0
+    request_hash: str | None = None
+    calls_tools: bool = False
 
 
 @dataclass(frozen=True, slots=True)

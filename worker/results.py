@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from worker.errors import InputError
-from worker.records import Kind
+from worker.records import Json, Kind
 from worker.states import PromptState
 from worker.store import Selection, Store
 from worker.store.rows import ResultRow
+from worker.wire.tools import assemble_tool_calls
 
 
 class Result(ResultRow):
@@ -41,23 +42,42 @@ class Result(ResultRow):
 
     @property
     def partial_output(self) -> str:
-        """The text so far, or of the latest attempt, whether or not it is complete."""
+        """The text so far, whether or not it is complete.
+
+        Of a prompt that is not completed it is that of its latest run that has text and was asked
+        the same; `text_run_id` says which run that is.
+        """
         return "".join(self.pieces())
 
     @property
     def thinking(self) -> str:
-        """What the model thought, as far as it told."""
+        """What the model thought, as far as the server sent it."""
         return "".join(self.pieces(Kind.THINKING))
 
     @property
-    def tool_calls(self) -> str:
-        """Calls of tools, as JSON Lines."""
-        return "".join(self.pieces(Kind.TOOL_CALLS))
+    def tool_calls(self) -> list[dict[str, Json]]:
+        """Whole calls of tools: dicts with `index`, `id`, `name` and `arguments`, a JSON text."""
+        return assemble_tool_calls("".join(self.pieces(Kind.TOOL_CALLS)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The columns of the view `results` by their names, the texts included.
+
+        `pandas.DataFrame(result.as_dict() for result in spool.results())` is a table of answers.
+        """
+        texts = {
+            "status": str(self.status),
+            "output": self.output,
+            "partial_output": None if self.completed else self.partial_output or None,
+            "thinking": self.thinking or None,
+            "tool_calls": self.tool_calls or None,
+            "truncated": self.truncated,
+        }
+        return self._asdict() | texts
 
     def pieces(self, kind: Kind = Kind.TEXT) -> Iterator[str]:
         """The text in chunks, for answers that are too long for memory."""
-        if self.run_id is not None:
-            yield from (text for _, text in self._store.text(self.run_id, kind))
+        if self.text_run_id is not None:
+            yield from (text for _, text in self._store.text(self.text_run_id, kind))
 
 
 class Narrow(TypedDict, total=False):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.cli.carried import claim, complete, every_state, flush
+from tests.cli.carried import claim, complete, every_state, flush, requeue
 from worker.cli.show import without_last_newlines
 from worker.records import Kind, NewPrompt
 
@@ -18,6 +20,81 @@ def test_an_answer_is_data_and_nothing_else(on, runs):
     """Without the line ends at its end, and with one."""
     said = on("show", "1")
     assert (said.code, said.out, said.err) == (0, "Hello wörld.\n", "")
+
+
+CALL = '{"index":0,"id":"c1","name":"weather","arguments":"{}"}\n'
+
+
+@pytest.fixture
+def lost(store):
+    """The server died under an answer and refuses everybody since: three attempts, one text."""
+    store.add([NewPrompt(prompt="x")])
+    (run,) = claim(store)
+    flush(store, run, "almost ", "all\n")
+    flush(store, run, CALL, kind=Kind.TOOL_CALLS, seq=2)
+    requeue(store, run, delay_seconds=-1.0)
+    for _ in range(2):
+        (again,) = claim(store)
+        requeue(store, again, delay_seconds=-1.0)
+    return run
+
+
+def test_the_text_of_an_earlier_attempt_is_not_lost(on, lost):
+    """Attempts that were refused hide nothing, and the text says whose it is."""
+    said = on("show", lost.prompt_id)
+    assert said.out.startswith("almost all\n")
+    assert "this is what attempt 1, the latest one with text, left" in said.err
+    assert on("show", lost.prompt_id, "--raw").out == "almost all\n"
+    (shown,) = on("show", lost.prompt_id, "--json").matches("show")
+    assert (shown["partial_output"], shown["text_run_id"]) == ("almost all\n", lost.id)
+    assert on("tail", lost.prompt_id).out == "almost all\n"
+    (line,) = on("export", "--partial").matches("export")
+    assert (line["partial_output"], line["text_run_id"]) == ("almost all\n", lost.id)
+
+
+def test_any_attempt_can_be_read(on, lost):
+    """Its text is data; how it ended is told beside it."""
+    said = on("show", lost.prompt_id, "--attempt", 1)
+    assert said.out.startswith("almost all\n")
+    assert f"attempt 1 of prompt {lost.prompt_id}: interrupted (connection_lost: cut)" in said.err
+    said = on("show", lost.prompt_id, "--attempt", 3)
+    assert (said.code, said.out) == (0, "")
+    assert "it has no text" in said.err
+    on("show", lost.prompt_id, "--attempt", 4).fails("has no attempt 4: its attempts are 1 to 3")
+
+
+def test_tool_calls_are_whole_wherever_they_are_read(on, lost):
+    """A JSON array for people and programs, of which the database keeps the pieces."""
+    calls = [{"index": 0, "id": "c1", "name": "weather", "arguments": "{}"}]
+    assert json.loads(on("show", lost.prompt_id).out.splitlines()[-1]) == calls
+    (shown,) = on("show", lost.prompt_id, "--json").matches("show")
+    assert shown["tool_calls"] == calls
+    (line,) = on("export", "--partial").matches("export")
+    assert line["tool_calls"] == calls
+
+
+def test_an_answer_that_is_nothing_but_calls_is_not_called_empty(on, store):
+    """What the model wants to be called is its answer."""
+    store.add([NewPrompt(prompt="x")])
+    (run,) = claim(store)
+    flush(store, run, CALL, kind=Kind.TOOL_CALLS)
+    complete(store, run, finish_reason="tool_calls")
+    said = on("show", run.prompt_id)
+    assert json.loads(said.out)[0]["name"] == "weather"
+    assert said.err == ""
+
+
+def test_an_answer_that_was_cut_says_so(on, store):
+    """It is complete for the server, and not for a person."""
+    store.add([NewPrompt(prompt="x")])
+    (run,) = claim(store)
+    flush(store, run, "half of")
+    complete(store, run, finish_reason="length")
+    said = on("show", run.prompt_id)
+    assert said.out == "half of\n"
+    assert "is completed, but its answer was cut at its length limit (length)" in said.err
+    (shown,) = on("show", run.prompt_id, "--json").matches("show")
+    assert shown["truncated"]
 
 
 def test_raw_is_exact(on, runs):
@@ -70,6 +147,8 @@ def test_a_prompt_is_found_by_its_custom_id(on, store, runs):
         ([], "name one prompt: by ID, or by --custom-id", 2),
         (["1", "--custom-id", "c1"], "name one prompt", 2),
         (["1", "--batch", "b"], "--batch goes with --custom-id", 2),
+        (["1", "--attempt", "1", "--json"], "leave out --attempts and --json", 2),
+        (["5", "--attempt", "1"], "prompt 5 has no attempt 1: it was not started yet", 1),
     ],
 )
 def test_what_cannot_be_shown_is_one_sentence(on, runs, arguments, words, code):

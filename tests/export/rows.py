@@ -50,7 +50,8 @@ def row(**given):
         "created_at": NOON,
         "finished_at": NOON,
     }
-    return ResultRow(**values | given)
+    values = {**values, **given}
+    return ResultRow(**{"text_run_id": values["run_id"], **values})
 
 
 def failed(**given):

@@ -10,7 +10,9 @@ from worker.export.columns import columns
 from worker.records import Kind
 from worker.states import PromptState
 
-TEXTS = {(7, Kind.TEXT): ["ans", "wer"], (7, Kind.THINKING): ["hm"], (7, Kind.TOOL_CALLS): ["{}\n"]}
+PIECES = ['{"index":0,"id":"c1","name":"f","arg', 'uments":"{"}\n{"index":0,"arguments":"}"}\n']
+CALLS = [{"index": 0, "id": "c1", "name": "f", "arguments": "{}"}]
+TEXTS = {(7, Kind.TEXT): ["ans", "wer"], (7, Kind.THINKING): ["hm"], (7, Kind.TOOL_CALLS): PIECES}
 
 
 def whole(given, *, partial=False, texts=TEXTS):
@@ -35,7 +37,7 @@ def test_a_completed_prompt_has_its_output():
     """And everything else that its run produced."""
     values = whole(row())
     assert (values["output"], values["partial_output"]) == ("answer", None)
-    assert (values["thinking"], values["tool_calls"]) == ("hm", "{}\n")
+    assert (values["thinking"], values["tool_calls"]) == ("hm", CALLS)
     assert (values["status"], values["seconds"]) == ("completed", 1.235)
 
 
@@ -57,3 +59,25 @@ def test_texts_that_are_not_asked_for_are_not_read():
     texts = Texts(TEXTS)
     columns(failed(), texts, partial=False)
     assert texts.asked == []
+
+
+def test_the_text_is_that_of_the_run_that_has_it():
+    """A refused connection, which stores nothing, hides nothing; a row says whose text it is."""
+    values = whole(failed(run_id=8, text_run_id=7), partial=True)
+    assert (values["partial_output"], values["run_id"], values["text_run_id"]) == ("answer", 8, 7)
+    assert (values["thinking"], values["tool_calls"]) == ("hm", CALLS)
+
+
+@pytest.mark.parametrize(
+    ("given", "truncated"),
+    [
+        (row(finish_reason="length"), True),
+        (row(finish_reason="max_tokens"), True),
+        (row(), False),
+        (row(finish_reason=None), False),
+        (failed(finish_reason="length"), False),
+    ],
+)
+def test_an_answer_that_was_cut_says_so(given, truncated):
+    """By whatever word the server has for its length limit."""
+    assert whole(given)["truncated"] is truncated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,31 @@ def test_the_last_words_and_the_ending_are_one_transaction(store, sql):
         ("completed", 1, None, True)
     ]
     assert stored(store, run) == "Because."
+
+
+def test_a_run_says_what_it_asked_from_its_first_text_on(store, sql):
+    """With the first flush, or with the ending of a run without one; sent again, it stays."""
+    run, silent, older = start(store), start(store), start(store)
+    first = replace(words(run, 0, "a"), request_hash="h1")
+    for chunks in ([first, words(older, 0, "x")], [first], [words(run, 1, "b")]):
+        assert store.commit("w1", chunks, []) == frozenset()
+    hashes = "SELECT request_hash FROM runs ORDER BY id"
+    assert sql(hashes) == [("h1",), (None,), (None,)]
+    endings = [interrupted(run), interrupted(silent, request_hash="h2"), interrupted(older)]
+    store.commit("w1", [], endings)
+    assert sql(hashes) == [("h1",), ("h2",), (None,)]
+
+
+def test_calls_are_put_together_by_what_is_stored(store, sql):
+    """Also of a run whose last words are unknown, and of no run that called nothing."""
+    run, cut, plain = start(store), start(store), start(store)
+    piece = '{"index":0,"id":"c","name":"f","arguments":"{}"}\n'
+    chunks = [words(each, 0, piece, Kind.TOOL_CALLS) for each in (run, cut)]
+    store.commit("w1", [*chunks, words(plain, 0, "x")], [])
+    store.commit("w1", [], [completed(run, calls_tools=True), completed(plain)])
+    store.commit("w1", [], [interrupted(cut, chars=None)])
+    whole = '[{"index":0,"id":"c","name":"f","arguments":"{}"}]'
+    assert sql("SELECT tool_calls FROM runs ORDER BY id") == [(whole,), (whole,), (None,)]
 
 
 def test_the_first_text_came_when_it_came(store, sql):

@@ -44,6 +44,18 @@ def test_a_run_whose_worker_stopped_renewing_is_taken_back(store, sql):
     assert sql("SELECT partial_output, thinking FROM results") == [("Grüße", "hm")]
 
 
+def test_calls_of_a_run_that_was_taken_back_are_whole(store, sql):
+    """As far as they are stored; a piece that was cut off is left out."""
+    run = start(store)
+    pieces = '{"index":0,"name":"f","arguments":"{}"}\n{"index":1,"na'
+    store.commit("w1", [words(run, 0, pieces, Kind.TOOL_CALLS)], [])
+    expire(sql)
+    store.rescue(max_crashes=5)
+    assert sql("SELECT tool_calls FROM runs") == [
+        ('[{"index":0,"id":null,"name":"f","arguments":"{}"}]',)
+    ]
+
+
 def test_it_asks_whether_it_is_fair_and_takes_nothing_if_not(store, sql):
     """On SQLite when the write lock is held, which everybody's renewal may have waited for."""
     run = start(store)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.store.cast import completed, failed, interrupted, start, take, words
 from worker.records import Kind, NewPrompt, Usage
+from worker.store import Selection
 from worker.store.views import VIEWS, definition
+from worker.wire.finish import TRUNCATED_REASONS
 
 SETTLED = {  # documented, and other people's scripts are written against them
     "results": "id batch custom_id endpoint model prompt status output partial_output thinking"
@@ -76,9 +80,76 @@ def test_results_tell_what_there_is_so_far(store, sql):
     store.commit("w1", [], [interrupted(run)])
     assert sql(look) == [("queued", None, "first")]
     (run,) = take(store)
-    assert sql(look) == [("running", None, None)]
+    assert sql(look) == [("running", None, "first")]
     store.commit("w1", [words(run, 0, "second")], [failed(run)])
     assert sql(look) == [("failed", None, "second")]
+
+
+def test_an_attempt_without_text_hides_nothing(store, sql):
+    """The server dies at 90 % and stays down: the text is there, and `text_run_id` says whose."""
+    first = start(store, custom_id="c")
+    texts = [words(first, 0, "hm", Kind.THINKING), words(first, 1, "almost all")]
+    store.commit("w1", texts, [interrupted(first, request_hash="h")])
+    look = "SELECT status, output, partial_output, thinking, run_id, text_run_id FROM results"
+    for request_hash in ("h", None, "h"):
+        (run,) = take(store)
+        assert sql(look) == [("running", None, "almost all", "hm", run.id, first.id)]
+        store.commit("w1", [], [interrupted(run, request_hash=request_hash)])
+        assert sql(look) == [("queued", None, "almost all", "hm", run.id, first.id)]
+    (run,) = take(store)
+    store.commit("w1", [words(run, 0, "anew")], [])
+    assert sql(look) == [("running", None, "anew", None, run.id, run.id)]
+    store.commit("w1", [], [failed(run)])
+    assert sql(look) == [("failed", None, "anew", None, run.id, run.id)]
+
+
+def test_a_completed_answer_without_text_is_empty_whatever_came_before(store, sql):
+    """A part of an earlier attempt is never taken for the answer."""
+    first = start(store)
+    store.commit("w1", [words(first, 0, "part")], [interrupted(first)])
+    (run,) = take(store)
+    store.commit("w1", [], [completed(run)])
+    assert sql("SELECT output, partial_output, text_run_id FROM results") == [("", None, run.id)]
+
+
+def test_text_that_answers_another_request_is_not_shown(store, sql):
+    """Neither after the owner changed what is asked, nor when a run says that it asked otherwise."""
+    first = start(store)
+    store.commit("w1", [words(first, 0, "Paris")], [failed(first, request_hash="old")])
+    look = "SELECT status, partial_output, run_id, text_run_id, finish_reason FROM results"
+    assert store.retry(Selection(), model="another") == 1
+    assert sql(look) == [("queued", None, None, None, None)]
+    (run,) = take(store)
+    assert sql(look) == [("running", None, run.id, None, None)]
+    store.commit("w1", [], [interrupted(run)])
+    assert sql(look) == [("queued", None, run.id, None, None)]
+    assert sql("SELECT attempt, text FROM attempts ORDER BY 1") == [(1, "Paris"), (2, None)]
+    sql("UPDATE prompts SET first_attempt = NULL")  # what was changed by hand leaves no such mark
+    (run,) = take(store)
+    store.commit("w1", [], [interrupted(run, request_hash="new")])
+    assert sql(look) == [("queued", None, run.id, None, None)]
+
+
+def test_a_thought_that_was_cut_is_shown_if_there_is_no_text(store, sql):
+    """The latest run that stored anything stands for a prompt that has no text at all."""
+    first = start(store)
+    store.commit("w1", [words(first, 0, "hm", Kind.THINKING)], [interrupted(first)])
+    (run,) = take(store)
+    store.commit("w1", [], [failed(run)])
+    look = "SELECT partial_output, thinking, text_run_id FROM results"
+    assert sql(look) == [(None, "hm", first.id)]
+
+
+@pytest.mark.parametrize("reason", TRUNCATED_REASONS)
+def test_answers_that_were_cut_are_marked_and_counted(store, sql, reason):
+    """By whatever word the server has for its length limit; nothing else is."""
+    cut, whole, unknown, bad = (start(store, custom_id=str(n)) for n in range(4))
+    endings = [completed(cut, finish_reason=reason), completed(whole)]
+    endings += [completed(unknown, finish_reason=None), failed(bad, finish_reason=reason)]
+    store.commit("w1", [], endings)
+    assert sql("SELECT custom_id FROM results WHERE truncated") == [("0",)]
+    assert sql("SELECT count(*) FROM results WHERE NOT truncated") == [(3,)]
+    assert sql("SELECT truncated FROM progress") == [(1,)]
 
 
 def test_an_empty_answer_is_an_answer(store, sql):
@@ -87,8 +158,30 @@ def test_an_empty_answer_is_an_answer(store, sql):
     assert sql("SELECT output, partial_output FROM results") == [("", None)]
 
 
-def test_tool_calls_are_told_apart(store, sql):
-    """Kinds are never mixed."""
+def test_tool_calls_are_whole_when_their_run_has_ended(store, sql):
+    """A JSON array in a text, put together from the pieces; these stay in `chunks`."""
+    run = start(store)
+    first = '{"index":0,"id":"c1","name":"weather","arguments":"{\\"city\\":"}\n'
+    second = '{"index":1,"name":"time","arguments":"{}"}\n{"index":0,"arguments":"\\"Zürich\\"}"}\n'
+    store.commit("w1", [words(run, 0, first, Kind.TOOL_CALLS), words(run, 1, "t")], [])
+    look = "SELECT tool_calls FROM results UNION ALL SELECT tool_calls FROM attempts"
+    assert sql(look) == [(first,)] * 2
+    last = [words(run, 2, second, Kind.TOOL_CALLS)]
+    store.commit("w1", last, [completed(run, calls_tools=True)])
+    assert sql("SELECT output, thinking FROM results") == [("t", None)]
+    for (calls,) in sql(look):
+        assert json.loads(calls) == [
+            {"index": 0, "id": "c1", "name": "weather", "arguments": '{"city":"Zürich"}'},
+            {"index": 1, "id": None, "name": "time", "arguments": "{}"},
+        ]
+    assert sql("SELECT text FROM chunks WHERE kind = 'tool_calls' ORDER BY seq") == [
+        (first,),
+        (second,),
+    ]
+
+
+def test_tool_calls_of_older_versions_are_shown_in_pieces(store, sql):
+    """Their runs have nothing else."""
     run = start(store)
     calls = [
         words(run, 0, "[1,", Kind.TOOL_CALLS),

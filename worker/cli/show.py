@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import click
 from worker.cli.choosing import PromptId
 from worker.cli.lean import give_back
 from worker.cli.output import counted, data, for_terminal, json_option, moment, talk
+from worker.cli.pairs import Whole
 from worker.cli.session import Session, session
 from worker.errors import NotFound
 from worker.records import Kind
@@ -36,6 +38,9 @@ _DETAILS = (
 @click.option("--raw", is_flag=True, help="Exactly what the model said, to the last byte.")
 @click.option("--thinking", is_flag=True, help="What the model thought, instead of its answer.")
 @click.option("--attempts", is_flag=True, help="Every run of it: when, how long, how it ended.")
+@click.option(
+    "--attempt", "number", metavar="N", type=Whole(1, 2**31 - 1), help="The text of this attempt."
+)
 @json_option
 @session
 def command(
@@ -48,17 +53,21 @@ def command(
     raw: bool,
     thinking: bool,
     attempts: bool,
+    number: int | None,
     as_json: bool,
 ) -> None:
     """Print the answer of a prompt, or what there is of it.
 
     Line ends at the end of the text are left off for the eye; --raw keeps them. If the prompt is
-    not completed, standard error says so, and the text is what its latest run left.
+    not completed, standard error says so, and the text is that of its latest attempt that has
+    text and was asked the same. --attempt N prints the text of any attempt.
     """
     if (prompt_id is None) == (custom_id is None):
         raise click.UsageError("name one prompt: by ID, or by --custom-id")
     if batch is not None and custom_id is None:
         raise click.UsageError("--batch goes with --custom-id; an ID is enough by itself")
+    if number is not None and (attempts or as_json):
+        raise click.UsageError("--attempt prints one text: leave out --attempts and --json")
     give_back()
     store = session.store()
     detail = found(store, prompt_id, custom_id, batch)
@@ -67,7 +76,12 @@ def command(
     elif attempts:
         _print_attempts(store.attempts(detail.id))
     else:
-        _print_text(store, detail, Kind.THINKING if thinking else Kind.TEXT, raw=raw)
+        kind = Kind.THINKING if thinking else Kind.TEXT
+        if number is None:
+            _print_prompt(store, detail, kind, raw=raw)
+        else:
+            attempt = _attempt(store, detail, number)
+            _print_attempt(store, detail, attempt, kind, raw=raw)
 
 
 def found(
@@ -97,10 +111,8 @@ def found(
 def state_in_words(detail: PromptDetail) -> str:
     """What stands between a prompt and its answer."""
     match detail.status:
-        case PromptState.QUEUED if detail.runs:
-            return f"is queued again after {counted(detail.runs, 'attempt')}{_why(detail)}"
         case PromptState.QUEUED:
-            return "is queued and was not started yet"
+            return _queued_in_words(detail)
         case PromptState.RUNNING:
             return "is still streaming"
         case PromptState.FAILED:
@@ -111,26 +123,87 @@ def state_in_words(detail: PromptDetail) -> str:
             return "is completed"
 
 
+def _queued_in_words(detail: PromptDetail) -> str:
+    if not detail.runs:
+        return "is queued and was not started yet"
+    if detail.run_id is None:
+        return "is queued anew, because what it asks was changed"
+    return f"is queued again after {counted(detail.runs, 'attempt')}{_why(detail)}"
+
+
 def _why(detail: PromptDetail) -> str:
     return f" ({detail.error_code}: {detail.error})" if detail.error_code else ""
 
 
-def _print_text(store: Store, detail: PromptDetail, kind: Kind, *, raw: bool) -> None:
+def _print_prompt(store: Store, detail: PromptDetail, kind: Kind, *, raw: bool) -> None:
+    wrote = _print_text(store, detail.text_run_id, kind, raw=raw)
+    calls = _print_calls(store, detail.text_run_id, kind, raw=raw)
+    if remark := _remark(store, detail, kind, wrote=wrote, calls=calls):
+        sys.stdout.flush()
+        talk(f"prompt {detail.id} {remark}")
+
+
+def _remark(store: Store, detail: PromptDetail, kind: Kind, *, wrote: bool, calls: bool) -> str:
+    """What has to be known about the text and is not in it."""
+    if detail.status is not PromptState.COMPLETED:
+        left = (
+            f"this is what {_whose(store, detail)} left" if wrote or calls else "there is no text"
+        )
+        return f"{state_in_words(detail)}; {left}"
+    if detail.truncated and kind is Kind.TEXT:
+        return f"is completed, but its answer was cut at its length limit ({detail.finish_reason})"
+    return "" if wrote or calls else f"is completed, but has no {kind}"
+
+
+def _whose(store: Store, detail: PromptDetail) -> str:
+    if detail.text_run_id == detail.run_id:
+        return "its latest run"
+    numbers = {each.run_id: each.attempt for each in store.attempts(detail.id)}
+    number = numbers.get(detail.text_run_id or 0)
+    return f"attempt {number}, the latest one with text,"
+
+
+def _print_attempt(
+    store: Store, detail: PromptDetail, attempt: Attempt, kind: Kind, *, raw: bool
+) -> None:
+    wrote = _print_text(store, attempt.run_id, kind, raw=raw)
+    wrote |= _print_calls(store, attempt.run_id, kind, raw=raw)
+    sys.stdout.flush()
+    why = f" ({attempt.error_code}: {attempt.error})" if attempt.error_code else ""
+    left = "" if wrote else f"; it has no {kind}"
+    talk(f"attempt {attempt.attempt} of prompt {detail.id}: {attempt.status}{why}{left}")
+
+
+def _print_text(store: Store, run_id: int | None, kind: Kind, *, raw: bool) -> bool:
     parts: Iterable[str] = ()
-    if detail.run_id is not None:
-        parts = (text for _, text in store.text(detail.run_id, kind))
+    if run_id is not None:
+        parts = (text for _, text in store.text(run_id, kind))
     wrote = False
     for part in parts if raw else without_last_newlines(parts):
         wrote = True
         data(part if raw else for_terminal(part), newline=False)
     if wrote and not raw:
         data("")
-    if detail.status is not PromptState.COMPLETED:
-        left = "this is what its latest run left" if wrote else "there is no text"
-        sys.stdout.flush()
-        talk(f"prompt {detail.id} {state_in_words(detail)}; {left}")
-    elif not wrote:
-        talk(f"prompt {detail.id} is completed, but has no {kind}")
+    return wrote
+
+
+def _print_calls(store: Store, run_id: int | None, kind: Kind, *, raw: bool) -> bool:
+    """Tool calls are a part of the answer; whether there are any."""
+    from worker.export import calls_of
+
+    calls = calls_of(store, run_id) if kind is Kind.TEXT else []
+    if calls and not raw:
+        data(for_terminal(json.dumps(calls, ensure_ascii=False)))
+    return bool(calls)
+
+
+def _attempt(store: Store, detail: PromptDetail, number: int) -> Attempt:
+    found = store.attempts(detail.id)
+    for each in found:
+        if each.attempt == number:
+            return each
+    there = f"its attempts are 1 to {found[-1].attempt}" if found else "it was not started yet"
+    raise NotFound(f"prompt {detail.id} has no attempt {number}: {there}")
 
 
 def without_last_newlines(parts: Iterable[str]) -> Iterator[str]:
@@ -145,16 +218,19 @@ def without_last_newlines(parts: Iterable[str]) -> Iterator[str]:
 
 
 def _print_json(store: Store, detail: PromptDetail) -> None:
-    from worker.export import Pieces, text_of, write_json
+    from worker.export import Pieces, calls_of, text_of, write_json
 
     shown: dict[str, Any] = {name: getattr(detail, name) for name in _DETAILS}
     shown["status"] = str(detail.status)
-    text = text_of(store, detail.run_id)
+    text = text_of(store, detail.text_run_id)
     completed = detail.status is PromptState.COMPLETED
     shown["output"] = (text or Pieces(())) if completed else None
     shown["partial_output"] = None if completed else text
-    shown["thinking"] = text_of(store, detail.run_id, Kind.THINKING)
-    shown["tool_calls"] = text_of(store, detail.run_id, Kind.TOOL_CALLS)
+    shown["thinking"] = text_of(store, detail.text_run_id, Kind.THINKING)
+    shown["tool_calls"] = calls_of(store, detail.text_run_id) or None
+    shown["text_run_id"] = detail.text_run_id
+    shown["finish_reason"] = detail.finish_reason
+    shown["truncated"] = detail.truncated
     shown["history"] = [attempt_as_json(each) for each in store.attempts(detail.id)]
     write_json(sys.stdout, shown)
     data("")

@@ -12,13 +12,14 @@ from worker.export import csv_file, jsonl, openai_batch, parquet
 from worker.export.ahead import Ahead
 from worker.export.columns import COLUMNS
 from worker.export.files import whole_file
-from worker.export.pieces import Pieces, Texts, text_of, write_json, write_line
+from worker.export.pieces import Pieces, Texts, calls_of, text_of, write_json, write_line
 
 __all__ = [
     "COLUMNS",
     "Ahead",
     "Pieces",
     "Texts",
+    "calls_of",
     "csv_file",
     "jsonl",
     "openai_batch",

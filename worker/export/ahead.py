@@ -52,7 +52,9 @@ class Ahead:
     def rows(self, rows: Iterable[ResultRow]) -> Iterator[ResultRow]:
         """The same rows; before each page its texts are fetched."""
         for page in self._pages(rows):
-            self._held = self._reader.of([row.run_id for row in page if row.run_id is not None])
+            self._held = self._reader.of(
+                [each for each in (row.text_run_id for row in page) if each is not None]
+            )
             yield from page
 
     def _pages(self, rows: Iterable[ResultRow]) -> Iterator[list[ResultRow]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from worker.export.pieces import Pieces, Texts, text_of
+from worker.export.pieces import Pieces, Texts, calls_of, text_of
 from worker.records import Kind
 from worker.states import PromptState
 
@@ -35,15 +35,17 @@ COLUMNS = (
     "created_at",
     "finished_at",
     "run_id",
+    "text_run_id",
+    "truncated",
 )
 
 
 def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
     """The row with its texts as `Pieces`; `partial` reads those of unfinished runs as well.
 
-    `output` is the text of the completed run and nothing else, so that nobody takes a
-    part for the whole; `partial_output` is the text of the latest run of any other prompt.
-    `tool_calls` are the pieces of the calls, one JSON object a line.
+    `output` is the text of the completed run and nothing else, so that a part is never taken
+    for the whole; `partial_output` is the text of the latest run, of any other prompt, that has
+    text and was asked the same. `tool_calls` are whole calls, in a list.
     """
     values: dict[str, Any] = {
         "id": row.id,
@@ -69,13 +71,15 @@ def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
         "created_at": row.created_at,
         "finished_at": row.finished_at,
         "run_id": row.run_id,
+        "text_run_id": row.text_run_id,
+        "truncated": row.truncated,
     }
     completed = row.status is PromptState.COMPLETED
     if completed:
-        values["output"] = text_of(texts, row.run_id) or Pieces((), only="")
+        values["output"] = text_of(texts, row.text_run_id) or Pieces((), only="")
     elif partial:
-        values["partial_output"] = text_of(texts, row.run_id)
+        values["partial_output"] = text_of(texts, row.text_run_id)
     if completed or partial:
-        values["thinking"] = text_of(texts, row.run_id, Kind.THINKING)
-        values["tool_calls"] = text_of(texts, row.run_id, Kind.TOOL_CALLS)
+        values["thinking"] = text_of(texts, row.text_run_id, Kind.THINKING)
+        values["tool_calls"] = calls_of(texts, row.text_run_id) or None
     return values

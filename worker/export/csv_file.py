@@ -41,7 +41,9 @@ def write(rows: Iterable[ResultRow], texts: Texts, out: TextIO, *, partial: bool
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, bool):
+        return str(value).lower()  # as JSON spells it
+    if isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, datetime):
         return iso(value)

@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from worker.export.pieces import Pieces, Texts, text_of, write_line
+from worker.export.pieces import Pieces, Texts, calls_of, text_of, write_line
 from worker.records import BATCH_URL, Kind
 from worker.states import PromptState
 from worker.wire.finish import FinishGroup, finish_group
-from worker.wire.tools import assemble_tool_calls
 
 if TYPE_CHECKING:
     from worker.store.rows import ResultRow
@@ -96,8 +95,7 @@ def _body(row: ResultRow, texts: Texts) -> dict[str, Any]:
     content = text_of(texts, row.run_id) or Pieces((), only="")
     if url == "/v1/completions":
         return _completion(row, content)
-    calls = text_of(texts, row.run_id, Kind.TOOL_CALLS)
-    tools = assemble_tool_calls(calls.whole()) if calls else []
+    tools = calls_of(texts, row.run_id)
     if url == "/v1/responses":
         return _response(row, content, tools)
     return _chat_completion(row, content, tools, text_of(texts, row.run_id, Kind.THINKING))

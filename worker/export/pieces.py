@@ -10,7 +10,8 @@ from typing import Any, Protocol, TextIO
 import msgspec
 
 from worker.moments import iso
-from worker.records import Kind
+from worker.records import Json, Kind
+from worker.wire.tools import assemble_tool_calls
 
 # `json.dumps` with these options would make an encoder for every single value.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -65,6 +66,12 @@ def text_of(texts: Texts, run_id: int | None, kind: Kind = Kind.TEXT) -> Pieces 
         yield from (text for _, text in chunks)
 
     return Pieces(parts())
+
+
+def calls_of(texts: Texts, run_id: int | None) -> list[dict[str, Json]]:
+    """The whole tool calls of a run, put together from their pieces."""
+    pieces = text_of(texts, run_id, Kind.TOOL_CALLS)
+    return assemble_tool_calls(pieces.whole()) if pieces else []
 
 
 class _InPieces(Exception):

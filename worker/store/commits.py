@@ -163,6 +163,40 @@ def stored_chunks() -> Select[int, int, str]:
     )
 
 
+REQUEST: Mapping[str, TypeEngine[Any]] = {"run_id": Id, "request_hash": Text()}
+
+
+@cache
+def note_requests(*, is_sqlite: bool) -> Update:
+    """Write down what runs asked; sent again, it changes nothing."""
+    given = bound(REQUEST) if is_sqlite else unnested(REQUEST)
+    return (
+        update(runs)
+        .where(runs.c.id == given["run_id"], runs.c.request_hash.is_(None))
+        .values(request_hash=given["request_hash"])
+    )
+
+
+# --- tool calls -----------------------------------------------------------------------------
+
+
+@cache
+def tool_pieces() -> Select[int, str]:
+    """The pieces of tool calls that the runs `ids` have stored, in their order."""
+    return (
+        select(chunks.c.run_id, chunks.c.text)
+        .where(among(chunks.c.run_id, "ids"), chunks.c.kind == spell(Kind.TOOL_CALLS))
+        .order_by(chunks.c.run_id, chunks.c.seq)
+    )
+
+
+@cache
+def keep_tool_calls() -> Update:
+    """Write down the whole tool calls of run `run`."""
+    kept = bindparam("calls", type_=Text())
+    return update(runs).where(runs.c.id == bindparam("run", type_=Id)).values(tool_calls=kept)
+
+
 # --- endings --------------------------------------------------------------------------------
 
 _SAME_NAME = (
@@ -231,6 +265,7 @@ def _end_runs(given: Columns) -> Update:
             status=given["run_state"],
             finished_at=now(),
             first_text_at=later(given["first_text_ago"]),
+            request_hash=func.coalesce(given["request_hash"], runs.c.request_hash),
             **{name: given[name] for name in _SAME_NAME},
         )
     )

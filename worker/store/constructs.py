@@ -286,7 +286,12 @@ def standing(column: ColumnElement[str], states: Sequence[State]) -> ColumnEleme
     The states are spelled out, not bound: a partial index is only used for a
     condition that the planner can read.
     """
-    spelled = [spell(state) for state in states]
+    return one_word_of(column, states)
+
+
+def one_word_of(column: ColumnElement[str], words: Sequence[str]) -> ColumnElement[bool]:
+    """The column holds one of these words of our own, spelled out."""
+    spelled = [spell(word) for word in words]
     return column == spelled[0] if len(spelled) == 1 else column.in_(spelled)
 
 

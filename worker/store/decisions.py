@@ -35,6 +35,8 @@ from worker.store.reads import chosen
 from worker.store.rows import Selection
 from worker.store.tables import CANCEL_WANTED, prompts
 
+ASKED = frozenset({"model", "prompt", "system", "messages", "options"})  # as `request_hash`
+
 _QUEUED = standing(prompts.c.status, (PromptState.QUEUED,))
 _RUNNING = standing(prompts.c.status, (PromptState.RUNNING,))
 
@@ -99,7 +101,10 @@ def _cancelled_where(condition: ColumnElement[bool]) -> dict[str, Any]:
 
 def retry(changed: Sequence[str]) -> Update:
     """Queue the prompts `ids` again as if they were new; `changed` columns take `new_<name>`."""
+    changes: dict[str, Any]
     changes = {name: bindparam(f"new_{name}", type_=prompts.c[name].type) for name in changed}
+    if not ASKED.isdisjoint(changed):
+        changes |= anew()
     return (
         update(prompts)
         .where(
@@ -118,6 +123,11 @@ def retry(changed: Sequence[str]) -> Update:
             **changes,
         )
     )
+
+
+def anew() -> dict[str, Any]:
+    """What is asked has changed: earlier runs, which stay, answer another question."""
+    return {"run_id": null(), "first_attempt": prompts.c.runs + 1}
 
 
 @cache

@@ -36,6 +36,7 @@ ENDING: Mapping[str, TypeEngine[Any]] = {
     "request_id": Text(),
     "error_code": Text(),
     "error": Text(),
+    "request_hash": Text(),
 }
 
 
@@ -74,6 +75,7 @@ def _row(end: Ending) -> tuple[Any, ...]:
         _storable(end.request_id),
         end.error_code,
         _storable(end.error),
+        end.request_hash,
     )
 
 

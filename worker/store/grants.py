@@ -30,7 +30,7 @@ _ALL: Columns = ()  # of a table, those that later versions add among them
 # What a submitter may say of a prompt; the rest is the worker's to write.
 _NEW_PROMPT = (
     *("batch_id", "custom_id", "endpoint", "model", "prompt", "system", "messages", "options"),
-    *("priority", "available_at", "max_attempts", "metadata"),
+    *("priority", "available_at", "max_attempts", "metadata", "request_hash"),
 )
 # What a worker changes; what was asked for is not its own.
 _PROGRESS = (
@@ -44,7 +44,10 @@ MAY: Mapping[str, Mapping[str, Mapping[str, Columns]]] = MappingProxyType(
             "schema_info": {"SELECT": _ALL},
             "batches": {"SELECT": ("id", "name"), "INSERT": ("name", "source", "metadata")},
             # To recognise what is there already, and nothing that others asked.
-            "prompts": {"SELECT": ("id", "batch_id", "custom_id"), "INSERT": _NEW_PROMPT},
+            "prompts": {
+                "SELECT": ("id", "batch_id", "custom_id", "request_hash"),
+                "INSERT": _NEW_PROMPT,
+            },
         },
         WORKER: {
             "alembic_version": {"SELECT": _ALL},

@@ -126,6 +126,14 @@ def prompt_states() -> Select[int, str]:
     return select(prompts.c.id, prompts.c.status).where(among(prompts.c.id, "ids"))
 
 
+def _text_run() -> ColumnElement[int]:
+    """The run whose output stands for the prompt at hand; the view `results` says which."""
+    asked = "(SELECT v.text_run_id FROM results v WHERE v.id = prompts.id)"
+    done = standing(prompts.c.status, (PromptState.COMPLETED,))
+    source = literal_column(asked, type_=BigInteger())
+    return case((done, prompts.c.run_id), else_=source).label("text_run_id")
+
+
 # --- one prompt -----------------------------------------------------------------------------
 
 
@@ -135,8 +143,8 @@ def prompt() -> Select[Any]:
     told = {field.name for field in fields(PromptDetail)}
     columns = [column for column in prompts.c if column.name in told]
     return (
-        select(batches.c.name.label("batch"), *columns)
-        .select_from(prompts.outerjoin(batches))
+        select(batches.c.name.label("batch"), *columns, _text_run(), runs.c.finish_reason)
+        .select_from(prompts.outerjoin(batches).outerjoin(runs, runs.c.id == prompts.c.run_id))
         .where(prompts.c.id == bindparam("id", type_=Integer()))
     )
 
@@ -235,6 +243,7 @@ def results(selection: Selection) -> Select[Any]:
             prompts.c.metadata,
             prompts.c.created_at,
             prompts.c.finished_at,
+            _text_run(),
         )
         .select_from(prompts.outerjoin(batches).outerjoin(runs, runs.c.id == prompts.c.run_id))
         .where(

@@ -9,6 +9,12 @@ from typing import NamedTuple
 
 from worker.records import Json
 from worker.states import PromptState
+from worker.wire.finish import FinishGroup, finish_group
+
+
+def _truncated(status: PromptState, finish_reason: str | None) -> bool:
+    cut = finish_group(finish_reason) is FinishGroup.TRUNCATED
+    return cut and status is PromptState.COMPLETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,13 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class PromptDetail:
-    """One prompt as `show` tells it, without the text of its runs."""
+    """One prompt as `show` tells it, without the text of its runs.
+
+    Attributes:
+        run_id: the latest run; None before the first one, and after a change of what is asked.
+        text_run_id: the run whose output stands for the prompt (`results.text_run_id`).
+        finish_reason: the server's word for the end of the latest run.
+    """
 
     id: int
     batch: str | None
@@ -73,16 +85,24 @@ class PromptDetail:
     metadata: Mapping[str, Json] | None
     created_at: datetime
     finished_at: datetime | None
+    text_run_id: int | None = None
+    finish_reason: str | None = None
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the answer is complete for the server, but was cut at its length limit."""
+        return _truncated(self.status, self.finish_reason)
 
 
 class ResultRow(NamedTuple):
     """One prompt as the view `results` tells it, without its texts.
 
     Attributes:
-        run_id: the latest run, whose chunks are the output or the partial output; None before.
+        run_id: the latest run; None before the first one, and after a change of what is asked.
         request_id: what the server called the latest run.
         http_status: the status of the latest response.
         seconds: how long the latest run took, or has taken so far.
+        text_run_id: the run whose chunks are the output or the partial output.
     """
 
     id: int
@@ -107,6 +127,12 @@ class ResultRow(NamedTuple):
     metadata: Mapping[str, Json] | None
     created_at: datetime
     finished_at: datetime | None
+    text_run_id: int | None
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the answer is complete for the server, but was cut at its length limit."""
+        return _truncated(self.status, self.finish_reason)
 
     @property
     def characters(self) -> int:

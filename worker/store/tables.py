@@ -38,7 +38,7 @@ from sqlalchemy import (
 
 from worker.records import Kind
 from worker.states import FINAL_PROMPT_STATES, FINAL_RUN_STATES, PromptState, RunState
-from worker.store.constructs import Flag, Id, Json, Timestamp, now, standing
+from worker.store.constructs import Flag, Id, Json, Timestamp, now, one_word_of, standing
 from worker.store.rules import (
     finished_exactly_in,
     json_is,
@@ -46,6 +46,7 @@ from worker.store.rules import (
     prompt_bounds,
     run_bounds,
 )
+from worker.wire.finish import TRUNCATED_REASONS
 
 NOTIFY_CHANNEL = "spool_prompts"
 
@@ -101,6 +102,8 @@ prompts = Table(
     Column("finished_at", Timestamp),
     Column("keeps_place", Flag),  # it goes before those that never ran; NULL: it does not
     Column("runs_without_progress", Integer, prompt_bounds()),  # in a row; NULL: none
+    Column("first_attempt", Integer),  # that answers what is asked now; NULL: 1
+    Column("request_hash", Text),  # of what `add` was asked; NULL: not known
     UniqueConstraint("batch_id", "custom_id", name="prompts_custom_id"),
     CheckConstraint("(prompt IS NULL) <> (messages IS NULL)", name="prompts_prompt_or_messages"),
     CheckConstraint(one_of_words("status", PromptState), name="prompts_status"),
@@ -284,6 +287,9 @@ CLAIMABLE = standing(prompts.c.status, (PromptState.QUEUED,)) & prompts.c.cancel
 KEEPS_PLACE = CLAIMABLE & prompts.c.keeps_place.is_(true())
 CANCEL_WANTED = prompts.c.cancel_requested_at.is_not(None) & prompts.c.finished_at.is_(None)
 UNDER_WAY = standing(runs.c.status, (RunState.STREAMING,))
+TRUNCATED = standing(runs.c.status, (RunState.COMPLETED,)) & one_word_of(
+    runs.c.finish_reason, TRUNCATED_REASONS
+)
 
 Index(
     "prompts_claim",
@@ -323,6 +329,13 @@ Index(
     runs.c.id,
     postgresql_where=UNDER_WAY,
     sqlite_where=UNDER_WAY,
+)
+
+Index(
+    "runs_truncated",
+    runs.c.prompt_id,
+    postgresql_where=TRUNCATED,
+    sqlite_where=TRUNCATED,
 )
 
 # pglz, the default, cost a third of the throughput; a server built without lz4 keeps it.

@@ -16,6 +16,7 @@ from worker.records import Kind
 from worker.states import PromptState, RunState
 from worker.store.constructs import SQLITE_NOW
 from worker.store.tables import also, metadata
+from worker.wire.finish import TRUNCATED_REASONS
 
 RATE_MINUTES = 10  # `progress` counts what was completed in so many minutes
 
@@ -62,6 +63,29 @@ _SQLITE = _Words(
 )
 
 
+# The run whose output stands for a prompt `p`, whose latest run is `r`: of a completed one the run
+# that completed it; else the latest of the same request that stored text, or, if none did,
+# anything.  A refused connection, which stores nothing, hides nothing.
+_SOURCE = f"""CASE WHEN p.status = '{PromptState.COMPLETED}' THEN p.run_id ELSE
+        (SELECT t.id FROM runs t
+        WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
+            AND (t.request_hash = r.request_hash) IS NOT FALSE
+            AND EXISTS (SELECT 1 FROM chunks k WHERE k.run_id = t.id)
+        ORDER BY EXISTS (SELECT 1 FROM chunks k
+            WHERE k.run_id = t.id AND k.kind = '{Kind.TEXT}') DESC, t.attempt DESC LIMIT 1) END"""
+_TRUNCATED = (
+    f"(p.status = '{PromptState.COMPLETED}' AND coalesce(r.finish_reason IN ("
+    + ", ".join(f"'{word}'" for word in TRUNCATED_REASONS)
+    + "), FALSE))"
+)
+
+
+def _whole_calls(sql: _Words, run: str) -> str:
+    """The tool calls of a run: a JSON array from its ending on, pieces before."""
+    kept = f"(SELECT e.tool_calls FROM runs e WHERE e.id = {run})"
+    return f"coalesce({kept},\n        {sql.text(run, Kind.TOOL_CALLS)})"
+
+
 def _results(sql: _Words) -> str:
     """A row per prompt."""
     ended = f"coalesce(r.finished_at, {sql.now})"
@@ -71,13 +95,15 @@ SELECT p.id, b.name AS batch, p.custom_id, p.endpoint, coalesce(r.model, p.model
     CASE WHEN p.status = '{PromptState.COMPLETED}'
         THEN coalesce({sql.text("p.run_id")}, '') END AS output,
     CASE WHEN p.status <> '{PromptState.COMPLETED}'
-        THEN {sql.text("p.run_id")} END AS partial_output,
-    {sql.text("p.run_id", Kind.THINKING)} AS thinking,
+        THEN {sql.text(_SOURCE)} END AS partial_output,
+    {sql.text(_SOURCE, Kind.THINKING)} AS thinking,
     r.finish_reason, r.prompt_tokens, r.completion_tokens, p.attempts,
     {sql.between("r.started_at", ended)} AS seconds,
     p.error_code, p.error, p.metadata, p.created_at, p.finished_at,
-    {sql.text("p.run_id", Kind.TOOL_CALLS)} AS tool_calls,
-    p.run_id
+    {_whole_calls(sql, _SOURCE)} AS tool_calls,
+    p.run_id,
+    {_SOURCE} AS text_run_id,
+    {_TRUNCATED} AS truncated
 FROM prompts p
 LEFT JOIN batches b ON b.id = p.batch_id
 LEFT JOIN runs r ON r.id = p.run_id
@@ -131,7 +157,7 @@ SELECT r.id AS run_id, r.prompt_id, b.name AS batch, p.custom_id, r.attempt, r.s
     r.http_status, r.request_id, r.error_code, r.error, r.done_frame,
     {sql.text("r.id")} AS text,
     {sql.text("r.id", Kind.THINKING)} AS thinking,
-    {sql.text("r.id", Kind.TOOL_CALLS)} AS tool_calls
+    coalesce(r.tool_calls, {sql.text("r.id", Kind.TOOL_CALLS)}) AS tool_calls
 FROM runs r
 JOIN prompts p ON p.id = r.prompt_id
 LEFT JOIN batches b ON b.id = p.batch_id
@@ -156,7 +182,8 @@ SELECT b.name AS batch, count(*) AS total,
     min(p.created_at) FILTER (WHERE p.finished_at IS NULL) AS oldest,
     max(p.finished_at) AS last_finished_at,
     count(*) FILTER (WHERE {done} AND p.finished_at > {sql.earlier})
-        / {window} AS completed_per_minute
+        / {window} AS completed_per_minute,
+    count(*) FILTER (WHERE {_TRUNCATED}) AS truncated
 FROM prompts p
 LEFT JOIN batches b ON b.id = p.batch_id
 LEFT JOIN runs r ON r.id = p.run_id

@@ -19,15 +19,17 @@ from worker.records import Chunk, Ending, Rescued, Run, WorkerInfo
 from worker.states import PromptEvent, PromptState, RunEvent, RunState, after, target
 from worker.store import claims, commits, decisions, reads, rescue
 from worker.store.commits import STREAMING
-from worker.store.constructs import parameters
+from worker.store.constructs import dumps, parameters
 from worker.store.endings import ENDING, as_json, as_rows
 from worker.store.engine import Database
 from worker.store.prepared import Borrowed
 from worker.store.rows import Backlog
+from worker.wire.tools import assemble_tool_calls
 
 _CRASHED = "the worker that carried it stopped renewing its lease"
 _ENDING_COLUMNS = parameters(ENDING)
 _CHUNK_COLUMNS = parameters(commits.CHUNK)
+_REQUEST_COLUMNS = parameters(commits.REQUEST)
 _STRAY = "its prompt was changed by hand while it was streaming"
 
 
@@ -147,11 +149,13 @@ class WorkerSide:
         if not ends and not flushes:
             return frozenset()
         unmeasured = {end.run_id for end in endings if end.chars is None}
-        several = chunks or unmeasured
+        calling = {end.run_id for end in endings if end.calls_tools} | unmeasured
+        several = chunks or calling
         with self._work_db.writing() if several else self._work_db.single() as connection:
             live = self._hold(connection, worker_id, flushes)
             live |= self._end(connection, worker_id, endings)
             self._insert(connection, [chunk for chunk in chunks if chunk.run_id in live])
+            self._keep_tool_calls(connection, calling & live)
             if measured := unmeasured & live:
                 given = {"ids": sorted(measured), "worker": worker_id}
                 self._work_db.prepared(commits.measure()).count(connection, given)
@@ -190,6 +194,24 @@ class WorkerSide:
         insert = prepared.count_each if is_sqlite else prepared.count_arrays
         if insert(connection, _CHUNK_COLUMNS, rows) != len(rows):
             self._check_same(connection, chunks)
+        first = [(each.run_id, each.request_hash) for each in chunks if each.request_hash]
+        if first:
+            prepared = self._work_db.prepared(commits.note_requests(is_sqlite=is_sqlite))
+            note = prepared.count_each if is_sqlite else prepared.count_arrays
+            note(connection, _REQUEST_COLUMNS, first)
+
+    def _keep_tool_calls(self, connection: Borrowed, ids: Collection[int]) -> None:
+        """Put the calls of runs that have ended together, by what is stored of them."""
+        if not ids:
+            return
+        pieces: dict[int, list[str]] = {}
+        stored = self._work_db.prepared(commits.tool_pieces())
+        for run_id, text in stored.run(connection, {"ids": sorted(ids)}):
+            pieces.setdefault(run_id, []).append(text)
+        keep = self._work_db.prepared(commits.keep_tool_calls())
+        for run_id, texts in pieces.items():
+            calls = dumps(assemble_tool_calls("".join(texts)))
+            keep.count(connection, {"run": run_id, "calls": calls})
 
     def _check_same(self, connection: Borrowed, sent: Sequence[Chunk]) -> None:
         """Some chunks were there before, as after a lost answer; another text is lost words."""
@@ -260,6 +282,7 @@ class WorkerSide:
             prompt_ids = [prompt_id for _, prompt_id, _ in taken]
             given = {**given, "ids": run_ids, "prompt_ids": prompt_ids}
             connection.execute(rescue.requeue_orphans(), given)
+            self._keep_tool_calls(connection, run_ids)
             rows = connection.execute(reads.prompt_states(), {"ids": prompt_ids}).all()
             states = {prompt_id: PromptState(state) for prompt_id, state in rows}
         return [

@@ -35,6 +35,8 @@ _WORDS = {
     FinishGroup.NOTHING: "load unload",
 }
 
+TRUNCATED_REASONS = tuple(_WORDS[FinishGroup.TRUNCATED].split())
+
 _GROUPS = {word: group for group, words in _WORDS.items() for word in words.split()}
 
 

@@ -65,10 +65,8 @@ def assemble_tool_calls(text: str) -> list[dict[str, Json]]:
 
     Each call is `{"index", "id", "name", "arguments"}`: id and name are None if
     the server gave none, arguments is the joined string.  A last line that was
-    cut off (an interrupted run) is left out.
-
-    Raises:
-        ValueError: a line before the last is not one that ``ToolLines`` wrote.
+    cut off (an interrupted run) is left out.  A text that ``ToolLines`` did not write, as
+    after a change by hand, is the arguments of a single call without a name, so that it is seen.
     """
     calls: dict[int, dict[str, Json]] = {}
     lines = text.split("\n")
@@ -77,16 +75,17 @@ def assemble_tool_calls(text: str) -> list[dict[str, Json]]:
             continue
         try:
             piece = json.loads(line)
-            call = calls.setdefault(
-                piece["index"],
-                {"index": piece["index"], "id": None, "name": None, "arguments": ""},
-            )
+            call = calls.setdefault(piece["index"], _call(piece["index"]))
             _merge(call, piece)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError):
             if number == len(lines):
                 break
-            raise ValueError(f"line {number} is not a piece of a tool call: {line[:80]}") from error
+            return [_call(0) | {"arguments": text}]
     return list(calls.values())
+
+
+def _call(index: int) -> dict[str, Json]:
+    return {"index": index, "id": None, "name": None, "arguments": ""}
 
 
 def _merge(call: dict[str, Json], piece: Mapping[str, Json]) -> None:
