@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 
 import httpx
 import pytest
 
 from tests.fakes.answer import Script
+from tests.fakes.clock import FakeClock
 from tests.fakes.server import closed_port
 from tests.stream.conftest import (  # noqa: F401 - fixtures, shared with tests/stream/
     CHAT,
@@ -24,7 +26,7 @@ from worker.clock import SystemClock
 from worker.errors import Busy, ServerFailed, Unreachable
 from worker.records import Request
 from worker.stream import Reader, Stream
-from worker.transport import connection
+from worker.transport import Turns, connection
 from worker.wire import DIALECTS
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +37,7 @@ def test_a_request_id_is_kept_as_far_as_it_is_one():
     """It goes into a row and into messages; a server may send 64 KiB under that name."""
     for name in ("x-request-id", "request-id"):
         response = httpx.Response(200, headers={name: "r" * 60_000})
-        reader = Reader(response, None, SystemClock(), "host:80", str)
+        reader = Reader(response, None, SystemClock(), where="host:80", redact=str, turns=Turns())
         assert len(reader.request_id) == 200
 
 
@@ -263,3 +265,81 @@ async def test_a_proxy_of_the_environment_is_used(server, endpoint, monkeypatch)
         async with stream.open(Request(url, b"{}", {}), endpoint, CHAT) as reader:
             assert await reader.read(5) == body
     await stream.aclose()
+
+
+# Every wait ends: a body that always moves and never says anything.
+
+
+class Moving:
+    """A body that brings something each half second, for ever."""
+
+    def __init__(self, clock: FakeClock, brings: bytes, *, first: bytes = b"") -> None:
+        self.clock = clock
+        self.brings = brings
+        self.first = first
+
+    async def read(self, wait_seconds: float | None = None) -> bytes | None:
+        if wait_seconds is not None and wait_seconds < 0.5:
+            self.clock.move(wait_seconds)
+            return b""
+        self.clock.move(0.5)
+        data, self.first = self.first + self.brings, b""
+        return data
+
+    def hurry(self) -> None:
+        """It cannot."""
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+GZIP = gzip.compress(b"")[:10]
+NOTHING = b"\x00\x00\x00\xff\xff"  # a block of deflate that holds nothing
+MOVING = [(GZIP, NOTHING), (b"", b"\n"), (b"", b":\n"), (b"", b"x")]
+
+
+@pytest.mark.parametrize(("first", "brings"), MOVING)
+async def test_a_body_that_only_moves_ends_at_the_deadline_of_an_error(
+    monkeypatch, server, endpoint, first, brings
+):
+    """The error body of an answer, and that of a probe."""
+    clock = FakeClock()
+    stream = Stream(clock=clock)
+    monkeypatch.setattr(stream_module, "timed", lambda _: Moving(clock, brings, first=first))
+    server.scripts["/v1"] = server.scripts["/x"] = Script(b"", 500, framing="length")
+    for ask in (
+        lambda: stream.probe(endpoint, CHAT),
+        lambda: stream.open(Request(server.url + "/x", b"", {}), endpoint, CHAT).__aenter__(),
+    ):
+        began_at = clock.monotonic()
+        with pytest.raises(ServerFailed):
+            await asyncio.wait_for(ask(), 30)
+        assert clock.monotonic() - began_at <= 5.5
+    await stream.aclose()
+
+
+@pytest.mark.parametrize(("first", "brings"), MOVING)
+async def test_a_body_that_only_moves_ends_when_its_beginning_or_its_rest_is_read(first, brings):
+    """What `doctor` reads, and what follows a done frame."""
+    clock = FakeClock()
+    response = httpx.Response(200, headers={"content-encoding": "gzip"})
+    body = Moving(clock, brings, first=first)
+    reader = Reader(response, body, clock, where="host:80", redact=str, turns=Turns())
+    began_at = clock.monotonic()
+    assert len(await asyncio.wait_for(reader.beginning(1000, seconds=10), 30)) < 100
+    assert clock.monotonic() - began_at <= 10.5
+    await asyncio.wait_for(reader.drain(), 30)
+    assert clock.monotonic() - began_at <= 12
+
+
+@pytest.mark.parametrize(("first", "brings"), MOVING)
+async def test_one_read_of_a_body_that_only_moves_waits_once(first, brings):
+    """Its caller looks at its own deadline between any two."""
+    clock = FakeClock()
+    response = httpx.Response(200)
+    body = Moving(clock, brings, first=first)
+    reader = Reader(response, body, clock, where="host:80", redact=str, turns=Turns())
+    for _ in range(20):
+        before = clock.monotonic()
+        await asyncio.wait_for(reader.read(1.0), 30)
+        assert clock.monotonic() - before <= 1.0

@@ -20,9 +20,8 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote, urlsplit
@@ -45,12 +44,13 @@ from worker.errors import (
 )
 from worker.records import Endpoint, Request
 from worker.transport import (
-    BLOCK_BYTES,
     Client,
+    CodingError,
     FastTransport,
-    Inflater,
+    PlainBody,
     Proxied,
     TimedBody,
+    Turns,
     explain,
     routes,
     stock,
@@ -86,34 +86,56 @@ class Reader:
     """
 
     def __init__(
-        self, response: httpx.Response, body: TimedBody, clock: Clock, where: str, redact: Redact
+        self,
+        response: httpx.Response,
+        body: TimedBody,
+        clock: Clock,
+        *,
+        where: str,
+        redact: Redact,
+        turns: Turns,
     ) -> None:
         self.status = response.status_code
         self.content_type: str | None = response.headers.get("content-type")
         self.request_id = request_id(response.headers)
         self._body = body
+        self._plain = PlainBody(body, response.headers.get("content-encoding", ""), turns)
         self._clock = clock
         self._where = where
         self._redact = redact
-        self._inflater = _inflater(response)
 
     async def read(self, wait_seconds: float | None) -> bytes | None:
         """At most 64 KiB of the body as soon as any of it is there.
 
-        b"" if nothing came within the time (nothing is lost, the read goes on); None at a clean
-        end.  Raises Broken when the connection ended inside the body.
+        b"" if nothing came within the time, or if what came carries nothing (nothing is lost,
+        the read goes on); None at a clean end.  Raises Broken when the connection ended inside
+        the body, and Malformed when its compression cannot be undone.
         """
         try:
-            if self._inflater is None:
-                return await self._body.read(wait_seconds)
-            return await self._inflated(self._inflater, wait_seconds)
-        except zlib.error as error:
-            raise Broken(f"{self._where} sent a corrupt gzip body ({error})") from error
+            return await self._plain.read(wait_seconds)
+        except CodingError as error:
+            raise Malformed(
+                f"{self._where} compresses its answer, though it was asked not to, and {error};"
+                " switch that off in the server or in the proxy before it"
+            ) from error
         except _BODY_ERRORS as error:
             reason = self._redact(explain.reason(error))
             raise Broken(
                 f"the connection to {self._where} was lost inside the response: {reason}"
             ) from error
+
+    async def beginning(self, limit_bytes: int, *, seconds: float) -> bytes:
+        """As much of the body as comes in time, for bodies that are no stream; never raises."""
+        self._body.hurry()
+        deadline = self._clock.monotonic() + seconds
+        got = b""
+        with suppress(Broken, Malformed):  # what came before is all there is
+            while len(got) < limit_bytes and (left := deadline - self._clock.monotonic()) > 0:
+                data = await self.read(left)
+                if data is None:
+                    break
+                got += data
+        return got[:limit_bytes]
 
     async def drain(self) -> None:
         """After the done frame: read what little may follow, so that the connection can be kept.
@@ -135,14 +157,6 @@ class Reader:
     def redact(self, text: str) -> str:
         """The text without the secrets of the endpoint, however they are written."""
         return self._redact(text)
-
-    async def _inflated(self, inflater: Inflater, wait_seconds: float | None) -> bytes | None:
-        while not (data := inflater.take(BLOCK_BYTES)):
-            packed = await self._body.read(wait_seconds)
-            if not packed:
-                return packed
-            inflater.feed(packed)
-        return data
 
 
 class Stream:
@@ -166,6 +180,7 @@ class Stream:
         verify: ssl.SSLContext | bool = True,
     ) -> None:
         self._clock = clock
+        self._turns = Turns()
         direct: httpx.AsyncBaseTransport = (
             FastTransport(
                 verify=verify,
@@ -199,7 +214,7 @@ class Stream:
         try:
             if not response.is_success:
                 raise await self._failure(response, body, redact)
-            yield Reader(response, body, self._clock, _where(request.url), redact)
+            yield self._reader(response, body, request.url, redact)
         finally:
             await body.aclose()
 
@@ -286,21 +301,15 @@ class Stream:
 
     async def _error_body(self, response: httpx.Response, body: TimedBody) -> bytes:
         """As much of an error's body as comes soon; often there is none."""
-        body.hurry()
-        deadline = self._clock.monotonic() + _ERROR_BODY_SECONDS
-        said = b""
-        try:
-            reader = Reader(response, body, self._clock, "the server", redact=str)
-            while len(said) < _ERROR_BODY_BYTES and (
-                (seconds := deadline - self._clock.monotonic()) > 0
-            ):
-                data = await reader.read(seconds)
-                if not data:
-                    break
-                said += data
-        except (Broken, Malformed):
-            pass  # what came before is all there is
-        return said[:_ERROR_BODY_BYTES]
+        reader = self._reader(response, body, str(response.url), redact=str)
+        return await reader.beginning(_ERROR_BODY_BYTES, seconds=_ERROR_BODY_SECONDS)
+
+    def _reader(
+        self, response: httpx.Response, body: TimedBody, url: str, redact: Redact
+    ) -> Reader:
+        return Reader(
+            response, body, self._clock, where=_where(url), redact=redact, turns=self._turns
+        )
 
 
 def redactor(endpoint: Endpoint) -> Redact:
@@ -339,19 +348,6 @@ def _target(response: httpx.Response) -> str:
     except ValueError:
         return "an address that is no URL"
     return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else "another path"
-
-
-def _inflater(response: httpx.Response) -> Inflater | None:
-    """What undoes the compression that nobody asked for; raises Malformed if nothing does."""
-    encoding = response.headers.get("content-encoding", "").strip().lower()
-    if encoding in {"", "identity"}:
-        return None
-    if encoding in {"gzip", "x-gzip"}:
-        return Inflater()
-    raise Malformed(
-        f"the server compresses its answer with {encoding!r}, though it was asked not to;"
-        " switch that off in the server or in the proxy before it"
-    )
 
 
 @lru_cache(maxsize=64)

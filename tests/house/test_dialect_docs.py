@@ -24,9 +24,10 @@ def test_every_test_that_is_named_exists():
     assert len(NAMED) > 50
     there = {
         (path.name, node.name)
-        for path in (TESTS / "wire").glob("test_*.py")
+        for room in ("wire", "transport", "stream")
+        for path in (TESTS / room).glob("test_*.py")
         for node in ast.walk(tree(path))
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert sorted(set(NAMED) - there) == []
 

@@ -301,3 +301,24 @@ async def early_answer() -> AsyncIterator[str]:
     listener.close()
     for transport in opened:
         transport.abort()
+
+
+async def test_framing_without_a_byte_of_body_does_not_begin_the_wait_anew():
+    """A server that sends extensions of a chunk for ever says nothing for ever."""
+    exchange = Exchange(NoCarrier(), "GET", None)
+    exchange.feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;")
+    waiting = asyncio.ensure_future(exchange.read(0.001))
+    while not waiting.done():
+        await asyncio.sleep(0)
+        exchange.feed(b"x")  # raises after 64 KiB of framing
+    assert waiting.result() == b""
+
+
+class NoCarrier:
+    """A connection that does nothing."""
+
+    def write(self, data: bytes) -> None: ...
+    async def drain(self, timeout_seconds: float | None) -> None: ...
+    def consumed(self) -> None: ...
+    def hurry(self) -> None: ...
+    def finished(self, *, reusable: bool) -> None: ...

@@ -121,10 +121,8 @@ async def _listed(stream: Stream, endpoint: Endpoint) -> list[str] | None:
         url=url_for(endpoint.base_url, family.path), body=b"", headers=family.headers, method="GET"
     )
     patient = replace(endpoint, first_frame_timeout_seconds=_PATIENCE_SECONDS)
-    body = b""
     async with stream.open(request, patient, DIALECTS[endpoint.dialect]) as reader:
-        while (data := await reader.read(_PATIENCE_SECONDS)) and len(body) <= _LIST_BYTES:
-            body += data
+        body = await reader.beginning(_LIST_BYTES, seconds=_PATIENCE_SECONDS)
     try:
         return family.names(json.loads(body))
     except ValueError:

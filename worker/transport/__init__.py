@@ -17,7 +17,9 @@ parser of httptools, one block of bytes per read of the socket.
 
     routes.py      which URLs go through a proxy, and over httpx's own transport
     timed.py       a response body that can be waited for with a limit
-    inflate.py     gzip in bounded pieces
+    coding.py      content codings, told by the first bytes, undone in bounded steps
+    body.py        the plain bytes of a response, in pieces that are quick to decode
+    turns.py       turns on the event loop for bodies that take long
     explain.py     why there is no connection, in one sentence
 
 It speaks HTTP/1.1 to origins.  Proxies and HTTP/2 are left to httpx's own
@@ -27,21 +29,25 @@ transport; ``stream.py`` chooses.
 from __future__ import annotations
 
 from worker.transport import explain, routes
+from worker.transport.body import PlainBody
 from worker.transport.client import Client
+from worker.transport.coding import CodingError
 from worker.transport.exchange import BLOCK_BYTES, Exchange
-from worker.transport.inflate import Inflater
 from worker.transport.pool import FastTransport
 from worker.transport.routes import Proxied, stock
 from worker.transport.timed import TimedBody, timed
+from worker.transport.turns import Turns
 
 __all__ = [
     "BLOCK_BYTES",
     "Client",
+    "CodingError",
     "Exchange",
     "FastTransport",
-    "Inflater",
+    "PlainBody",
     "Proxied",
     "TimedBody",
+    "Turns",
     "explain",
     "routes",
     "stock",

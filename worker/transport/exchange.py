@@ -164,13 +164,19 @@ class Exchange(httpx.AsyncByteStream):
 
         Raises what httpx raises when the body ends where it must not.
         """
+        loop = asyncio.get_running_loop()
+        deadline = None if wait_seconds is None else loop.time() + wait_seconds
+        left = wait_seconds
         while not self._blocks:
             if self._carrier is None:
                 if self._error is not None:
                     raise copy(self._error)  # its traceback will hold us
                 return None
-            if not await self._wait(wait_seconds):
+            if (left is not None and left < 0) or not await self._wait(left):
                 return b""
+            if deadline is not None:
+                # Framing without a byte of body woke us too: the wait does not begin anew.
+                left = deadline - loop.time()
         if len(self._blocks) > 1 and self.queued_bytes <= BLOCK_BYTES:
             block = b"".join(self._blocks)
             self._blocks.clear()
