@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from http.client import HTTPConnection
 
 import pytest
 
 from worker.breaker import FAILURES_TO_OPEN, Breaker
 from worker.errors import SettingsError, Unreachable
-from worker.metrics import HealthServer, Metrics
+from worker.metrics import CONNECTIONS_MAX, HealthServer, Metrics
 from worker.terms import Health
 
 WELL = Health(
@@ -129,3 +132,42 @@ def test_a_port_that_is_taken_is_said(worker: Worker, server: HealthServer) -> N
 def test_only_the_loopback_is_served(server: HealthServer) -> None:
     """Nobody outside this machine is answered."""
     assert server._server.server_address[0] == "127.0.0.1"
+
+
+def test_idle_connections_keep_no_probe_out(server: HealthServer) -> None:
+    """Somebody opens hundreds and says nothing: the oldest go, and the page still answers."""
+    idle = []
+    for _ in range(10 * CONNECTIONS_MAX):
+        idle.append(socket.create_connection(("127.0.0.1", server.port)))
+        if len(idle) % CONNECTIONS_MAX == 0:
+            assert get(server, "/live")[0] == 200
+    assert idle[0].recv(1) == b""  # closed by the server
+    for each in idle:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *((host, 200) for host in ("127.0.0.1", "localhost:9", "LOCALHOST", "[::1]:1")),
+        *(
+            (host, 403)
+            for host in ("evil.example", "127.0.0.1.evil.example:80", "localhost.evil:1")
+        ),
+    ],
+)
+def test_a_page_in_a_browser_gets_nothing(server: HealthServer, host: str, status: int) -> None:
+    """It reaches the loopback under a name of its own, which its requests carry."""
+    connection = HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", "/metrics", headers={"Host": host})
+    assert connection.getresponse().status == status
+    connection.close()
+
+
+def test_a_client_that_hangs_up_is_not_worth_a_word(server: HealthServer, capfd) -> None:
+    """A port scanner writes nothing into the log."""
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(b"GET /live")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert get(server, "/live")[0] == 200
+    assert capfd.readouterr().err == ""

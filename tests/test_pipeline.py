@@ -1151,3 +1151,15 @@ async def test_a_key_that_the_server_echoes_in_its_stream_is_not_stored():
     (stored,) = it.commits.endings
     assert "bad key [redacted]" in stored.error
     assert SECRET not in outcome.ending.error
+
+
+@aio
+@pytest.mark.parametrize("complete", [True, False])
+async def test_a_key_that_the_server_echoes_beside_its_text_is_not_stored(complete):
+    """In the finish reason, say: only the text of an answer is stored as it came."""
+    frames = [say("x"), event({"choices": [{"index": 0, "delta": {}, "finish_reason": SECRET}]})]
+    it = Carried([*frames, b"data: [DONE]\n\n"] if complete else frames)
+    await it.outcome()
+    (stored,) = it.commits.endings
+    assert stored.done_frame is complete
+    assert stored.finish_reason == "[redacted]"

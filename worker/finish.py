@@ -75,7 +75,8 @@ async def finish(done: Done, answer: Answer, writer: RunWriter, clock: Clock) ->
         error="the done frame arrived, but no output came before it" if empty else None,
     )
     ending = _with_facts(ending, answer, writer, clock)
-    ending = replace(ending, finish_reason=done.finish_reason, usage=done.usage)
+    reason = _redacted(done.finish_reason, answer)
+    ending = replace(ending, finish_reason=reason, usage=done.usage)
     return await _store(ending, None, answer, writer, clock)
 
 
@@ -191,9 +192,14 @@ def _with_facts(ending: Ending, answer: Answer, writer: RunWriter, clock: Clock)
     first_at = writer.buffer.first_text_at
     return replace(
         ending,
-        finish_reason=decoder.finish_reason if decoder else None,
+        finish_reason=_redacted(decoder.finish_reason, answer) if decoder else None,
         usage=decoder.usage if decoder else Usage(),
         http_status=ending.http_status or (reader.status if reader else None),
-        request_id=ending.request_id or (reader.request_id if reader else None),
+        request_id=_redacted(ending.request_id or (reader.request_id if reader else None), answer),
         first_text_seconds_ago=None if first_at is None else clock.monotonic() - first_at,
     )
+
+
+def _redacted(word: str | None, answer: Answer) -> str | None:
+    """What the server calls something, without the key that it may echo."""
+    return answer.reader.redact(word) if word and answer.reader else word

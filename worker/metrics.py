@@ -9,9 +9,12 @@ the loopback answers `/metrics`, `/live` and `/ready`.
 from __future__ import annotations
 
 import json
+import re
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -25,6 +28,10 @@ from worker.errors import SettingsError
 from worker.terms import Health
 
 _ENDINGS = ("run_completed", "run_interrupted", "run_failed", "run_cancelled", "run_lost")
+CONNECTIONS_MAX = 16  # at a time: a scraper and a few probes; each is a thread and a descriptor
+IDLE_SECONDS = 5.0  # for which a client may be silent
+# A page in a browser reaches the loopback under a name of its own; those who watch do not.
+_HOSTS = frozenset({"", "127.0.0.1", "localhost", "[::1]"})
 _STATUS = {True: "200 OK", False: "503 Service Unavailable"}
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -102,10 +109,37 @@ def _is_open(breaker: Breaker) -> float:
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    """Holds few connections, and lets the oldest go for a new one: a probe always gets through."""
+
     daemon_threads = True
+
+    def __init__(self, *given: Any) -> None:
+        self._open: dict[Any, None] = {}  # in the order in which they came
+        self._guard = threading.Lock()
+        super().__init__(*given)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._guard:
+            if len(self._open) >= CONNECTIONS_MAX:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread wakes up and closes it
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._guard:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: somebody hung up, or was silent for too long."""
 
 
 class _Quiet(WSGIRequestHandler):
+    timeout = IDLE_SECONDS
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Say nothing: a scrape every few seconds is no event."""
 
@@ -150,6 +184,9 @@ class HealthServer:
         self._thread.join()
 
     def _answer(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        host = str(environ.get("HTTP_HOST", "")).lower()
+        if re.sub(r":\d+$", "", host) not in _HOSTS:
+            return _json(start, "403 Forbidden", {"error": "ask for 127.0.0.1 or localhost"})
         path = environ.get("PATH_INFO", "/")
         if path == "/metrics":
             answer: Iterable[bytes] = self._metrics(environ, start)

@@ -6,11 +6,13 @@ fields takes six times as long (2 microseconds).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -50,6 +52,24 @@ class Endpoint:
     accept_finish_without_done: bool = False
     embedded: bool = False
     embedded_context_tokens: int = 4096
+
+    @property
+    def shown_url(self) -> str:
+        """The base URL as it may be shown, with `***` for each value in its query."""
+        place, question, query = self.base_url.partition("?")
+        names = (pair.partition("=") for pair in query.split("&"))
+        hidden = "&".join(f"{name}=***" if value else name for name, _, value in names)
+        return f"{place}{question}{hidden}"
+
+    @property
+    def secrets(self) -> Iterator[str]:
+        """What no message, log or row may repeat: key, values of headers and of the query."""
+        yield from filter(None, (self.api_key, *self.headers.values()))
+        with suppress(ValueError):  # not a URL: the request will say so
+            parts = urlsplit(self.base_url)
+            yield from filter(None, (parts.password, *(v for _, v in parse_qsl(parts.query))))
+            # As it is written, too: a server echoes what it was sent.
+            yield from filter(None, (pair.partition("=")[2] for pair in parts.query.split("&")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -314,11 +314,10 @@ class Stream:
 
 def redactor(endpoint: Endpoint) -> Redact:
     """A function that takes the secrets of an endpoint out of a text, however they are written."""
-    secrets = [endpoint.api_key, _password(endpoint.base_url), *endpoint.headers.values()]
     forms = {
         form
-        for secret in secrets
-        if secret and len(secret.strip()) >= _SECRET_CHARS_MIN
+        for secret in endpoint.secrets
+        if len(secret.strip()) >= _SECRET_CHARS_MIN
         for plain in (secret, secret.strip())
         for form in (plain, json.dumps(plain)[1:-1], quote(plain, safe=""))
     }
@@ -330,13 +329,6 @@ def redactor(endpoint: Endpoint) -> Redact:
         return text
 
     return redact
-
-
-def _password(url: str) -> str | None:
-    try:
-        return urlsplit(url).password
-    except ValueError:
-        return None  # no URL at all: the request will say so
 
 
 def _target(response: httpx.Response) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from worker.errors import SettingsError
 from worker.settings import DIALECT_NAMES
-from worker.settings.endpoints import EndpointTable, hints
+from worker.settings.endpoints import EndpointTable
 from worker.wire import DIALECTS
 
 OPENAI = {"dialect": "openai-chat", "base_url": "https://host/v1", "model": "m"}
@@ -112,24 +112,6 @@ def test_a_file_that_is_no_key_is_told(tmp_path, content, words):
 def test_without_either_there_is_no_key():
     """Local servers want none."""
     assert EndpointTable().key({}) is None
-
-
-@pytest.mark.parametrize(
-    ("fields", "hinted"),
-    [
-        ({}, False),
-        (OPENAI, False),
-        (OPENAI | {"base_url": "https://host/openai/v1beta/x"}, False),
-        (OPENAI | {"base_url": "https://host"}, True),
-        ({"base_url": "http://localhost:11434/v1"}, True),
-        ({"dialect": "anthropic-messages", "base_url": "https://h/v1", "model": "m"}, False),
-        ({"dialect": "llamacpp-completion", "base_url": "http://h/v1", "model": "m"}, True),
-        ({"embedded": True}, False),
-    ],
-)
-def test_a_version_in_the_wrong_place_is_hinted_at(fields, hinted):
-    """The most common mistake of all; but some gateways are different, so it is no fault."""
-    assert bool(hints({"default": resolved(**fields)})) is hinted
 
 
 def test_a_table_does_not_show_its_secrets():

@@ -318,13 +318,21 @@ def test_secrets_are_found_in_every_form():
     endpoint = Endpoint(
         name="x",
         dialect="openai-chat",
-        base_url="http://user:p%40ssword@host/",
+        base_url="http://user:p%40ssword@host/?key=query%2Bvalue",
         model="m",
         api_key="a key/with\n",
         headers={"x": "value-1"},
     )
     redact = redactor(endpoint)
-    for text in ("a key/with", "a%20key%2Fwith", "a key/with\\n", "p%40ssword", "value-1"):
+    for text in (
+        "a key/with",
+        "a%20key%2Fwith",
+        "a key/with\\n",
+        "p%40ssword",
+        "value-1",
+        "query%2Bvalue",
+        "query+value",
+    ):
         assert text not in redact(f"<{text}>")
     assert redact("nothing of it") == "nothing of it"
     assert redactor(dataclasses.replace(endpoint, api_key="x"))("box") == "box"

@@ -85,13 +85,13 @@ async def _endpoint(stream: Stream, endpoint: Endpoint, missing_key: str | None)
     except Unreachable as error:
         return broken(about, error.message, _start(endpoint))
     except SpoolError as error:
-        return broken(about, f"{endpoint.base_url} answers, but only with faults: {error.message}")
+        return broken(about, f"{endpoint.shown_url} answers, but only with faults: {error.message}")
     try:
         names = await _listed(stream, endpoint)
     except SpoolError as error:
         if error.code is ErrorCode.UNAUTHORIZED:
             cure = "check its api_key_env or api_key_file"
-            return broken(about, f"{endpoint.base_url} refuses the key: {error.message}", cure)
+            return broken(about, f"{endpoint.shown_url} refuses the key: {error.message}", cure)
         names = None  # many servers list no models; that they answer is what counts
     return _model(about, endpoint, names)
 
@@ -130,7 +130,7 @@ async def _listed(stream: Stream, endpoint: Endpoint) -> list[str] | None:
 
 
 def _model(about: str, endpoint: Endpoint, names: list[str] | None) -> Finding:
-    place = f"{endpoint.dialect} at {endpoint.base_url}"
+    place = f"{endpoint.dialect} at {endpoint.shown_url}"
     if names is None:
         return ok(about, f"{place} answers; it does not say which models it has")
     if {endpoint.model, f"{endpoint.model}:latest"} & set(names):

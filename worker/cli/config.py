@@ -59,7 +59,7 @@ def _endpoint_values(endpoint: Endpoint) -> Iterator[tuple[str, Any]]:
     for name in EndpointTable.model_fields:
         if name in _KEY_FIELDS:
             continue
-        value = getattr(endpoint, name)
+        value = endpoint.shown_url if name == "base_url" else getattr(endpoint, name)
         yield name, dict.fromkeys(value, _HIDDEN) if name == "headers" else value
 
 

@@ -35,7 +35,6 @@ OLLAMA_MODEL = "llama3.2"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VERSIONED = re.compile(r"/v\d")
 # What a request holds beside options; `stream` is always true.
 _NO_OPTIONS = frozenset({"stream", "model", "prompt", "messages", "input", "n", "n_cmpl"})
 _PASTED_CHARS_MIN = 24  # from here on a name with small letters is taken for a key
@@ -249,24 +248,3 @@ def _header_problems(headers: Mapping[str, str]) -> Iterator[Problem]:
             yield "headers", f"{name[:40]!r} is not the name of a header"
         elif not (value.isascii() and value.isprintable()):
             yield "headers", f"the value of {name} has characters that no header can carry"
-
-
-def hints(endpoints: Mapping[str, Endpoint]) -> list[str]:
-    """What is allowed but probably a mistake, a sentence each."""
-    found = []
-    for endpoint in endpoints.values():
-        versioned = _VERSIONED.search(urlsplit(endpoint.base_url).path)
-        where = f"endpoints.{endpoint.name}.base_url: {endpoint.base_url}"
-        if endpoint.embedded:
-            continue
-        if endpoint.dialect.startswith("openai") and not versioned:
-            found.append(
-                f"{where} has no /v1, which most servers that speak {endpoint.dialect} want:"
-                " add it unless yours is different"
-            )
-        elif endpoint.dialect.startswith(("ollama", "llamacpp")) and versioned:
-            found.append(
-                f"{where} has a version in its path, but {endpoint.dialect} adds its own: remove"
-                " it, or choose an OpenAI dialect"
-            )
-    return found

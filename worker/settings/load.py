@@ -21,9 +21,10 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from worker.errors import SettingsError
 from worker.records import Endpoint
-from worker.settings.endpoints import EndpointTable, hints
+from worker.settings.endpoints import EndpointTable
 from worker.settings.faults import Fault, Origins, leaves, translated
 from worker.settings.faults import Path as Key
+from worker.settings.hints import hints
 from worker.settings.model import Settings, Values, Written
 from worker.spelling import nearest
 
@@ -101,7 +102,9 @@ def load_all(
     settings = Settings(
         **{name: getattr(written, name) for name in Values.model_fields}, endpoints=endpoints
     )
-    return Loaded(settings, origins, file, (*env_hints, *hints(endpoints)), missing)
+    return Loaded(
+        settings, origins, file, (*env_hints, *hints(settings.database_url, endpoints)), missing
+    )
 
 
 def _key_faults(missing: Mapping[str, str], origins: Origins) -> list[Fault]:

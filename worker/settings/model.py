@@ -216,10 +216,9 @@ class Settings(Values):
 
     @property
     def secrets(self) -> list[str]:
-        """What no log may repeat: keys, values of headers, the password of the database."""
-        keys = [each.api_key for each in self.endpoints.values() if each.api_key]
-        headers = [value for each in self.endpoints.values() for value in each.headers.values()]
-        return [*keys, *headers, *_password(self.database_url)]
+        """What no log may repeat: those of the endpoints, and the password of the database."""
+        endpoints = (secret for each in self.endpoints.values() for secret in each.secrets)
+        return [*endpoints, *_password(self.database_url)]
 
 
 def _password(url: str) -> list[str]:
