@@ -1,0 +1,98 @@
+"""`python -m benchmarks.worlds [--source DIR] [--world NAME ...] [--json]`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import fnmatch
+import json
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.harness import ROOT
+from benchmarks.worlds import source
+
+if TYPE_CHECKING:
+    from benchmarks.worlds.play import Outcome
+
+
+def main() -> None:
+    given = _parser().parse_args()
+    source.choose(given.source.resolve())
+    from benchmarks.worlds.catalogue import WORLDS
+
+    names = [name for name in WORLDS if _wanted(name, given.world)]
+    if not names:
+        raise SystemExit(f"no such world; there are {', '.join(WORLDS)}")
+    if given.list:
+        for name in names:
+            print(f"{name:32} {WORLDS[name].about}")
+        return
+    jobs = [(given.source.resolve(), name, seed) for name in names for seed in range(given.seeds)]
+    if given.verbose:
+        source_, name, seed = jobs[0]
+        print(json.dumps(dataclasses.asdict(_play(source_, name, seed, verbose=True)), indent=1))
+        return
+    with ProcessPoolExecutor(given.jobs) as pool:
+        outcomes = []
+        for outcome in pool.map(_played, jobs):
+            outcomes.append(outcome)
+            _tell(outcome, as_json=given.json)
+    if not given.json:
+        from benchmarks.worlds.report import table
+
+        print(f"\n{table(f'Worlds, {given.seeds} seed(s)', WORLDS, outcomes)}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.worlds")
+    parser.add_argument("--source", type=Path, default=ROOT, help="the checkout whose worker plays")
+    parser.add_argument("--world", nargs="+", default=["*"], help="names, or patterns of names")
+    parser.add_argument("--seeds", type=int, default=1, help="how often each world is played")
+    parser.add_argument("--jobs", type=int, default=1, help="worlds that are played at a time")
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument("--verbose", action="store_true", help="one world, with every event")
+    parser.add_argument("--list", action="store_true", help="only name the worlds")
+    return parser
+
+
+def _wanted(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _played(job: tuple[Path, str, int]) -> Outcome:
+    return _play(*job)
+
+
+def _play(directory: Path, name: str, seed: int, *, verbose: bool = False) -> Outcome:
+    source.choose(directory)
+    from benchmarks.worlds.catalogue import WORLDS
+    from benchmarks.worlds.play import play
+
+    return play(WORLDS[name], seed=seed, log=_print if verbose else None)
+
+
+def _print(event: str, **values: object) -> None:
+    at = values.pop("at", 0)
+    said = " ".join(f"{name}={value}" for name, value in values.items())
+    print(f"{at:>10} {event} {said}", file=sys.stderr)
+
+
+def _tell(outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(dataclasses.asdict(outcome)), flush=True)
+        return
+    print(
+        f"  {outcome.world} ({outcome.seed}): {outcome.innocents_failed} of {outcome.innocents}"
+        f" failed, {outcome.runs} runs, {outcome.real_seconds} s",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    main()

@@ -1,0 +1,175 @@
+"""A world is played by the real worker, the same way each time, and counted truly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from benchmarks.harness import ROOT
+from benchmarks.worlds.catalogue import WORLDS
+from benchmarks.worlds.catalogue.doors import one
+from benchmarks.worlds.faults import Poison, Refuses, Restarts, kind
+from benchmarks.worlds.play import play
+from benchmarks.worlds.report import beside, table
+from benchmarks.worlds.server import said
+from benchmarks.worlds.world import HOUR, Ask, Start, World
+
+
+def small(**changes):
+    """A world in which nothing is wrong."""
+    values = {
+        "name": "small",
+        "about": "nothing is wrong",
+        "asks": (Ask(6, 30),),
+        "servers": one(),
+        "at_a_time": 2,
+        "endpoint": {"concurrency": 2},
+    }
+    return World(**{**values, **changes})
+
+
+def test_a_queue_takes_as_long_as_its_answers_do():
+    """Six answers of 30 s, two at a time."""
+    outcome = play(small())
+    assert (outcome.completed, outcome.runs, outcome.left) == (6, 6, 0)
+    assert (outcome.innocents_failed, outcome.paid_twice) == (0, 0)
+    assert 90 <= outcome.end < 95
+
+
+def test_the_same_seed_gives_the_same_figures():
+    """Chance, threads and the database all follow the seed."""
+    restless = small(
+        asks=(Ask(30, 20), Ask(2, 20, "poison")),
+        servers=one(
+            lambda: Poison(down_seconds=10), lambda: Restarts(every_seconds=70, down_seconds=1)
+        ),
+        shuffled=True,
+        at_a_time=8,
+        endpoint={"concurrency": 8},
+    )
+    first, second = (dataclasses.replace(play(restless, seed=3), real_seconds=0) for _ in range(2))
+    assert first == second
+    assert first.runs > 32
+
+
+def test_hours_are_as_short_as_minutes():
+    """A prompt that waits for its server waits in the database, by the clock of the world."""
+    outcome = play(
+        small(
+            asks=(Ask(1, 10),),
+            servers=one(lambda: Restarts(every_seconds=1, down_seconds=HOUR, times=1)),
+            cure_at=HOUR + 1,
+        )
+    )
+    assert outcome.completed == 1
+    assert outcome.end > HOUR
+    assert outcome.full is not None
+
+
+def test_what_was_generated_and_thrown_away_is_counted():
+    outcome = play(
+        small(
+            asks=(Ask(1, 30),),
+            servers=one(lambda: Restarts(every_seconds=16, down_seconds=0, times=1)),
+        )
+    )
+    assert outcome.completed == 1
+    assert 0 < outcome.paid_twice < 30 * 25
+
+
+def test_the_failures_of_the_guilty_are_not_those_of_the_innocent():
+    outcome = play(
+        small(
+            asks=(Ask(2, 5), Ask(1, 5, "bad")),
+            servers=one(lambda: Refuses(lambda: said(400, "cannot be read"), to=kind("bad"))),
+        )
+    )
+    assert outcome.innocents_failed == 0
+    assert outcome.guilty_failed == {"bad_request": 1}
+    assert outcome.completed == outcome.innocents == 2
+
+
+def test_a_world_that_does_not_end_is_left_at_its_horizon():
+    outcome = play(
+        small(servers=one(lambda: Restarts(every_seconds=1, down_seconds=1e6)), horizon=60)
+    )
+    assert (outcome.left, outcome.end) == (6, None)
+
+
+def test_processes_start_and_stop_when_the_world_says_so_and_share_the_queue():
+    """Stopped in the middle, the first one hands back; the second has other settings."""
+    outcome = play(
+        small(
+            asks=(Ask(4, 20),),
+            servers=one(
+                lambda: Refuses(lambda: said(429, "slow"), to=lambda it: "typo" in it.body)
+            ),
+            starts=[
+                Start(until=100, endpoint={"options": {"typo": 1}}),
+                Start(at=100, host="b", drain=True),
+            ],
+        )
+    )
+    assert outcome.completed == 4
+    assert outcome.said["worker_started"] == 2
+    assert outcome.ended[-1].endswith("done")
+
+
+def test_nothing_is_left_replaced_when_a_world_is_over():
+    before, threads = sqlite3.connect, threading.active_count()
+    play(small(asks=(Ask(1, 1),)))
+    assert sqlite3.connect is before
+    assert threading.active_count() == threads
+
+
+def test_every_world_has_a_name_of_its_own_and_says_what_is_wrong():
+    assert len({world.about for world in WORLDS.values()}) == len(WORLDS)
+    assert all(name == world.name for name, world in WORLDS.items())
+
+
+def test_two_rules_stand_beside_each_other_in_one_table():
+    world = small(asks=(Ask(1, 1),))
+    old, new = play(world), play(world)
+    new.failed = {"bad_request": 1}
+    worlds = {"small": world}
+    assert "0 of 1 → 1 of 1 (bad_request)" in str(beside(worlds, [old], [new]))
+    assert str(table("t", worlds, [old])).count("| nothing is wrong") == 1
+
+
+def test_the_command_plays_a_world_of_a_checkout():
+    """One object a line, so that two checkouts can be compared."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.worlds",
+            "--source",
+            ROOT,
+            "--world",
+            "one-400",
+            "--json",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["guilty_failed"] == {"bad_request": 1}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["too-long", "restarts-c4-short", "one-down", "one-cut", "loads-2min", "no-route", "busy-429"],
+)
+def test_no_innocent_prompt_fails(name):
+    """Whatever is wrong there is not its fault; in a queue that is shorter than the bench's."""
+    outcome = play(WORLDS[name].smaller(by=4))
+    assert outcome.failed == {}, outcome.sentences
+    assert outcome.left == 0
