@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 
 import pytest
 
+from worker import metrics as module
 from worker.breaker import FAILURES_TO_OPEN, Breaker
 from worker.errors import SettingsError, Unreachable
 from worker.metrics import CONNECTIONS_MAX, HealthServer, Metrics
@@ -171,3 +172,19 @@ def test_a_client_that_hangs_up_is_not_worth_a_word(server: HealthServer, capfd)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert get(server, "/live")[0] == 200
     assert capfd.readouterr().err == ""
+
+
+def test_the_loopback_may_be_that_of_ipv6(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine without IPv4, the server listens in the family of the address that there is."""
+    made: list[tuple[str, socket.AddressFamily]] = []
+
+    class Server(module._Server):
+        def server_bind(self) -> None:
+            made.append((self.server_address[0], self.socket.family))
+            raise OSError(99, "bound")
+
+    monkeypatch.setattr(module, "loopback_address", lambda: "::1")
+    monkeypatch.setattr(module, "_Server", Server)
+    with pytest.raises(SettingsError):
+        HealthServer(0, Metrics(), health=worker.health, turns=worker.turns)
+    assert made == [("::1", socket.AF_INET6)]

@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make
 from worker.breaker import Breaker, BreakerState
 from worker.committer import Log
 from worker.errors import SettingsError
+from worker.loopback import family_of, loopback_address
 from worker.terms import Health
 
 _ENDINGS = ("run_completed", "run_interrupted", "run_failed", "run_cancelled", "run_lost")
@@ -113,10 +114,11 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
 
-    def __init__(self, *given: Any) -> None:
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
         self._open: dict[Any, None] = {}  # in the order in which they came
         self._guard = threading.Lock()
-        super().__init__(*given)
+        self.address_family = family_of(address[0])
+        super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._guard:
@@ -162,9 +164,10 @@ class HealthServer:
         self._metrics = make_wsgi_app(metrics.registry)
         self._health = health
         self._turns = turns
+        host = loopback_address()
         try:
             self._server = make_server(
-                "127.0.0.1", port, self._answer, server_class=_Server, handler_class=_Quiet
+                host, port, self._answer, server_class=_Server, handler_class=_Quiet
             )
         except OSError as error:
             raise SettingsError(

@@ -136,17 +136,24 @@ def test_all_endpoints_are_asked_in_their_order(check):
 
 
 def test_an_embedded_endpoint_is_looked_for_on_disk(check, here, monkeypatch):
-    """No server is started."""
+    """llama.cpp is loaded to see whether it can be; no server is started."""
     (here / "tiny.gguf").write_bytes(b"GGUF....")
     ((health, said),) = check('[endpoints.default]\nembedded = true\nmodel = "tiny.gguf"')
     assert (health, said) == (
         "ok",
-        "ok        endpoint default: embedded, with the model tiny.gguf",
+        "ok        endpoint default: embedded, with the model tiny.gguf; llama.cpp can be loaded",
     )
     ((health, said),) = check('[endpoints.default]\nembedded = true\nmodel = "none.gguf"')
     assert health == "broken"
     assert "none.gguf cannot be read" in said
-    monkeypatch.setattr("worker.cli.checkup.find_spec", lambda name: None)
+    (here / "xllamacpp.py").write_text(
+        "raise ImportError('libgomp.so.1: cannot open shared object file: No such file')"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(here))
     ((health, said),) = check('[endpoints.default]\nembedded = true\nmodel = "tiny.gguf"')
     assert health == "broken"
-    assert "pip install 'promptspool[embedded]'" in said
+    assert "this system has no libgomp.so.1: run `apt install libgomp1`" in said
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    ((health, said),) = check('[endpoints.default]\nembedded = true\nmodel = "tiny.gguf"')
+    assert health == "broken"
+    assert "needs xllamacpp, which is not installed" in said

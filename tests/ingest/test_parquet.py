@@ -83,5 +83,5 @@ def test_a_pipe_cannot_be_read():
 def test_without_the_extra_the_cure_is_told(monkeypatch):
     """pyarrow is large, and few need it."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"pip install 'promptspool\[parquet\]'"):
+    with pytest.raises(InputError, match=r"-m pip install 'pyarrow>=18'`"):
         read_parquet(b"PAR1")

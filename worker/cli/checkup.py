@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +78,7 @@ async def _endpoint(stream: Stream, endpoint: Endpoint, missing_key: str | None)
     if missing_key:
         return broken(about, missing_key)
     if endpoint.embedded:
-        return _embedded(about, endpoint)
+        return await _embedded(about, endpoint)
     try:
         await stream.probe(endpoint, DIALECTS[endpoint.dialect])
     except Unreachable as error:
@@ -96,16 +95,15 @@ async def _endpoint(stream: Stream, endpoint: Endpoint, missing_key: str | None)
     return _model(about, endpoint, names)
 
 
-def _embedded(about: str, endpoint: Endpoint) -> Finding:
-    from worker.embedded.models import model_path
+async def _embedded(about: str, endpoint: Endpoint) -> Finding:
+    from worker.embedded import library, model_path
 
-    if find_spec("xllamacpp") is None:
-        return broken(about, "llama.cpp is not installed", "pip install 'promptspool[embedded]'")
     try:
         path = model_path(endpoint.model)
+        await library.check()
     except SpoolError as error:
         return broken(about, error.message)
-    return ok(about, f"embedded, with the model {path.name}")
+    return ok(about, f"embedded, with the model {path.name}; llama.cpp can be loaded")
 
 
 def _start(endpoint: Endpoint) -> str:

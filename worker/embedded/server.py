@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -20,14 +19,15 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker.embedded import library
 from worker.errors import SettingsError
+from worker.loopback import family_of, in_url, loopback_address
 
-HOST = "127.0.0.1"
 CONTEXT_TOKENS = 4096  # per stream; llama.cpp lowers it to what the model was trained with
 START_TIMEOUT_SECONDS = 600.0  # a large model is read from disk
 FAREWELL_SECONDS = 1.0  # between the end of the child's input and SIGKILL
@@ -104,7 +104,8 @@ class EmbeddedServer:
         async with self._turn:
             if not self.alive:
                 await self._start()
-            return f"http://{HOST}:{self._port()}"
+            host, port = self._reserve()
+            return f"http://{in_url(host)}:{port}"
 
     async def stop(self) -> None:
         """End the child and give up its port; harmless if there is none."""
@@ -114,27 +115,34 @@ class EmbeddedServer:
                 self._reserved.close()
                 self._reserved = None
 
-    def _port(self) -> int:
+    def _reserve(self) -> tuple[str, int]:
         """A free port that stays ours: bound here, listened on by the child (SO_REUSEPORT)."""
         if self._reserved is None:
-            self._reserved = socket.socket()
-            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            self._reserved.bind((HOST, 0))
-        port: int = self._reserved.getsockname()[1]
-        return port
+            host = loopback_address()
+            reserved = socket.socket(family_of(host))
+            try:
+                reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                reserved.bind((host, 0))
+            except OSError as error:
+                reserved.close()
+                raise SettingsError(
+                    f"the embedded server cannot listen on {host} ({error.strerror}): this machine"
+                    " needs a loopback interface (`ip link set lo up` starts it)"
+                ) from error
+            self._reserved = reserved
+        host, port, *_ = self._reserved.getsockname()
+        return host, port
 
     async def _start(self) -> None:
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise SettingsError(
-                "an embedded endpoint needs xllamacpp: run `pip install 'promptspool[embedded]'`"
-            )
+        library.require(model=False)
         await self._end()
         self._log.clear()
-        process = self._process = await self._spawn()
-        self._logging = asyncio.create_task(self._keep_log(process.stderr))
         try:
-            async with asyncio.timeout(self._plan.start_timeout_seconds):
-                said = await _line(process.stdout)
+            with library.environment() as variables:
+                process = self._process = await self._spawn(variables)
+                self._logging = asyncio.create_task(self._keep_log(process.stderr))
+                async with asyncio.timeout(self._plan.start_timeout_seconds):
+                    said = await _line(process.stdout)
         except TimeoutError as error:
             await self._end()
             raise SettingsError(
@@ -149,19 +157,20 @@ class EmbeddedServer:
             raise SettingsError(_why(self._plan, status, said.get("error", ""), self._log))
         self.starts += 1
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _spawn(self, variables: Mapping[str, str]) -> asyncio.subprocess.Process:
         # A folder named `worker` in the working directory must not be taken for this package:
         # -P leaves the working directory out, PYTHONPATH leads back to where we were loaded from.
         search = os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")]))
         plan = self._plan
+        host, port = self._reserve()
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "worker.embedded.child", "--model", str(plan.path)),
-            *("--port", str(self._port()), "--parallel", str(plan.parallel)),
+            *("--host", host, "--port", str(port), "--parallel", str(plan.parallel)),
             *("--context", str(plan.context_tokens)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": search},
+            env={**os.environ, **variables, "PYTHONPATH": search},
             start_new_session=True,  # Ctrl-C at a terminal is for the worker
         )
 
@@ -209,11 +218,8 @@ def _why(plan: Plan, status: int | None, said: str, log: Sequence[str]) -> str:
             f" {plan.context_tokens} tokens: lower the endpoint's concurrency, or choose a"
             " smaller model"
         )
-    if status == -signal.SIGILL:
-        return (
-            "this processor lacks instructions that the installed xllamacpp was built for:"
-            " build xllamacpp from source, or use a server of your own"
-        )
+    if fault := library.load_fault(status, said):
+        return fault
     for line in lines:
         if _LOADING in line:
             return (

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from worker.errors import InputError
 from worker.export.columns import COLUMNS, columns
 from worker.export.pieces import Pieces, Texts
+from worker.packages import install_command
 
 if TYPE_CHECKING:
     from worker.store.rows import ResultRow
@@ -54,7 +55,7 @@ def library() -> tuple[Any, Any]:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
         raise InputError(
-            "writing Parquet needs pyarrow: pip install 'promptspool[parquet]'"
+            f"writing Parquet needs pyarrow: run `{install_command('pyarrow>=18')}`"
         ) from None
 
 

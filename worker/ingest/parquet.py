@@ -11,6 +11,7 @@ import msgspec
 from worker.errors import InputError
 from worker.ingest.intake import BadLine, Intake
 from worker.ingest.rows import check_columns, from_row
+from worker.packages import install_command
 from worker.records import NewPrompt
 
 _ROWS = 1000
@@ -40,7 +41,7 @@ def _library() -> tuple[Any, Any]:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
         raise InputError(
-            "reading Parquet needs pyarrow: pip install 'promptspool[parquet]'"
+            f"reading Parquet needs pyarrow: run `{install_command('pyarrow>=18')}`"
         ) from None
 
 
