@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.fakes.clock import FakeClock
-from worker.errors import StoreBusy
-from worker.lease import STUCK_LEASES, Lease, LeaseKeeper
+from worker.errors import StoreBroken, StoreBusy, StoreError
+from worker.lease import STILL_SECONDS_MIN, Lease, LeaseKeeper
 from worker.records import WorkerInfo
 
 WORKER = WorkerInfo("w1", "host", 1, "0")
@@ -45,7 +45,7 @@ def test_a_failed_renewal_is_unknown_and_asked_again_soon():
 
 
 def test_it_lapses_once():
-    """The streams are aborted once, not at every look of the watchdog."""
+    """It is reported once, not at every look of the watchdog."""
     lease = Lease(30, sent_at=100)
     assert [lease.lapsed(at=at) for at in (129, 130, 131)] == [False, True, False]
     assert not lease.valid
@@ -97,9 +97,9 @@ class Kept:
         self.store = Store()
         self.store.slow = threading.Event() if hangs else None
         self.said: list[str] = []
-        self.lapses = 0
+        self.returns = 0
+        self.broken: list[StoreError] = []
         self.turns = True  # whether the event loop does
-        self.fail: Exception | None = None
         self.lapsed = threading.Event()
         sent_at = self.clock.monotonic() if sent_at is None else sent_at
         self.lease = Lease(lease_seconds, sent_at=sent_at)
@@ -108,14 +108,25 @@ class Kept:
             WORKER,
             self.lease,
             clock=self.clock,
-            log=lambda event, **_: self.said.append(event),
-            on_lapse=self.lapse,
+            log=self.log,
+            on_return=self.come_back,
+            on_broken=self.broken.append,
             turn=lambda turned: turned() if self.turns else None,
         )
 
-    def lapse(self) -> None:
-        self.lapses += 1
-        self.lapsed.set()
+    def log(self, event: str, **_: object) -> None:
+        self.said.append(event)
+        if event == "lease_lapsed":
+            self.lapsed.set()
+
+    def come_back(self) -> None:
+        self.returns += 1
+
+    def watch(self, seconds: int) -> None:
+        """Let so much time pass, as the watchdog sees it."""
+        for _ in range(seconds):
+            self.clock.move(1)
+            self.keeper.watch_once()
 
 
 @contextmanager
@@ -151,27 +162,54 @@ def test_a_lease_outlasts_any_generation():
             it.keeper.watch_once()
             assert it.clock.monotonic() < it.lease.lapses_at
         assert renewals > 60 * 3
-        assert it.lapses == 0
+        assert "lease_lapsed" not in it.said
 
 
-def test_an_event_loop_that_is_stuck_for_good_loses_its_lease_and_a_busy_one_does_not():
+@pytest.mark.parametrize("lease_seconds", [3, 90])
+def test_an_event_loop_that_does_not_turn_for_a_lease_loses_it_and_a_busy_one_does_not(
+    lease_seconds,
+):
     """An endless loop in the wrong place must not keep its prompts from everybody else."""
+    allowed = int(max(lease_seconds, STILL_SECONDS_MIN))
     with kept() as it:
-        it.keeper.renew_once()
+        it.lease.lease_seconds = lease_seconds
         it.turns = False
-        for _ in range(STUCK_LEASES):
-            it.clock.move(36_000)
-            it.keeper.renew_once()
-            assert it.lease.renewed_at == it.clock.monotonic()
-        it.clock.move(1)
+        it.keeper.watch_once()  # the last turn that was asked for has come
+        it.watch(allowed)
+        it.keeper.renew_once()
+        assert (it.store.calls, it.said) == (["renew"], ["lease_lapsed", "lease_renewed_again"])
+        it.watch(1)
         it.store.calls.clear()
+        it.said.clear()
         it.keeper.renew_once()
         assert (it.store.calls, it.said) == ([], ["lease_renewal_failed"])
         it.turns = True
+        it.keeper._turned.set()
+        it.watch(1)
         it.keeper.renew_once()
-        it.clock.move(1)
+        assert it.store.calls == ["renew"]
+
+
+def test_time_in_which_the_process_was_stopped_is_not_held_against_its_event_loop():
+    """A laptop that wakes up renews at once, instead of finding itself stuck."""
+    with kept() as it:
+        it.turns = False
+        it.keeper.watch_once()
+        it.clock.move(3600)
+        it.keeper.watch_once()
         it.keeper.renew_once()
-        assert it.said == ["lease_renewal_failed", "lease_renewed_again"]
+        assert it.store.calls == ["renew"]
+
+
+def test_what_only_a_person_can_cure_is_handed_to_the_worker():
+    """A right that was taken away, a table that is gone: a worker that cannot renew must end."""
+    with kept() as it:
+        it.store.error = StoreBusy("away")
+        it.keeper.renew_once()
+        assert it.broken == []
+        it.store.error = StoreBroken("permission denied")
+        it.keeper.renew_once()
+        assert [str(error) for error in it.broken] == ["permission denied"]
 
 
 def test_failures_are_said_once_and_so_is_the_recovery():
@@ -186,7 +224,7 @@ def test_failures_are_said_once_and_so_is_the_recovery():
         it.keeper.renew_once()
         it.keeper.renew_once()
         assert it.said == ["lease_renewal_failed", "lease_renewed_again"]
-        assert it.lapses == 0
+        assert it.returns == 0
 
 
 def test_a_surprise_does_not_end_the_renewals():
@@ -199,7 +237,7 @@ def test_a_surprise_does_not_end_the_renewals():
 
 
 def test_a_row_that_somebody_removed_is_written_anew():
-    """The fence guards what was done to the runs; the worker goes on."""
+    """So is one that somebody signed off: the fence guards the runs, and the worker goes on."""
     with kept() as it:
         it.store.known = False
         it.keeper.renew_once()
@@ -216,17 +254,19 @@ def test_a_worker_that_signed_off_is_not_brought_back_by_a_late_renewal():
         assert it.store.calls == ["renew"]
 
 
-def test_the_watchdog_gives_up_once_when_the_time_is_over():
-    """And the recovery is told, though no renewal ever failed: it hung."""
+def test_a_lapse_is_reported_once_and_so_is_the_return():
+    """Though no renewal ever failed: it hung.  After it, the worker asks what is still its own."""
     with kept() as it:
         it.clock.move(35_999)
         it.keeper.watch_once()
-        assert it.lapses == 0
+        assert it.said == []
         it.clock.move(1)
         it.keeper.watch_once()
         it.keeper.watch_once()
-        assert (it.lapses, it.said, it.lease.valid) == (1, ["lease_lapsed"], False)
+        assert (it.returns, it.said, it.lease.valid) == (0, ["lease_lapsed"], False)
         it.keeper.renew_once()
+        it.keeper.renew_once()
+        assert it.returns == 1
         assert it.said == ["lease_lapsed", "lease_renewed_again"]
         assert it.lease.valid
 

@@ -33,7 +33,7 @@ from worker.errors import (
     StoreBusy,
     Unreachable,
 )
-from worker.states import PromptEvent, PromptState
+from worker.states import PromptState, RunState
 
 
 @pytest.fixture(autouse=True)
@@ -241,7 +241,8 @@ async def test_it_sweeps_three_times_a_lease_however_seldom_it_polls():
         it.begin()
         await it.settle()
         await it.pass_(60)
-        assert it.store.calls["rescue"] == 7
+        assert it.store.calls["cancel_queued"] == 7
+        assert it.store.calls["rescue"] == 4  # the first is fair when it has seen a whole lease
 
 
 @aio
@@ -385,8 +386,8 @@ async def test_settings_that_no_request_can_work_with_end_the_worker_and_charge_
 
 
 @aio
-async def test_a_lapsed_lease_aborts_the_streams_and_stops_the_claims_until_it_is_renewed():
-    """Others may own the prompts; when the database is back, what is still ours goes back."""
+async def test_a_lapse_pauses_the_claims_and_destroys_no_stream():
+    """The database is away for everybody; when it is back, the runs go on, in their first attempt."""
     async with house(lease_seconds=3) as it:
         it.store.queue()
         it.begin()
@@ -395,16 +396,48 @@ async def test_a_lapsed_lease_aborts_the_streams_and_stops_the_claims_until_it_i
         it.store.away = True
         it.clock.move(4)
         await it.told("lease_lapsed")
-        while reader is it.stream.readers[-1] and it.stream.closed == 0:
-            await turns(1)
+        await turns(20)
         assert not it.worker.health().ready
+        reader.push(say(" again"), DONE)
+        await turns(20)
         it.store.away = False
-        await it.store.bell.until(lambda: it.store.endings)
-        (ending,) = it.store.endings
-        assert (ending.error_code, ending.charged) == (ErrorCode.LEASE_LOST, False)
-        assert ending.prompt_event is PromptEvent.REQUEUE
-        assert it.store.text(1) == "hello"
         await it.told("lease_renewed_again")
+        await it.ended(1)
+        assert it.store.states() == {"completed": 1}
+        assert (it.store.prompts[1].runs, it.store.text(1)) == (1, "hello again")
+
+
+@aio
+async def test_after_a_lapse_it_asks_what_is_still_its_own_and_gives_up_the_others():
+    """A silent stream would not learn otherwise that another worker has its prompt."""
+    async with house(lease_seconds=3000) as it:
+        it.store.queue(2)
+        it.begin()
+        await it.streaming(2)
+        await it.settle()
+        it.worker._lease.lapsed(at=1e9)
+        it.store.runs[1].status = RunState.INTERRUPTED
+        sweeps = it.store.calls["owned"]
+        await it.pass_(5)
+        assert it.store.calls["owned"] == sweeps
+        it.worker._lease_returned()
+        it.worker._lease.renewed(sent_at=it.clock.monotonic())
+        await it.ended(1)
+        assert it.words.count("run_lost") == 1
+        assert it.store.calls["take_back_crashes"] == 1
+        assert it.worker.carried == 1
+
+
+@aio
+async def test_a_lease_that_nobody_may_renew_any_more_ends_the_worker():
+    """A right that was taken away by a person, and only for this table: it would live for ever."""
+    async with house(lease_seconds=3) as it:
+        task = it.begin()
+        await it.settle()
+        it.store.failures["renew"].append(StoreBroken("permission denied for table workers"))
+        it.clock.move(1.5)
+        with pytest.raises(StoreBroken, match="permission denied"):
+            await task
 
 
 @aio
@@ -413,11 +446,11 @@ async def test_without_a_valid_lease_nobody_is_rescued():
     async with house(poll_seconds=3600, lease_seconds=36_000) as it:
         it.begin()
         await it.settle()
-        assert it.store.calls["rescue"] == 1
+        assert it.store.calls["cancel_queued"] == 1
         it.worker._lease.lapsed(at=1e9)
         it.clock.move(12_000)
         await it.settle()
-        assert it.store.calls["rescue"] == 1
+        assert it.store.calls["cancel_queued"] == 1
         it.worker._lease.renewed(sent_at=it.clock.monotonic())
         it.clock.move(12_000)
         await it.settle()

@@ -507,23 +507,6 @@ async def test_a_lease_lost_with_the_done_frame_completes_nothing():
     assert (outcome.ending, outcome.error.code) == (None, ErrorCode.LEASE_LOST)
 
 
-@aio
-async def test_a_lapsed_lease_aborts_and_offers_the_text_to_the_fence():
-    """If nobody took the run meanwhile, its text is kept and its prompt goes back, uncharged."""
-    it = Carried([say("a"), HOLD])
-    task = it.start()
-    await it.holding()
-    it.control.stop(LeaseLost("lapsed", verdict=Verdict.RETRY_LATER, charged=False))
-    ending = (await task).ending
-    assert it.commits.text == "a"
-    assert (ending.prompt_event, ending.charged, ending.delay_seconds) == (
-        PromptEvent.REQUEUE,
-        False,
-        0.0,
-    )
-    assert ending.error_code == ErrorCode.LEASE_LOST
-
-
 # --- the end without a done frame
 
 

@@ -27,17 +27,22 @@ class Store:
         self.calls: list[str] = []
         self.endings: list[Ending] = []
         self.errors: list[Exception] = []
+        self.taken_back: list[frozenset[int]] = []
         self.slow = lambda: None
         self.locked = lambda: None  # happens before the rescue holds the write lock
 
-    def rescue(self, *, max_crashes: int, limit: int, fair) -> list[Rescued]:
-        assert max_crashes == 3
+    def rescue(self, worker_id, *, max_crashes: int, limit: int, fair) -> list[Rescued]:
+        assert (worker_id, max_crashes) == ("w1", 3)
         self.locked()
         if not fair(self.clock.now() + timedelta(seconds=self.ahead_seconds)):
             return []
         self.calls.append("rescue")
         rescued, self.dead = self.dead[:limit], self.dead[limit:]
         return rescued
+
+    def take_back_crashes(self, worker_id: str, run_ids) -> None:
+        assert worker_id == "w1"
+        self.taken_back.append(frozenset(run_ids))
 
     def owned(self, worker_id: str) -> dict[int, int]:
         self.calls.append("owned")
@@ -75,6 +80,14 @@ class Sweeps:
             log=lambda event, **values: self.said.append((event, values)),
         )
 
+    def settled(self) -> Sweeps:
+        """It has seen the database for a whole lease."""
+        assert [self.rescues(), *(self.rescues_after(LEASE / 3) for _ in range(3))] == [
+            *(False, False, False),
+            True,
+        ]
+        return self
+
     def rescues(self, carried=()) -> bool:
         self.store.calls.clear()
         self.rescuer.sweep(carried)
@@ -85,9 +98,19 @@ class Sweeps:
         return self.rescues()
 
 
+def test_the_first_sweep_of_a_process_is_never_fair():
+    """The clock may have been set forward just before; it has seen nobody renew yet."""
+    it = Sweeps()
+    assert not it.rescues()
+    assert [it.rescues_after(seconds) for seconds in (10, 10, 9.9, 0.1)] == [
+        *(False, False, False),
+        True,
+    ]
+
+
 def test_a_sweep_cancels_hands_back_and_rescues():
     """Every worker does it, so nothing waits for a human or for a special process."""
-    it = Sweeps()
+    it = Sweeps().settled()
     assert it.rescues()
     assert it.store.calls == ["cancel_queued", "owned", "rescue"]
     assert it.said == []
@@ -95,7 +118,7 @@ def test_a_sweep_cancels_hands_back_and_rescues():
 
 def test_the_dead_are_reported_by_worker():
     """One line for each worker that is gone, with its runs."""
-    it = Sweeps()
+    it = Sweeps().settled()
     it.store.dead = [
         Rescued(1, 11, "w8", PromptState.QUEUED),
         Rescued(2, 12, "w9", PromptState.FAILED),
@@ -110,7 +133,7 @@ def test_the_dead_are_reported_by_worker():
 
 def test_a_rescue_that_waited_for_the_lock_gives_the_living_a_whole_lease():
     """Their renewals waited for the same lock: a process was stopped in the middle of a write."""
-    it = Sweeps()
+    it = Sweeps().settled()
     it.store.locked = lambda: it.clock.move(LEASE * 1.5)
     assert not it.rescues()
     it.store.locked = lambda: None
@@ -119,7 +142,7 @@ def test_a_rescue_that_waited_for_the_lock_gives_the_living_a_whole_lease():
 
 def test_many_are_rescued_in_short_transactions():
     """A thousand runs of a dead worker do not lock a thousand rows at once."""
-    it = Sweeps()
+    it = Sweeps().settled()
     it.store.dead = [Rescued(n, n, "w9", PromptState.QUEUED) for n in range(2 * SWEEP_ROWS + 1)]
     it.rescues()
     assert it.store.calls.count("rescue") == 3
@@ -145,6 +168,7 @@ def test_what_is_carried_and_not_owned_is_told():
     it.store.mine = {1: 101, 2: 102}
     it.store.taken_away = frozenset({2, 7})
     assert it.rescuer.sweep({1, 2, 3}) == {2, 3}
+    assert it.store.taken_back == [{2, 3}], "its worker lives: they count as no crash"
     assert it.store.endings == []
     it.store.mine = {4: 104}
     assert it.rescuer.sweep({3}) == {3}
@@ -153,15 +177,14 @@ def test_what_is_carried_and_not_owned_is_told():
 
 def test_sweeps_in_their_rhythm_rescue_each_time():
     """A third of a lease apart, and a little late now and then."""
-    it = Sweeps()
+    it = Sweeps().settled()
     assert all(it.rescues_after(seconds) for seconds in (0, 10, 11, 10.5, 14))
 
 
 @pytest.mark.parametrize("late", [15.0, 20.0, 3600.0])
 def test_after_something_held_the_sweeps_up_the_living_get_a_whole_lease(late):
     """Stopped, starved, or without a database: the others may have been, too."""
-    it = Sweeps()
-    assert it.rescues()
+    it = Sweeps().settled()
     outcomes = [it.rescues_after(seconds) for seconds in (late, 10, 10, 9.9, 0.1, 10)]
     assert outcomes == [False, False, False, False, True, True]
 
@@ -171,8 +194,7 @@ def test_leases_that_ran_out_at_one_stroke_are_noticed_by_their_own_clock():
 
     Whoever lives renews within a third of a lease, and loses nothing.
     """
-    it = Sweeps()
-    assert it.rescues()
+    it = Sweeps().settled()
     it.store.ahead_seconds = 3600
     assert not it.rescues_after(1)
     assert [it.rescues_after(10) for _ in range(3)] == [False, False, True]
@@ -180,16 +202,14 @@ def test_leases_that_ran_out_at_one_stroke_are_noticed_by_their_own_clock():
 
 def test_a_clock_that_was_set_back_hurts_nobody():
     """Time servers correct clocks in both directions."""
-    it = Sweeps()
-    assert it.rescues()
+    it = Sweeps().settled()
     it.store.ahead_seconds = -3600
     assert it.rescues_after(10)
 
 
 def test_an_outage_in_the_middle_of_a_sweep_counts_as_well():
     """The sweep hung in the database for longer than anybody's lease."""
-    it = Sweeps()
-    assert it.rescues()
+    it = Sweeps().settled()
     it.clock.move(10)
     it.store.slow = lambda: it.clock.move(60)
     assert not it.rescues()
@@ -197,8 +217,7 @@ def test_an_outage_in_the_middle_of_a_sweep_counts_as_well():
 
 def test_an_outage_that_a_retried_sweep_sat_out_counts_as_well():
     """Each try fails, until one does not: what counts is the time since the last good one."""
-    it = Sweeps()
-    assert it.rescues()
+    it = Sweeps().settled()
     for _ in range(8):
         it.clock.move(5)
         it.store.errors = [StoreBusy("away")]

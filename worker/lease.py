@@ -1,15 +1,18 @@
 """The worker's lease: one row, renewed by a thread with a connection of its own.
 
 The thread is its own so that neither a blocked event loop nor a full pool can
-starve it.  A renewal that fails is "unknown", not "lost": it is tried again
-until the watchdog says that the lease must be over.  The watchdog counts
-monotonic seconds from the moment the last successful renewal was *sent*, so it
-is never later than the database, whatever the clocks do.  When it fires, the
-streams are aborted before another worker can own their prompts; the fence in
-the store holds even if this process was stopped meanwhile.
+starve it.  A renewal that fails is "unknown", not "lost": it is tried again, and
+again.  The watchdog counts monotonic seconds from the moment the last successful
+renewal was *sent*, so it is never later than the database, whatever the clocks do.
 
-A busy event loop is no reason to give up; one that has not turned for many leases is
-stuck for good, and nobody else could ever have its prompts: then nothing is renewed.
+A lease that has lapsed pauses the worker and destroys nothing: it claims no prompt, and
+its streams go on within the usual bounds.  While the database is away for everybody, no
+other worker takes their prompts.  When a renewal succeeds again, the worker asks which
+runs are still its own (`on_return`).  The fence in the store holds all the while.
+
+A busy event loop is no reason to give up.  One that has not turned for a whole lease, and
+for `STILL_SECONDS_MIN` at least, is stuck: then nothing is renewed, so that other workers
+get the prompts.  Only time in which this process itself runs counts.
 """
 
 from __future__ import annotations
@@ -20,12 +23,13 @@ from typing import Protocol
 
 from worker.clock import Clock
 from worker.committer import Log
+from worker.errors import StoreError, Verdict
 from worker.records import WorkerInfo
 
 RENEWALS_PER_LEASE = 3
 RETRY_SECONDS_MAX = 1.0
 WATCH_SECONDS_MAX = 1.0
-STUCK_LEASES = 10  # for so long an event loop may not turn and still be called busy
+STILL_SECONDS_MIN = 30.0  # so long an event loop may stand still, however short the lease is
 
 
 class Lease:
@@ -92,7 +96,7 @@ class LeaseStore(Protocol):
 
 
 class LeaseKeeper:
-    """The thread that renews, and the watchdog that gives up."""
+    """The thread that renews, and the watchdog that says when the lease is over."""
 
     def __init__(
         self,
@@ -102,20 +106,33 @@ class LeaseKeeper:
         *,
         clock: Clock,
         log: Log,
-        on_lapse: Callable[[], None],
+        on_return: Callable[[], object],
+        on_broken: Callable[[StoreError], object],
         turn: Callable[[Callable[[], None]], object],
     ) -> None:
-        """on_lapse: called in a thread of the keeper when the lease is over.  turn: has something
-        called by the event loop, when that comes round to it.
+        """Start both threads.
+
+        Args:
+            store: where the worker's row is.
+            worker: what the row says.
+            lease: the lease as this process knows it.
+            clock: for monotonic seconds.
+            log: where events go.
+            on_return: called in a thread of the keeper when a lease that had lapsed is renewed.
+            on_broken: called in a thread of the keeper with an error that only a person can cure.
+            turn: has something called by the event loop, when the loop comes round to it.
         """
         self._store = store
         self._worker = worker
         self.lease = lease
         self._clock = clock
         self._log = log
-        self._on_lapse = on_lapse
+        self._on_return = on_return
+        self._on_broken = on_broken
         self._turn = turn
-        self._turned_at = clock.monotonic()
+        self._turned = threading.Event()
+        self._still_seconds = 0.0
+        self._watched_at = clock.monotonic()
         self._stopping = threading.Event()
         self._failing = False
         # The watchdog has a thread of its own: a renewal may hang in a dead connection.
@@ -123,8 +140,14 @@ class LeaseKeeper:
             threading.Thread(target=self._renew_for_ever, name="lease", daemon=True),
             threading.Thread(target=self._watch_for_ever, name="lease-watchdog", daemon=True),
         ]
+        self._ask_to_turn()
         for thread in self._threads:
             thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether both threads run."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
         """End the threads; the lease itself is signed off by the loop."""
@@ -150,38 +173,51 @@ class LeaseKeeper:
         """Send one renewal and take note of its fate."""
         sent_at = self._clock.monotonic()
         try:
-            if not self._renew(sent_at):
+            if not self._renew():
                 return  # this very worker has signed off meanwhile
         except Exception as error:  # noqa: BLE001 - without this thread the worker could not live
             self.lease.failed(at=self._clock.monotonic())
-            if not self._failing:
-                self._failing = True
-                self._log("lease_renewal_failed", error=str(error))
+            self._failed(error)
             return
         had_lapsed = self.lease.renewed(sent_at=sent_at)
         if self._failing or had_lapsed:
             self._failing = False
             self._log("lease_renewed_again")
+        if had_lapsed:
+            self._on_return()
 
-    def _renew(self, sent_at: float) -> bool:
-        still_seconds = sent_at - self._turned_at
-        self._turn(self._turned)
-        if still_seconds > STUCK_LEASES * self.lease.lease_seconds:
-            raise Stuck(f"the event loop has not turned for {still_seconds:.0f} s")
+    def _failed(self, error: Exception) -> None:
+        if not self._failing:
+            self._failing = True
+            self._log("lease_renewal_failed", error=str(error))
+        if isinstance(error, StoreError) and error.verdict is Verdict.STOP:
+            self._on_broken(error)
+
+    def _renew(self) -> bool:
+        if self._still_seconds > max(self.lease.lease_seconds, STILL_SECONDS_MIN):
+            raise Stuck(f"the event loop has not turned for {self._still_seconds:.0f} s")
         known = self._store.renew(self._worker.id, self.lease.lease_seconds)
         if not known and self._stopping.is_set():
             return False
         if not known:
-            # Somebody removed the row.  The fence guards what it did; go on with a new one.
+            # Somebody removed the row or signed it off.  The fence guards what was done; go on.
             self._store.register(self._worker, self.lease.lease_seconds)
         return True
 
-    def _turned(self) -> None:
-        """The event loop came round."""
-        self._turned_at = self._clock.monotonic()
-
     def watch_once(self) -> None:
-        """Give the lease up if its time is over."""
-        if self.lease.lapsed(at=self._clock.monotonic()):
+        """Say once that the lease is over, and see whether the event loop turns."""
+        now = self._clock.monotonic()
+        # A process that was stopped looks late, and its event loop had no chance to turn.
+        passed_seconds = min(now - self._watched_at, WATCH_SECONDS_MAX)
+        self._watched_at = now
+        if self._turned.is_set():
+            self._still_seconds = 0.0
+            self._ask_to_turn()
+        else:
+            self._still_seconds += passed_seconds
+        if self.lease.lapsed(at=now):
             self._log("lease_lapsed", lease_seconds=self.lease.lease_seconds)
-            self._on_lapse()
+
+    def _ask_to_turn(self) -> None:
+        self._turned.clear()
+        self._turn(self._turned.set)

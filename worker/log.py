@@ -128,7 +128,7 @@ class Event(StrEnum):
     LEASE_LAPSED = (
         "lease_lapsed",
         "error",
-        "The lease may be over: every stream was stopped, because others may have its prompt.",
+        "The lease may be over: nothing is claimed, and streams go on until it is renewed.",
     )
     DATABASE_UNAVAILABLE = (
         "database_unavailable",

@@ -27,7 +27,6 @@ from worker.errors import (
     ShutDown,
     StoreBusy,
     StoreError,
-    Verdict,
 )
 from worker.lease import Lease, LeaseKeeper
 from worker.outage import EndpointWatch, ProbingStream
@@ -91,6 +90,7 @@ class Worker:
         self._reported: Mapping[str, object] = {}
         self._lease: Lease | None = None
         self._wake = asyncio.Event()
+        self._must_ask = False  # which runs are still this worker's, after a lapse of its lease
         self._waker: Waker | None = None
         self._hurry = asyncio.Event()
         self._store_thread = ThreadPoolExecutor(1, thread_name_prefix=_STORE_THREAD)
@@ -145,6 +145,7 @@ class Worker:
         except StoreBusy:
             self._log("worker_stopped_without_database")
             return self.summary
+        in_loop = asyncio.get_running_loop().call_soon_threadsafe
         self._lease = Lease(self._options.lease_seconds, sent_at=sent_at)
         keeper = LeaseKeeper(
             self._store,
@@ -152,8 +153,9 @@ class Worker:
             self._lease,
             clock=self._clock,
             log=self._log,
-            on_lapse=partial(_call_in, asyncio.get_running_loop(), self._lease_lapsed),
-            turn=asyncio.get_running_loop().call_soon_threadsafe,
+            on_return=partial(in_loop, self._lease_returned),
+            on_broken=lambda error: in_loop(self._broke, error),
+            turn=in_loop,
         )
         committer = Committer(
             self._store,
@@ -162,7 +164,7 @@ class Worker:
             gather_seconds=self._options.gather_seconds,
         )
         if self._options.listen:
-            on_wake = partial(_call_in, asyncio.get_running_loop(), self.wake)
+            on_wake = partial(in_loop, self.wake)
             self._waker = Waker(self._store, on_wake=on_wake, log=self._log)
         self._log("worker_started", worker_id=self._info.id, endpoints=sorted(self._watches))
         try:
@@ -204,7 +206,8 @@ class Worker:
             if now >= look_at:
                 look_at = now + look_seconds
                 await self._look()
-            if now >= sweep_at:
+            if now >= sweep_at or self._must_ask:
+                self._must_ask = False
                 sweep_at = now + options.lease_seconds / SWEEPS_PER_LEASE
                 if lease.valid:
                     await self._sweep()
@@ -221,6 +224,16 @@ class Worker:
         sweep = partial(self._rescuer.sweep, self._carriers.run_ids)
         lost = await self._in_store(sweep)
         self._carriers.stop(LeaseLost("the run is not this worker's any more"), lost)
+
+    def _lease_returned(self) -> None:
+        """The lease had lapsed: ask at once which runs are still this worker's."""
+        self._must_ask = True
+        self.wake()
+
+    def _broke(self, error: StoreError) -> None:
+        """The lease cannot be renewed until a person helps: end with that reason."""
+        self._carriers.broken = self._carriers.broken or error
+        self.wake()
 
     def _claim_at(self, poll_at: float) -> float:
         """When to claim again: at the next poll, or when an endpoint's `Retry-After` is over."""
@@ -299,16 +312,6 @@ class Worker:
 
     # --- the end
 
-    def _lease_lapsed(self) -> None:
-        """Abort the streams; what they hold is still offered to the fence, and charges nobody."""
-        self._carriers.stop(
-            LeaseLost(
-                "the lease could not be renewed in time",
-                verdict=Verdict.RETRY_LATER,
-                charged=False,
-            )
-        )
-
     async def _shut_down(self, committer: Committer, keeper: LeaseKeeper) -> None:
         """Let streams run for the grace, then flush and hand back; leave no row behind."""
         self._stopping.set()
@@ -376,7 +379,3 @@ class Worker:
 
 def _told_to_stop() -> ShutDown:
     return ShutDown("handed back: the worker was told to stop", charged=False)
-
-
-def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
-    loop.call_soon_threadsafe(callback)

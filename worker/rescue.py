@@ -7,7 +7,8 @@ decides when rescuing is fair.  After an outage of the database, after a machine
 slept, or after the clock by which leases run was set, every lease may have run
 out although its worker is alive: then a whole lease passes before anybody is
 declared dead.  Such a time shows in the sweeps themselves: they come every
-`SWEEPS_PER_LEASE`th of a lease, unless something held them up.  Two clocks are
+`SWEEPS_PER_LEASE`th of a lease, unless something held them up.  A process that has
+just started has seen nothing yet, so it waits as long.  Two clocks are
 asked: ours, which only goes forward but sleeps with this machine, and the database's.
 They are asked in the transaction that rescues, for on SQLite it may have waited as
 long as everybody's renewal for a process that was stopped in the middle of a write.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from math import inf
 from typing import Protocol
 
 from worker.clock import Clock
@@ -33,9 +35,13 @@ class RescueStore(Protocol):
     """What the rescuer needs of the store."""
 
     def rescue(
-        self, *, max_crashes: int, limit: int, fair: Callable[[datetime], bool]
+        self, worker_id: str, *, max_crashes: int, limit: int, fair: Callable[[datetime], bool]
     ) -> Sequence[Rescued]:
-        """Interrupt runs of workers whose lease ran out, if that is fair once it may write."""
+        """Interrupt runs of other workers whose lease ran out, if it is fair once it may write."""
+        ...
+
+    def take_back_crashes(self, worker_id: str, run_ids: Collection[int]) -> None:
+        """These runs were rescued although their worker lives: they count as no crash."""
         ...
 
     def owned(self, worker_id: str) -> dict[int, int]:
@@ -76,7 +82,8 @@ class Rescuer:
         self._max_crashes = max_crashes
         self._clock = clock
         self._log = log
-        self._fair_from = self._looked_at = clock.monotonic()
+        self._fair_from = inf  # until the first look
+        self._looked_at = clock.monotonic()
         self._looked_at_theirs: datetime | None = None
 
     def sweep(self, carried: Collection[int]) -> frozenset[int]:
@@ -88,17 +95,21 @@ class Rescuer:
         self._store.cancel_queued()
         owned = self.hand_back(carried)
         strays = self._store.strays(self._worker_id) if carried else frozenset()
+        lost = frozenset(run_id for run_id in carried if run_id not in owned or run_id in strays)
+        if lost:
+            self._store.take_back_crashes(self._worker_id, lost)
         self._rescue()
-        return frozenset(run_id for run_id in carried if run_id not in owned or run_id in strays)
+        return lost
 
     def _is_fair(self, theirs: datetime) -> bool:
         """Whether whoever lives could renew its lease; `theirs` is the time of the database."""
         at = self._clock.monotonic()
+        is_first = self._looked_at_theirs is None
         by_theirs = theirs - (self._looked_at_theirs or theirs)
         passed = max(at - self._looked_at, by_theirs.total_seconds())
         self._looked_at, self._looked_at_theirs = at, theirs
         # Every worker had at least two thirds of its lease left: half of one ends nobody's.
-        if passed >= self._lease_seconds / 2:
+        if is_first or passed >= self._lease_seconds / 2:
             self._fair_from = at + self._lease_seconds
         return at >= self._fair_from
 
@@ -106,7 +117,10 @@ class Rescuer:
         more = True
         while more:
             rescued = self._store.rescue(
-                max_crashes=self._max_crashes, limit=SWEEP_ROWS, fair=self._is_fair
+                self._worker_id,
+                max_crashes=self._max_crashes,
+                limit=SWEEP_ROWS,
+                fair=self._is_fair,
             )
             more = len(rescued) == SWEEP_ROWS
             for worker_id in sorted({each.worker_id for each in rescued}):

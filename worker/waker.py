@@ -46,7 +46,7 @@ class WakingStore(Protocol):
 class Waker:
     """One thread that calls `on_wake` when there may be something to claim."""
 
-    def __init__(self, store: WakingStore, *, on_wake: Callable[[], None], log: Log) -> None:
+    def __init__(self, store: WakingStore, *, on_wake: Callable[[], object], log: Log) -> None:
         """on_wake: called in the waker's thread."""
         self._store = store
         self._on_wake = on_wake

@@ -5,27 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One guard, how it is taken away, and who notices.
-
-    Attributes:
-        guard: what is taken away.
-        file: where it is.
-        old: the text that is replaced; occurs once.
-        new: what stands there instead.
-        test: the test that fails then.
-    """
-
-    guard: str
-    file: str
-    old: str
-    new: str
-    test: str
-
+from benchmarks.chaos.guard import Mutant
+from benchmarks.chaos.lease_guards import LEASES
 
 COMMITS = "worker/store/commits.py"
 RESCUE = "worker/store/rescue.py"
@@ -48,6 +29,7 @@ _NO_FENCE = """            among(runs.c.id, "ids"),
 """
 
 MUTANTS = (
+    *LEASES,
     Mutant(
         "The fence as a whole: whoever has the number of a run may write to it",
         COMMITS,
@@ -181,8 +163,8 @@ MUTANTS = (
     Mutant(
         "A rescue takes only from workers without a lease",
         RESCUE,
-        "        .where(standing(runs.c.status, STREAMING), ~leased(runs.c.worker_id))",
-        "        .where(standing(runs.c.status, STREAMING))",
+        "            ~leased(runs.c.worker_id),\n            runs.c.worker_id != bindparam",
+        "            runs.c.worker_id != bindparam",
         "tests/store/test_rescue.py::test_runs_of_the_living_do_not_hide_orphans",
     ),
     Mutant(
@@ -243,36 +225,6 @@ MUTANTS = (
         "        if error.verdict is not Verdict.RETRY_HERE and len(group) > 1:",
         "        if error.verdict is Verdict.YIELD and len(group) > 1:",
         "tests/test_committer.py::test_one_item_that_cannot_be_stored_takes_no_other_with_it",
-    ),
-    Mutant(
-        "The lease counts from when its renewal was sent",
-        "worker/lease.py",
-        "            self._sent_at = sent_at\n",
-        "            self._sent_at = sent_at + 1.0\n",
-        "tests/test_lease.py::test_it_counts_from_when_the_renewal_was_sent",
-    ),
-    Mutant(
-        "An event loop that is stuck for good loses its lease",
-        "worker/lease.py",
-        "        if still_seconds > STUCK_LEASES * self.lease.lease_seconds:\n",
-        "        if still_seconds < 0:\n",
-        "tests/test_lease.py"
-        "::test_an_event_loop_that_is_stuck_for_good_loses_its_lease_and_a_busy_one_does_not",
-    ),
-    Mutant(
-        "After an outage the living get a lease's time to come back",
-        "worker/rescue.py",
-        "            self._fair_from = at + self._lease_seconds",
-        "            self._fair_from = at",
-        "tests/test_rescue.py::test_after_something_held_the_sweeps_up_the_living_get_a_whole_lease",
-    ),
-    Mutant(
-        "Leases that ran out at one stroke, by their own clock, are nobody's death",
-        "worker/rescue.py",
-        "        passed = max(at - self._looked_at, by_theirs.total_seconds())\n",
-        "        passed = at - self._looked_at\n",
-        "tests/test_rescue.py"
-        "::test_leases_that_ran_out_at_one_stroke_are_noticed_by_their_own_clock",
     ),
     Mutant(
         "A worker hands back rows that it owns without carrying them",

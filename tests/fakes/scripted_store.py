@@ -131,6 +131,7 @@ class ScriptedStore:
     def register(self, worker: WorkerInfo, lease_seconds: float) -> None:
         self._call("register")
         self.leased.add(worker.id)
+        self.signed_off = [gone for gone in self.signed_off if gone != worker.id]
         self._answer("register")
 
     def renew(self, worker_id: str, lease_seconds: float) -> bool:
@@ -231,7 +232,10 @@ class ScriptedStore:
             prompt.attempts -= not end.charged
             prompt.delayed = end.delay_seconds > 0
 
-    def rescue(self, *, max_crashes: int, limit: int, fair) -> list[Rescued]:
+    def take_back_crashes(self, worker_id: str, run_ids: Collection[int]) -> None:
+        self._call("take_back_crashes")
+
+    def rescue(self, worker_id: str, *, max_crashes: int, limit: int, fair) -> list[Rescued]:
         if not fair(datetime(2026, 1, 1, tzinfo=UTC)):
             return []
         self._call("rescue")

@@ -152,6 +152,85 @@ def test_crashes_and_attempts_are_counted_apart(store, sql):
     assert sql("SELECT attempts, crashes, runs FROM prompts") == [(1, 1, 2)]
 
 
+def paused(store, sql, worker_id="w1"):
+    """A worker claims the prompt, is paused beyond its lease, and its run is taken back."""
+    sign_on(store, worker_id)
+    (run,) = take(store, worker_id)
+    expire(sql, worker_id)
+    (rescued,) = rescue(store, max_crashes=2)
+    return run, rescued
+
+
+def test_a_pause_is_no_crash_once_its_worker_says_that_it_lives(store, sql):
+    """The fence refuses the late words, and takes the crash back in the same transaction."""
+    store.add([NewPrompt(prompt="long")])
+    run, _ = paused(store, sql)
+    assert sql.one("SELECT crashes FROM prompts") == 1
+    assert store.commit("w1", [words(run, 0, "late")], []) == {run.id}
+    assert store.commit("w1", [words(run, 0, "late")], []) == {run.id}
+    assert sql("SELECT status, crashes FROM prompts") == [("queued", 0)]
+    assert sql("SELECT status, error_code FROM runs") == [("interrupted", "lease_lost")]
+
+
+def test_a_silent_stream_takes_its_crash_back_as_well(store, sql):
+    """It flushes nothing; its worker asks what is its own, and says that it lives."""
+    store.add([NewPrompt(prompt="long")])
+    run, _ = paused(store, sql)
+    store.take_back_crashes("w1", [run.id])
+    assert sql("SELECT status, crashes FROM prompts") == [("queued", 0)]
+    store.take_back_crashes("w2", [run.id])
+    assert sql("SELECT error_code FROM runs") == [("lease_lost",)]
+
+
+def test_before_a_prompt_fails_only_deaths_count_that_were_no_pause(store, sql):
+    """A worker that renewed since was paused; it may not have come to its stream yet."""
+    store.add([NewPrompt(prompt="long")])
+    for number in range(4):
+        _, rescued = paused(store, sql, f"w{number}")
+        assert rescued.prompt_state is PromptState.QUEUED
+        assert store.renew(f"w{number}", 60.0)
+    assert sql("SELECT status, crashes FROM prompts") == [("queued", 4)]
+    paused(store, sql, "w8")
+    _, rescued = paused(store, sql, "w9")
+    assert rescued.prompt_state is PromptState.FAILED
+
+
+def test_a_worker_that_comes_back_revives_nothing_that_is_finished(store, sql):
+    """The prompt failed meanwhile: it stays as it is, and so does the run."""
+    store.add([NewPrompt(prompt="long")])
+    paused(store, sql, "w1")
+    run, rescued = paused(store, sql, "w2")
+    assert rescued.prompt_state is PromptState.FAILED
+    store.take_back_crashes("w2", [run.id])
+    assert sql("SELECT status, crashes, error_code FROM prompts") == [
+        ("failed", 2, "too_many_crashes")
+    ]
+    assert sql("SELECT error_code FROM runs") == [("lease_expired",), ("lease_expired",)]
+
+
+def test_a_death_after_progress_is_no_crash(store, sql):
+    """A prompt that gets further each time is not what kills its workers."""
+    store.add([NewPrompt(prompt="long")])
+    counted = []
+    for number, chars in enumerate((600, 1200, 1699, 1200, 600)):
+        sign_on(store, f"w{number}")
+        (run,) = take(store, f"w{number}")
+        store.commit(f"w{number}", [words(run, 0, "x" * chars)], [])
+        expire(sql, f"w{number}")
+        (rescued,) = rescue(store, max_crashes=3)
+        counted.append(sql.one("SELECT crashes FROM prompts"))
+    assert counted == [0, 0, 1, 2, 3]
+    assert rescued.prompt_state is PromptState.FAILED
+
+
+def test_nobody_rescues_what_is_its_own(store, sql):
+    """A worker that was signed off by hand would find itself among the dead."""
+    run = start(store)
+    expire(sql)
+    assert rescue(store, worker_id="w1") == []
+    assert [each.run_id for each in rescue(store, worker_id="w2")] == [run.id]
+
+
 def test_what_its_owner_gave_up_is_cancelled_instead_of_queued(store, sql):
     """Nobody has to carry it once more to find that out."""
     start(store)

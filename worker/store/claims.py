@@ -27,6 +27,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    null,
     select,
     update,
 )
@@ -110,7 +111,10 @@ def _as_stored(arriving: tuple[str, ColumnElement[Any]]) -> ColumnElement[Any]:
 
 @cache
 def register(*, is_sqlite: bool) -> Upsert:
-    """Insert the worker with its first lease; sent again, after a lost answer, it renews."""
+    """Insert the worker with its first lease; sent again, it renews.
+
+    A row that somebody signed off by hand is signed on again: its worker lives.
+    """
     row = inserting(workers, is_sqlite=is_sqlite).values(
         id=bindparam("w_id"),
         host=bindparam("w_host"),
@@ -119,7 +123,8 @@ def register(*, is_sqlite: bool) -> Upsert:
         lease_until=later(bindparam("lease", type_=Seconds())),
     )
     return row.on_conflict_do_update(
-        index_elements=["id"], set_={"lease_until": row.excluded.lease_until}
+        index_elements=["id"],
+        set_={"lease_until": row.excluded.lease_until, "stopped_at": null()},
     )
 
 

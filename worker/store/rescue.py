@@ -10,15 +10,31 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, Update, bindparam, case, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    String,
+    Update,
+    bindparam,
+    case,
+    exists,
+    func,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from worker.errors import ErrorCode
 from worker.states import PromptEvent, RunEvent, target
 from worker.store.claims import leased
 from worker.store.commits import CARRIED, STREAMING, less, measured
-from worker.store.constructs import among, now, spell, standing
-from worker.store.tables import prompts, runs
+from worker.store.constructs import Id, among, now, spell, standing
+from worker.store.tables import prompts, runs, workers
+
+PROGRESS_CHARS = 500  # a run that comes so much further than any before it makes progress
 
 
 @cache
@@ -26,7 +42,11 @@ def orphans() -> Select[int]:
     """Runs whose worker has no lease any more, locked; those that others lock are left to them."""
     return (
         select(runs.c.id)
-        .where(standing(runs.c.status, STREAMING), ~leased(runs.c.worker_id))
+        .where(
+            standing(runs.c.status, STREAMING),
+            ~leased(runs.c.worker_id),
+            runs.c.worker_id != bindparam("rescuer", type_=String()),  # who asks is alive
+        )
         .order_by(runs.c.worker_id, runs.c.id)  # the order of the index that holds only these
         .limit(bindparam("limit", type_=Integer()))
         .with_for_update(of=runs, key_share=True, skip_locked=True)
@@ -56,9 +76,11 @@ def interrupt_orphans() -> ReturningUpdate[Any]:
 
 @cache
 def requeue_orphans() -> Update:
-    """Queue the prompts of the runs `ids` again, or end them; a crash is not charged."""
-    crashes = prompts.c.crashes + 1
-    capped = crashes >= bindparam("max_crashes", type_=Integer())
+    """Queue the prompts of the runs `ids` again, or end them; no death uses up an attempt."""
+    counts = exists().where(runs.c.id == prompts.c.run_id, *_counted(runs))
+    crashes = prompts.c.crashes + case((counts, 1), else_=0)
+    most = bindparam("max_crashes", type_=Integer())
+    capped = counts & (crashes - _survived() >= most)
     unwanted = prompts.c.cancel_requested_at.is_not(None)
     return (
         update(prompts)
@@ -83,4 +105,76 @@ def requeue_orphans() -> Update:
             ),
             error=bindparam("words"),
         )
+    )
+
+
+def _counted(run: FromClause) -> tuple[ColumnElement[bool], ...]:
+    """A run counts as a crash if its worker died and it came no further than any earlier run."""
+    earlier = runs.alias("earlier")
+    furthest = select(func.coalesce(func.max(earlier.c.chars), 0)).where(
+        earlier.c.prompt_id == run.c.prompt_id, earlier.c.attempt < run.c.attempt
+    )
+    return (
+        run.c.error_code == spell(ErrorCode.LEASE_EXPIRED),
+        run.c.chars < furthest.scalar_subquery() + PROGRESS_CHARS,
+    )
+
+
+def _survived() -> ColumnElement[int]:
+    """How many of the deaths that were counted for a prompt its workers survived.
+
+    A worker that renews its lease after its run was taken back was paused, and not dead.
+    """
+    run = runs.alias("survived")
+    renewed = exists().where(
+        workers.c.id == run.c.worker_id, workers.c.lease_until > run.c.finished_at
+    )
+    count = select(func.count()).select_from(run)
+    return count.where(run.c.prompt_id == prompts.c.id, *_counted(run), renewed).scalar_subquery()
+
+
+# --- a worker that comes back -----------------------------------------------------------------
+
+
+@cache
+def uncounted() -> Select[int, int]:
+    """Of the runs `ids` of `worker`, those that count as its death; and their prompts, locked.
+
+    A prompt that is finished stays as it is.
+    """
+    return (
+        select(runs.c.id, prompts.c.id)
+        .select_from(runs, prompts)
+        .where(
+            among(runs.c.id, "ids"),
+            runs.c.worker_id == bindparam("worker", type_=String()),
+            runs.c.error_code == spell(ErrorCode.LEASE_EXPIRED),
+            prompts.c.id == runs.c.prompt_id,
+            prompts.c.finished_at.is_(None),
+        )
+        .order_by(runs.c.id)
+        .with_for_update(of=[runs, prompts], key_share=True)
+    )
+
+
+@cache
+def uncount_prompt() -> Update:
+    """One crash less for prompt `of_prompt`, if its run `of_run` was counted."""
+    counted = exists().where(runs.c.id == bindparam("of_run", type_=Id), *_counted(runs))
+    fewer = case((counted, less(prompts.c.crashes, 1)), else_=prompts.c.crashes)
+    mine = prompts.c.id == bindparam("of_prompt", type_=Id)
+    return update(prompts).where(mine, prompts.c.finished_at.is_(None)).values(crashes=fewer)
+
+
+@cache
+def uncount_runs() -> Update:
+    """The runs `ids` were lost, and their worker lives."""
+    return (
+        update(runs)
+        .where(
+            among(runs.c.id, "ids"),
+            runs.c.worker_id == bindparam("worker", type_=String()),
+            runs.c.error_code == spell(ErrorCode.LEASE_EXPIRED),
+        )
+        .values(error_code=spell(ErrorCode.LEASE_LOST), error=bindparam("words"))
     )

@@ -27,6 +27,7 @@ from worker.store.rows import Backlog
 from worker.wire.tools import assemble_tool_calls
 
 _CRASHED = "the worker that carried it stopped renewing its lease"
+_CAME_BACK = "its worker was paused for longer than its lease, and lives"
 _ENDING_COLUMNS = parameters(ENDING)
 _CHUNK_COLUMNS = parameters(commits.CHUNK)
 _REQUEST_COLUMNS = parameters(commits.REQUEST)
@@ -232,6 +233,7 @@ class WorkerSide:
             for run_id, state, _, prompt_state in found:
                 if state in STREAMING:
                     self._close_stray(connection, worker_id, run_id, prompt_state)
+            _take_back_crashes(connection, worker_id, ids)
         ended = {run_id: (state, code) for run_id, state, code, _ in found}
         return frozenset(
             run_id
@@ -259,21 +261,23 @@ class WorkerSide:
 
     def rescue(
         self,
+        worker_id: str = "",
         *,
         max_crashes: int,
         limit: int = 100,
         fair: Callable[[datetime], bool] = lambda _now: True,
     ) -> list[Rescued]:
-        """Take back runs whose worker's lease ran out; their text stays.
+        """Take back runs of workers other than this one whose lease ran out; their text stays.
 
-        A crash is not charged as an attempt, but `max_crashes` of them fail the prompt.  `fair` is
+        A crash uses up no attempt, but `max_crashes` of them fail the prompt.  `fair` is
         told the time by which leases run, when SQLite's one write lock is held: whoever waited
         for it, so did those who live.
         """
         with self._work_db.writing() as connection:
             if not fair(connection.execute(reads.clock()).scalar_one()):
                 return []
-            ids = connection.execute(rescue.orphans(), {"limit": limit}).scalars().all()
+            given = {"limit": limit, "rescuer": worker_id}
+            ids = connection.execute(rescue.orphans(), given).scalars().all()
             if not ids:
                 return []
             given = {"ids": ids, "words": _CRASHED, "max_crashes": max_crashes}
@@ -289,6 +293,11 @@ class WorkerSide:
             Rescued(run_id, prompt_id, worker_id, states[prompt_id])
             for run_id, prompt_id, worker_id in sorted(taken)
         ]
+
+    def take_back_crashes(self, worker_id: str, run_ids: Collection[int]) -> None:
+        """These runs were rescued although their worker lives: they count as no crash."""
+        with self._work_db.writing() as connection:
+            _take_back_crashes(connection, worker_id, run_ids)
 
     # --- questions --------------------------------------------------------------------------
 
@@ -322,6 +331,16 @@ class WorkerSide:
             ready, later, seconds = connection.execute(reads.waiting_for(), given).one()
             running = connection.execute(reads.running_for(), given).scalar_one()
         return Backlog(ready, later, running, None if seconds is None else max(0.0, seconds))
+
+
+def _take_back_crashes(connection: Connection, worker_id: str, run_ids: Collection[int]) -> None:
+    given = {"ids": sorted(run_ids), "worker": worker_id}
+    found = connection.execute(rescue.uncounted(), given).all()
+    for run_id, prompt_id in found:
+        connection.execute(rescue.uncount_prompt(), {"of_run": run_id, "of_prompt": prompt_id})
+    if found:
+        given = {**given, "ids": [run_id for run_id, _ in found], "words": _CAME_BACK}
+        connection.execute(rescue.uncount_runs(), given)
 
 
 def _by_run(endings: Sequence[Ending]) -> dict[int, Ending]:

@@ -1,0 +1,86 @@
+"""The guards of leases and rescues; `guards.py` has the others."""
+
+from __future__ import annotations
+
+from benchmarks.chaos.guard import Mutant
+
+RESCUE = "worker/store/rescue.py"
+SIDE = "worker/store/worker_side.py"
+
+LEASES = (
+    Mutant(
+        "The lease counts from when its renewal was sent",
+        "worker/lease.py",
+        "            self._sent_at = sent_at\n",
+        "            self._sent_at = sent_at + 1.0\n",
+        "tests/test_lease.py::test_it_counts_from_when_the_renewal_was_sent",
+    ),
+    Mutant(
+        "An event loop that does not turn for a lease loses it",
+        "worker/lease.py",
+        "        if self._still_seconds > max(self.lease.lease_seconds, STILL_SECONDS_MIN):\n",
+        "        if self._still_seconds < 0:\n",
+        "tests/test_lease.py"
+        "::test_an_event_loop_that_does_not_turn_for_a_lease_loses_it_and_a_busy_one_does_not",
+    ),
+    Mutant(
+        "A lapse of the lease destroys no stream",
+        "worker/lease.py",
+        '            self._log("lease_lapsed", lease_seconds=self.lease.lease_seconds)\n',
+        '            self._log("lease_lapsed", lease_seconds=self.lease.lease_seconds)\n'
+        '            self._on_broken(StoreError("the lease is over"))\n',
+        "tests/test_loop.py::test_a_lapse_pauses_the_claims_and_destroys_no_stream",
+    ),
+    Mutant(
+        "After a lapse a worker asks which runs are still its own",
+        "worker/loop.py",
+        "        self._must_ask = True\n",
+        "",
+        "tests/test_loop.py"
+        "::test_after_a_lapse_it_asks_what_is_still_its_own_and_gives_up_the_others",
+    ),
+    Mutant(
+        "The first sweep of a process is never fair",
+        "worker/rescue.py",
+        "        if is_first or passed",
+        "        if passed",
+        "tests/test_rescue.py::test_the_first_sweep_of_a_process_is_never_fair",
+    ),
+    Mutant(
+        "A pause is no crash once its worker says that it lives",
+        SIDE,
+        "            _take_back_crashes(connection, worker_id, ids)\n        ended",
+        "        ended",
+        "tests/store/test_rescue.py::test_a_pause_is_no_crash_once_its_worker_says_that_it_lives",
+    ),
+    Mutant(
+        "Before a prompt fails, only deaths count that were no pause",
+        RESCUE,
+        "(crashes - _survived() >= most)",
+        "(crashes >= most)",
+        "tests/store/test_rescue.py"
+        "::test_before_a_prompt_fails_only_deaths_count_that_were_no_pause",
+    ),
+    Mutant(
+        "A death after progress is no crash",
+        RESCUE,
+        "        run.c.chars < furthest.scalar_subquery() + PROGRESS_CHARS,\n",
+        "",
+        "tests/store/test_rescue.py::test_a_death_after_progress_is_no_crash",
+    ),
+    Mutant(
+        "After an outage the living get a lease's time to come back",
+        "worker/rescue.py",
+        "            self._fair_from = at + self._lease_seconds",
+        "            self._fair_from = at",
+        "tests/test_rescue.py::test_after_something_held_the_sweeps_up_the_living_get_a_whole_lease",
+    ),
+    Mutant(
+        "Leases that ran out at one stroke, by their own clock, are nobody's death",
+        "worker/rescue.py",
+        "        passed = max(at - self._looked_at, by_theirs.total_seconds())\n",
+        "        passed = at - self._looked_at\n",
+        "tests/test_rescue.py"
+        "::test_leases_that_ran_out_at_one_stroke_are_noticed_by_their_own_clock",
+    ),
+)
