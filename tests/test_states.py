@@ -34,6 +34,11 @@ ALLOWED = {
     ("prompt", "running", "cancel"): PromptState.CANCELLED,
     ("prompt", "failed", "retry"): PromptState.QUEUED,
     ("prompt", "cancelled", "retry"): PromptState.QUEUED,
+    ("prompt", "queued", "replace"): PromptState.QUEUED,
+    ("prompt", "running", "replace"): PromptState.QUEUED,
+    ("prompt", "completed", "replace"): PromptState.QUEUED,
+    ("prompt", "failed", "replace"): PromptState.QUEUED,
+    ("prompt", "cancelled", "replace"): PromptState.QUEUED,
     ("run", "streaming", "complete"): RunState.COMPLETED,
     ("run", "streaming", "interrupt"): RunState.INTERRUPTED,
     ("run", "streaming", "fail"): RunState.FAILED,
@@ -104,11 +109,12 @@ def test_an_event_that_is_in_no_table_has_no_target():
 
 
 def test_final_states_are_those_that_a_run_or_a_worker_never_leaves():
-    """A run leaves no final state; a prompt leaves one only when a person asks for a retry."""
+    """A run leaves no final state; a prompt leaves one only when a person asks, again or anew."""
     for state in FINAL_RUN_STATES:
         assert not [event for event in EVENTS if expected(state, event)]
     for state in FINAL_PROMPT_STATES:
-        assert {event for event in EVENTS if expected(state, event)} <= {PromptEvent.RETRY}
+        leaving = {event for event in EVENTS if expected(state, event)}
+        assert leaving <= {PromptEvent.RETRY, PromptEvent.REPLACE}
     assert Counter(FINAL_PROMPT_STATES) + Counter([PromptState.QUEUED, PromptState.RUNNING]) == (
         Counter(PromptState)
     )

@@ -95,16 +95,25 @@ class Spool:
         """Close every connection."""
         self.store.close()
 
-    def add(self, prompts: AnyPrompt | Iterable[AnyPrompt], *, batch: str | None = None) -> Added:
+    def add(
+        self,
+        prompts: AnyPrompt | Iterable[AnyPrompt],
+        *,
+        batch: str | None = None,
+        replace: bool = False,
+    ) -> Added:
         """Queue prompts: texts, dicts with the fields of NewPrompt, or NewPrompt objects.
 
-        Within a batch, a prompt whose `custom_id` is there already is left alone.
+        Within a batch, a prompt whose `custom_id` is there already is left alone. One that asks
+        something else is counted as `changed`; with `replace` it is queued anew, and the runs that
+        answered the old request stay.
 
         Raises:
             InputError: a prompt cannot be used; those before it may be queued already.
         """
         several = [prompts] if isinstance(prompts, str | Mapping | NewPrompt) else prompts
-        return self.store.add((_new_prompt(each) for each in several), batch=batch, source="api")
+        made = (_new_prompt(each) for each in several)
+        return self.store.add(made, batch=batch, source="api", replace=replace)
 
     def results(
         self, selection: Selection | None = None, **narrow: Unpack[Narrow]
@@ -214,10 +223,14 @@ class AsyncSpool:
         await asyncio.to_thread(self.spool.close)
 
     async def add(
-        self, prompts: AnyPrompt | Iterable[AnyPrompt], *, batch: str | None = None
+        self,
+        prompts: AnyPrompt | Iterable[AnyPrompt],
+        *,
+        batch: str | None = None,
+        replace: bool = False,
     ) -> Added:
         """Queue prompts; see Spool.add."""
-        return await asyncio.to_thread(self.spool.add, prompts, batch=batch)
+        return await asyncio.to_thread(self.spool.add, prompts, batch=batch, replace=replace)
 
     async def run(self, *, drain: bool = True) -> int:
         """Carry prompts on this event loop until nothing is left to do; see Spool.run.

@@ -215,10 +215,21 @@ class Rescued:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What `add` did: how many prompts were new, how many were already there."""
+    """What `add` did with the prompts that it was given.
+
+    Attributes:
+        added: prompts that were new.
+        existing: prompts that the batch has already, with the same request.
+        changed: prompts that the batch has with another request, and that were left as they are.
+        replaced: the same, but queued anew with the request that was given.
+        other_source: where the batch was first added from, if that was another place.
+    """
 
     added: int = 0
     existing: int = 0
+    changed: int = 0
+    replaced: int = 0
+    other_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class PromptEvent(StrEnum):
     FAIL = "fail"
     CANCEL = "cancel"
     RETRY = "retry"
+    REPLACE = "replace"
 
 
 class RunEvent(StrEnum):
@@ -70,6 +71,8 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = MappingProxyType(
         (PromptState.RUNNING, PromptEvent.CANCEL): PromptState.CANCELLED,
         (PromptState.FAILED, PromptEvent.RETRY): PromptState.QUEUED,
         (PromptState.CANCELLED, PromptEvent.RETRY): PromptState.QUEUED,
+        # Its owner asks something else: whatever became of the old question is no answer.
+        **{(state, PromptEvent.REPLACE): PromptState.QUEUED for state in PromptState},
         (RunState.STREAMING, RunEvent.COMPLETE): RunState.COMPLETED,
         (RunState.STREAMING, RunEvent.INTERRUPT): RunState.INTERRUPTED,
         (RunState.STREAMING, RunEvent.FAIL): RunState.FAILED,

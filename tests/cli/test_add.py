@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cli.carried import claim
+from tests.cli.carried import claim, complete, flush
 
 LINES = '{"prompt": "a"}\n{"prompt": "b", "custom_id": "x"}\n'
 BAD = '{"prompt": "a"}\n{"promt": "b"}\n{"prompt": "c"}\n'
@@ -57,7 +57,103 @@ def test_adding_the_same_file_twice_adds_nothing_twice(on, here, sql):
     assert on("add", "p.jsonl").out == "added 1 prompt to batch p.jsonl; 2 were there already\n"
     assert "nothing new" in on("add", str(here / "p.jsonl")).out
     assert sql.one("SELECT count(*) FROM prompts") == 3
-    assert sql("SELECT name, source FROM batches") == [("p.jsonl", "p.jsonl")]
+    assert sql("SELECT name, source FROM batches") == [("p.jsonl", str(here / "p.jsonl"))]
+
+
+def lines(*texts):
+    return "".join(
+        json.dumps({"custom_id": f"c{n}", "prompt": text}) + "\n" for n, text in enumerate(texts)
+    )
+
+
+@pytest.fixture
+def monday(on, here):
+    """A file whose three prompts are in the database, and another one of the same name."""
+    for day, texts in (("mon", "abc"), ("tue", "aBC")):
+        (here / day).mkdir()
+        (here / day / "p.jsonl").write_text(lines(*texts))
+    assert on("add", "mon/p.jsonl").code == 0
+
+
+def test_a_changed_prompt_is_never_called_there_already(on, monday, sql):
+    """It is left as it is, and words, exit code and JSON say so."""
+    said = on("add", "tue/p.jsonl")
+    assert said.code == 1
+    assert said.out == (
+        "added 0 prompts to batch p.jsonl; 1 were there already; 2 prompts are in batch p.jsonl"
+        " with other content and left as they are: --replace queues them anew, another --batch"
+        " keeps both\n"
+    )
+    (found,) = on("add", "tue/p.jsonl", "--json").matches("add")
+    counts = {name: found[name] for name in ("added", "existing", "changed", "replaced")}
+    assert counts == {"added": 0, "existing": 1, "changed": 2, "replaced": 0}
+    assert [prompt for (prompt,) in sql("SELECT prompt FROM prompts ORDER BY id")] == list("abc")
+    assert on("add", "mon/p.jsonl").code == 0
+
+
+def test_a_batch_of_another_file_says_so(on, monday, here, monkeypatch):
+    """Two files of the same name are one batch; which one was first is told, in any directory."""
+    said = on("add", "tue/p.jsonl")
+    first = str(here / "mon" / "p.jsonl")
+    assert f"batch p.jsonl was first added from {first}, which is another place" in said.err
+    (found,) = on("add", "tue/p.jsonl", "--json").matches("add")
+    assert found["other_source"] == first
+    monkeypatch.chdir(here / "mon")
+    assert on("add", "p.jsonl").err == ""
+    monkeypatch.chdir(here / "tue")
+    assert "was first added from" in on("add", "p.jsonl").err
+    # A batch that is named is meant to hold several files.
+    (here / "tue" / "q.jsonl").write_text('{"custom_id": "other", "prompt": "x"}')
+    assert on("add", "q.jsonl", "--batch", "p.jsonl").err == ""
+    assert "was first added from" in on("add", "q.jsonl", "--batch", "p.jsonl").err
+
+
+def test_replace_queues_what_changed_and_keeps_what_was_answered(on, monday, store, sql):
+    """The old answer stays readable, and is never shown for the new question."""
+    runs = claim(store, 3)
+    for run in runs:
+        flush(store, run, f"answer to {run.prompt}")
+    for run in runs[:2]:
+        complete(store, run)
+    said = on("add", "tue/p.jsonl", "--replace")
+    assert said.code == 0
+    assert "; 1 were there already; replaced 2, which are queued anew\n" in said.out
+    look = "SELECT custom_id, status, prompt, output, partial_output FROM results ORDER BY id"
+    assert sql(look) == [
+        ("c0", "completed", "a", "answer to a", None),
+        ("c1", "queued", "B", None, None),
+        ("c2", "queued", "C", None, None),
+    ]
+    assert on("show", runs[1].prompt_id, "--attempt", 1).out == "answer to b\n"
+    assert "because what it asks was changed" in on("show", runs[1].prompt_id).err
+    assert "nothing new" in on("add", "tue/p.jsonl").out
+    assert [run.prompt for run in claim(store, 3)] == ["B", "C"]
+
+
+def test_strict_refuses_a_changed_prompt_and_adds_nothing(on, monday, here, sql):
+    """Not even the new ones; with --replace it is no fault."""
+    (here / "tue" / "p.jsonl").write_text(lines(*"aBcd"))
+    said = on("add", "tue/p.jsonl", "--strict")
+    assert said.code == 1
+    assert "nothing was added, because --strict allows no changed prompt (1 prompt is" in said.out
+    assert sql.one("SELECT count(*) FROM prompts") == 3
+    said = on("add", "tue/p.jsonl", "--strict", "--replace")
+    assert (said.code, sql.one("SELECT count(*) FROM prompts")) == (0, 4)
+
+
+def test_a_dry_run_says_what_is_there(on, monday, here, sql):
+    """And what changed, by its exit code too; nothing is written."""
+    (here / "tue" / "p.jsonl").write_text(lines(*"aBcd"))
+    said = on("add", "tue/p.jsonl", "--dry-run")
+    assert said.code == 1
+    assert (
+        "1 prompt would be added, 2 are there already, 1 are there with other content"
+        " (--replace queues them anew); nothing was\n"
+    ) in said.err
+    said = on("add", "tue/p.jsonl", "--dry-run", "--replace")
+    assert said.code == 0
+    assert "2 are there already, 1 would be replaced; nothing was\n" in said.err
+    assert sql.one("SELECT count(*) FROM prompts") == 3
 
 
 def test_another_batch_takes_the_same_file_again(spool, here, rows):

@@ -25,7 +25,7 @@ def open_store(url: str) -> Store:
 class RoleStore(Store):
     """Workers' methods run as a worker, `add` as a submitter, questions as a reader.
 
-    What decides (cancel, retry, prune) runs as the owner of the tables.
+    What decides (cancel, retry, prune, replace) runs as the owner of the tables.
     """
 
     def __init__(self, url: str) -> None:
@@ -37,9 +37,15 @@ class RoleStore(Store):
         submitter = Store(pool(grants.SUBMITTER), work, work)
         reader = Store(pool(grants.READER), pool(grants.READER, pinned=True), work)
         self._others = (submitter, reader)
-        self.add = submitter.add
+        self._submitter = submitter
         for name in QUESTIONS:
             setattr(self, name, getattr(reader, name))
+
+    def add(self, prompts: Any, *, replace: bool = False, **how: Any) -> Any:
+        """As a submitter; who replaces prompts decides about them."""
+        if replace:
+            return super().add(prompts, replace=True, **how)
+        return self._submitter.add(prompts, **how)
 
     def close(self) -> None:
         super().close()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
-from tests.store.cast import sign_on, take
+from tests.store.cast import cancelled, completed, failed, interrupted, sign_on, take, words
 from worker.errors import InputError, Verdict
 from worker.records import Added, NewPrompt
 from worker.store.arrivals import PAGE
@@ -66,6 +67,108 @@ def test_adding_the_same_file_twice_adds_nothing_twice(store, sql):
     ]
 
 
+CONVERSATION = NewPrompt(
+    messages=[{"role": "user", "content": "Why?"}],
+    custom_id="c",
+    model="m",
+    system="s",
+    options={"temperature": 0, "top_p": 1},
+)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"messages": [{"role": "user", "content": "Why not?"}]},
+        {"messages": None, "prompt": "Why?"},
+        {"model": "other"},
+        {"model": None},
+        {"system": "t"},
+        {"options": {"temperature": 1, "top_p": 1}},
+        {"options": None},
+    ],
+)
+def test_whatever_changes_the_request_is_a_change(store, changed):
+    """And is left alone, or with `replace` queued anew, once."""
+    store.add([CONVERSATION], batch="b")
+    edited = replace(CONVERSATION, **changed)
+    assert store.compare([edited], batch="b") == Added(changed=1)
+    assert store.add([edited], batch="b") == Added(changed=1)
+    assert store.add([CONVERSATION], batch="b") == Added(existing=1)
+    assert store.add([edited], batch="b", replace=True) == Added(replaced=1)
+    assert store.add([edited], batch="b", replace=True) == Added(existing=1)
+    detail = store.prompt(store.find("c")[0])
+    given = {name: getattr(edited, name) for name in ("messages", "prompt", "system", "model")}
+    assert {name: getattr(detail, name) for name in given} == given
+    assert detail.options == edited.options
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"options": {"top_p": 1, "temperature": 0}},
+        {"messages": [{"content": "Why?", "role": "user"}]},
+        {"priority": 7},
+        {"metadata": {"k": 1}},
+        {"endpoint": "gpu"},
+        {"max_attempts": 2},
+    ],
+)
+def test_what_is_asked_is_all_that_counts(store, same):
+    """Where a prompt is sent, when, and what is noted beside it is no part of it."""
+    store.add([CONVERSATION], batch="b")
+    assert store.add([replace(CONVERSATION, **same)], batch="b", replace=True) == Added(existing=1)
+
+
+def test_prompts_that_were_inserted_in_sql_are_compared_too(store, sql):
+    """By what they ask: they have no hash, like those of older versions."""
+    store.add([CONVERSATION, replace(CONVERSATION, custom_id="d")], batch="b")
+    sql("UPDATE prompts SET request_hash = NULL")
+    edited = replace(CONVERSATION, system="t")
+    given = [edited, replace(CONVERSATION, custom_id="d")]
+    assert store.compare(given, batch="b") == Added(existing=1, changed=1)
+    # On PostgreSQL `add` runs here as a submitter, who may not read what others asked.
+    found = Added(existing=1, changed=1) if store.is_sqlite else Added(existing=2)
+    assert store.add(given, batch="b") == found
+
+
+def test_a_prompt_is_replaced_in_every_state(store, sql):
+    """One that streams is taken from its worker, whose text stays with its run."""
+    states = ("completed", "failed", "cancelled", "interrupted", "streaming", "queued")
+    store.add([NewPrompt(prompt="old", custom_id=state) for state in states], batch="b")
+    sign_on(store)
+    runs = take(store, limit=5)
+    store.commit("w1", [words(run, 0, "text") for run in runs], [])
+    endings = [completed(runs[0]), failed(runs[1]), cancelled(runs[2]), interrupted(runs[3])]
+    store.commit("w1", [], endings)
+    new = [NewPrompt(prompt="new", custom_id=state, priority=3) for state in states]
+    assert store.add(new, batch="b", replace=True) == Added(replaced=6)
+    assert set(
+        sql(
+            "SELECT status, prompt, priority, attempts, crashes, error_code, error, finished_at,"
+            " run_id FROM prompts"
+        )
+    ) == {("queued", "new", 3, 0, 0, None, None, None, None)}
+    assert set(sql("SELECT output, partial_output, finish_reason FROM results")) == {
+        (None, None, None)
+    }
+    assert sql("SELECT count(*) FROM attempts WHERE text = 'text'") == [(5,)]
+    assert store.commit("w1", [words(runs[4], 1, "more")], []) == {runs[4].id}
+    assert [run.attempt for run in take(store, limit=6)] == [2, 2, 2, 2, 2, 1]
+
+
+def test_a_batch_says_where_it_was_first_added_from(store):
+    """A path that earlier versions kept as it was typed is the same path."""
+    assert store.add(numbered(1), batch="b", source="/x/p.jsonl") == Added(1)
+    assert store.add(numbered(1), batch="b", source="/x/p.jsonl") == Added(existing=1)
+    other = Added(existing=1, other_source="/x/p.jsonl")
+    assert store.add(numbered(1), batch="b", source="/y/p.jsonl") == other
+    assert store.compare(numbered(1), batch="b", source="/y/p.jsonl") == other
+    for typed in ("p.jsonl", "./p.jsonl", "x/p.jsonl"):
+        store.add(numbered(1), batch=typed, source=typed)
+        assert store.add(numbered(1), batch=typed, source="/x/p.jsonl") == Added(existing=1)
+
+
 def test_the_same_custom_id_in_another_batch_is_another_prompt(store):
     """A custom id names a prompt within its batch."""
     assert store.add(numbered(2), batch="a") == Added(2, 0)
@@ -77,9 +180,9 @@ def test_the_same_custom_id_in_another_batch_is_another_prompt(store):
 
 
 def test_a_custom_id_twice_in_one_file_is_one_prompt(store):
-    """The first one wins, also within a page."""
+    """The first one wins, also within a page; the second one is called what it is, a change."""
     twice = [NewPrompt(prompt="first", custom_id="c"), NewPrompt(prompt="second", custom_id="c")]
-    assert store.add(twice, batch="b") == Added(1, 1)
+    assert store.add(twice, batch="b") == Added(1, changed=1)
     assert store.prompt(store.find("c")[0]).prompt == "first"
 
 

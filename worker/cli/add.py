@@ -8,13 +8,13 @@ nothing: then the whole source is read once before anything is written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.output import counted, data, json_line, json_option, talk
+from worker.cli.add_report import Report, as_json, elsewhere, foreseen, sentence
+from worker.cli.output import data, json_line, json_option, talk
 from worker.cli.pairs import Whole, key_values, known_endpoint
 from worker.cli.session import Session, session
 from worker.cli.sources import STDIN, Source, opened
@@ -30,30 +30,6 @@ _SHOWN_FAULTS = 10
 _SHOWN_REQUESTS = 3
 _BATCH_NAME_CHARS_MAX = 512  # it has an index
 _BAR_FROM_BYTES = 1 << 20
-
-
-@dataclass(slots=True)
-class Report:
-    """What became of one source."""
-
-    source: str
-    batch: str | None
-    good: int = 0
-    added: int = 0
-    existing: int = 0
-    bad: int = 0
-    faults: list[BadLine] = field(default_factory=list)
-    end: str | None = None  # why reading ended before the end
-
-    @property
-    def failed(self) -> bool:
-        """Whether anything of the source was left out."""
-        return bool(self.bad or self.end)
-
-    def unit(self, number: int) -> str:
-        """What the source is made of: lines, rows, requests, or prompts that were typed."""
-        unit = self.faults[0].unit if self.faults else "line"
-        return ("prompt" if unit == self.source else unit) + ("" if number == 1 else "s")
 
 
 @click.command(short_help="Queue prompts: files, standard input, or text.")
@@ -92,7 +68,16 @@ class Report:
 )
 @click.option("--priority", type=Whole(-(2**31) + 1, 2**31 - 1), help="Higher goes first.")
 @click.option("--max-attempts", type=Whole(1, 2**31 - 1), help="Instead of the setting.")
-@click.option("--strict", is_flag=True, help="All or nothing: one bad line refuses the file.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="All or nothing: one bad line, or one changed prompt, refuses the file.",
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Queue changed prompts anew: those that the batch has with other content.",
+)
 @click.option(
     "--dry-run", is_flag=True, help="Check everything, show the first requests, add none."
 )
@@ -113,7 +98,8 @@ def command(
 
     Reads JSON Lines ({"prompt": ...} or {"messages": [...]}), OpenAI Batch and Anthropic batch
     files, CSV, Parquet and plain lines. Adding the same file twice adds nothing twice: lines are
-    known by their custom_id, or else by their number and content.
+    known by their custom_id, or else by their number and content. A prompt that the batch has with
+    other content is left as it is and named in the exit code (1); --replace queues it anew.
     """
     settings = session.settings()
     _check_usage(files, texts, asked, settings)
@@ -179,13 +165,12 @@ class _Adder:
             report.end = error.message
             return
         if self._asked["strict"] and not self._asked["dry_run"]:
-            checked = Report(source.name, report.batch)
             intake = self._intake(source.path, report.batch)
-            for _ in _sorted_out(prompts(source.file, found, intake), checked):
-                pass
-            if checked.failed:
-                report.bad, report.faults, report.end = checked.bad, checked.faults, checked.end
+            self._compare(_sorted_out(prompts(source.file, found, intake), report), report, source)
+            if report.failed:
+                report.good = report.added = 0
                 return
+            report.good = 0
             source.rewind()
         items = prompts(source.file, found, self._intake(source.path, report.batch))
         self._add(report, items, source)
@@ -223,7 +208,6 @@ class _Adder:
         good = _sorted_out(items, report)
         if (first := next(good, None)) is None:
             return  # no database is made for nothing
-        store = None if self._asked["dry_run"] else self._session.store(create=True)
         size = source.size if source and (source.size or 0) >= _BAR_FROM_BYTES else None
         with watched(
             chain([first], good),
@@ -231,27 +215,42 @@ class _Adder:
             lambda _: source.file.tell() if source else 0,
             quiet=self._as_json,
         ) as shown:
-            if store is None:
-                self._show_requests(iter(shown))
+            if self._asked["dry_run"]:
+                self._compare(self._showing(shown), report, source)
             else:
-                self._put(store, report, shown, source.path if source else report.source)
+                self._put(self._session.store(create=True), report, shown, source)
 
-    def _put(self, store: Store, report: Report, prompts: Iterable[NewPrompt], path: str) -> None:
+    def _put(
+        self, store: Store, report: Report, prompts: Iterable[NewPrompt], source: Source | None
+    ) -> None:
+        kept = source.kept_as if source else report.source
         try:
-            added = store.add(prompts, batch=report.batch, source=path)
+            report.counted(
+                store.add(prompts, batch=report.batch, source=kept, replace=self._asked["replace"])
+            )
         except KeyboardInterrupt:
             if report.batch is not None:
                 talk(f"interrupted; add {report.source} again to go on: nothing is added twice")
             raise
-        report.added, report.existing = added.added, added.existing
 
-    def _show_requests(self, prompts: Iterator[NewPrompt]) -> None:
+    def _compare(self, prompts: Iterable[NewPrompt], report: Report, source: Source | None) -> None:
+        """Read all of it, and see what the database has already, if there is one."""
+        if self._session.is_new_sqlite():
+            report.added = sum(1 for _ in prompts)
+            return
+        kept = source.kept_as if source else report.source
+        store = self._session.store()
+        report.counted(store.compare(prompts, batch=report.batch, source=kept))
+        if self._asked["replace"]:
+            report.changed, report.replaced = 0, report.changed
+
+    def _showing(self, prompts: Iterable[NewPrompt]) -> Iterator[NewPrompt]:
         from worker.cli.preview import preview
 
-        for prompt in islice(prompts, _SHOWN_REQUESTS):
-            json_line(preview(prompt, self._settings.endpoints))
-        for _ in prompts:  # the rest is checked, not shown
-            pass
+        for number, prompt in enumerate(prompts):
+            if number < _SHOWN_REQUESTS:
+                json_line(preview(prompt, self._settings.endpoints))
+            yield prompt
 
     def _told(self, report: Report) -> Report:
         for fault in report.faults:
@@ -261,12 +260,14 @@ class _Adder:
             talk(f"{report.source}: {more:,} more {report.unit(more)} {are} bad")
         if report.end:
             talk(f"{report.source} {report.end}")
+        if hint := elsewhere(report, named=self._asked["batch"] is not None):
+            talk(hint)
         if self._as_json and not self._asked["dry_run"]:
-            json_line(_as_json(report))
+            json_line(as_json(report))
         elif self._asked["dry_run"]:
-            talk(f"{counted(report.good, 'prompt')} would be added; nothing was")
+            talk(foreseen(report))
         else:
-            data(_sentence(report, strict=self._asked["strict"]))
+            data(sentence(report, strict=self._asked["strict"]))
         return report
 
 
@@ -302,39 +303,3 @@ def _template(given: str | None) -> Any:
         raise InputError(f"the template {given[1:]} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"the template {given[1:]} is not UTF-8: save it as UTF-8") from error
-
-
-def _sentence(report: Report, *, strict: bool) -> str:
-    where = f" to batch {report.batch}" if report.batch else ""
-    if strict and report.failed:
-        return f"{report.source}: nothing was added, because --strict allows no bad line"
-    if not report.good and not report.failed:
-        return f"{report.source} holds no prompts; nothing was added"
-    if report.existing and not report.added:
-        return (
-            f"nothing new: {counted(report.existing, 'prompt')} of {report.source} are already in"
-            f" batch {report.batch} (another --batch would take them again)"
-        )
-    if not report.good:
-        return f"{report.source}: nothing was added"
-    words = f"added {counted(report.added, 'prompt')}{where}"
-    if report.existing:
-        words += f"; {report.existing:,} were there already"
-    if report.bad:
-        words += f"; {report.bad:,} {report.unit(report.bad)} left out"
-    return words
-
-
-def _as_json(report: Report) -> dict[str, Any]:
-    return {
-        "source": report.source,
-        "batch": report.batch,
-        "added": report.added,
-        "existing": report.existing,
-        "bad": report.bad,
-        "errors": [
-            {"unit": fault.unit, "number": fault.number, "reason": fault.reason}
-            for fault in report.faults
-        ],
-        "error": report.end,
-    }

@@ -25,7 +25,7 @@ class Source:
     Attributes:
         name: as messages call it.
         size: in bytes, None if nobody knows.
-        path: what is kept as the batch's source.
+        path: as it was typed.
     """
 
     name: str
@@ -37,6 +37,11 @@ class Source:
     def batch(self) -> str | None:
         """The name that its batch has unless one is given: the file's, without folders."""
         return None if self.path == STDIN else Path(self.path).name
+
+    @property
+    def kept_as(self) -> str:
+        """The source of its batch: a path that means the same in every directory."""
+        return STDIN if self.path == STDIN else str(Path(self.path).absolute())
 
     def rewind(self) -> None:
         """Read it again from the start; only for sources opened with `twice`."""

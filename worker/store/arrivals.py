@@ -6,13 +6,15 @@ bad prompt does not take its page with it unexplained, and both databases refuse
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection
 
-from worker.errors import InputError
+from worker.errors import InputError, StoreBroken
 from worker.records import Added, NewPrompt
+from worker.request_hash import request_hash
 from worker.store import claims
 from worker.store.constructs import dumps, parameters
 from worker.store.engine import Database
@@ -21,27 +23,121 @@ PAGE = 1000  # prompts in one transaction
 PAGE_CHARACTERS = 1 << 20  # or as many as hold so much text: a page of long ones must fit too
 _MAY_BE_LONG = ("prompt", "system", "messages", "options", "metadata")
 _LONG = [list(claims.NEW_PROMPT).index(each) for each in _MAY_BE_LONG]
+_CUSTOM_ID = list(claims.NEW_PROMPT).index("custom_id")
+_HASH = list(claims.NEW_PROMPT).index("request_hash")
+_Row: TypeAlias = tuple[Any, ...]  # in the order of `claims.NEW_PROMPT`
 LARGEST_INTEGER = 2**31 - 1  # of an integer column in PostgreSQL
 
 
 def add(
-    database: Database, prompts: Iterable[NewPrompt], *, batch: str | None, source: str | None
+    database: Database,
+    prompts: Iterable[NewPrompt],
+    *,
+    batch: str | None,
+    source: str | None,
+    replace: bool = False,
 ) -> Added:
-    """Insert prompts page by page; those that the batch has already are counted and left alone."""
-    added = existing = 0
-    batch_id = None
+    """Insert prompts page by page; those that the batch has already are counted.
+
+    One that the batch has with another request is left alone, or, with `replace`, queued anew.
+    """
+    counts: Counter[str] = Counter()
+    found: _Batch | None = None
     for page in _pages(prompts):
         with database.writing() as connection:
-            if batch is not None and batch_id is None:
-                batch_id = _batch_id(connection, batch, source, is_sqlite=database.is_sqlite)
-            new = _insert(database, connection, batch_id, page)
-        added += new
-        existing += len(page) - new
-    return Added(added, existing)
+            if batch is not None and found is None:
+                found = _batch(connection, batch, source, is_sqlite=database.is_sqlite)
+            new = _insert(database, connection, None if found is None else found.id, page)
+            counts["added"] += new
+            if found is None or new == len(page):
+                continue
+            known = _known(connection, found.id, page)
+        changed = _changed(database, known)
+        if changed and replace:
+            with database.writing() as connection:
+                connection.execute(claims.replace_prompt(), list(map(_replacement, changed)))
+        counts["replaced" if replace else "changed"] += len(changed)
+        counts["existing"] += len(page) - new - len(changed)
+    other = None if found is None else _other(found.source, source)
+    return Added(**counts, other_source=other)
 
 
-def _pages(prompts: Iterable[NewPrompt]) -> Iterator[list[tuple[Any, ...]]]:
-    page: list[tuple[Any, ...]] = []
+def compare(
+    database: Database, prompts: Iterable[NewPrompt], *, batch: str | None, source: str | None
+) -> Added:
+    """What `add` would find, page by page; nothing is written."""
+    counts: Counter[str] = Counter()
+    found: _Batch | None = None
+    for number, page in enumerate(_pages(prompts)):
+        counts["added"] += len(page)
+        with database.reading() as connection:
+            if batch is not None and not number:
+                found = _find(connection, batch)
+            if found is None:
+                continue
+            known = _known(connection, found.id, page)
+        changed = len(_changed(database, known))
+        counts["added"] -= len(known)
+        counts["changed"] += changed
+        counts["existing"] += len(known) - changed
+    other = None if found is None else _other(found.source, source)
+    return Added(**counts, other_source=other)
+
+
+class _Batch(NamedTuple):
+    id: int
+    source: str | None
+
+
+class _Known(NamedTuple):
+    """A prompt that the batch has, and the one that was given with its name."""
+
+    id: int
+    request_hash: str | None
+    given: _Row
+
+
+def _known(connection: Connection, batch_id: int, page: Sequence[_Row]) -> list[_Known]:
+    given = {row[_CUSTOM_ID]: row for row in page if row[_CUSTOM_ID] is not None}
+    asked = {"batch": batch_id, "custom_ids": list(given)}
+    return [
+        _Known(prompt_id, stored, given[custom_id])
+        for prompt_id, custom_id, stored in connection.execute(claims.known(), asked)
+    ]
+
+
+def _changed(database: Database, known: Iterable[_Known]) -> list[_Known]:
+    """Those that ask something else than what is stored."""
+    return [each for each in known if _is_another(database, each)]
+
+
+def _is_another(database: Database, known: _Known) -> bool:
+    stored = known.request_hash
+    if stored is None:  # of an older version, or inserted in SQL
+        try:
+            with database.reading() as connection:
+                row = connection.execute(claims.asked(), {"id": known.id}).mappings().first()
+        except StoreBroken:
+            return False  # whoever may only add prompts may not read them
+        stored = None if row is None else request_hash(**row)
+    return bool(stored != known.given[_HASH])
+
+
+def _replacement(known: _Known) -> dict[str, Any]:
+    given = dict(zip(claims.NEW_PROMPT, known.given, strict=True))
+    return {f"p_{name}": value for name, value in {"id": known.id, **given}.items()}
+
+
+def _other(stored: str | None, given: str | None) -> str | None:
+    """Where the batch was first added from, unless it was here."""
+    if stored is None or given is None or stored == given:
+        return None
+    # Earlier versions kept a path as it was typed.
+    return None if given.endswith(f"/{stored.removeprefix('./')}") else stored
+
+
+def _pages(prompts: Iterable[NewPrompt]) -> Iterator[list[_Row]]:
+    page: list[_Row] = []
     characters = 0
     for row in map(_row, prompts):
         page.append(row)
@@ -53,24 +149,30 @@ def _pages(prompts: Iterable[NewPrompt]) -> Iterator[list[tuple[Any, ...]]]:
         yield page
 
 
-def _batch_id(connection: Connection, name: str, source: str | None, *, is_sqlite: bool) -> int:
+def _batch(connection: Connection, name: str, source: str | None, *, is_sqlite: bool) -> _Batch:
     _check_text("the name of the batch", name)
-    connection.execute(claims.add_batch(is_sqlite=is_sqlite), {"b_name": name, "b_source": source})
-    return connection.execute(claims.batch_id(), {"name": name}).scalar_one()
+    given = {"b_name": name, "b_source": source}
+    connection.execute(claims.add_batch(is_sqlite=is_sqlite), given)
+    return _Batch(*connection.execute(claims.batch(), {"name": name}).one())
+
+
+def _find(connection: Connection, name: str) -> _Batch | None:
+    row = connection.execute(claims.batch(), {"name": name}).first()
+    return None if row is None else _Batch(*row)
 
 
 def _insert(
     database: Database,
     connection: Connection,
     batch_id: int | None,
-    page: Sequence[tuple[Any, ...]],
+    page: Sequence[_Row],
 ) -> int:
     prepared = database.prepared(claims.add_prompts(is_sqlite=database.is_sqlite))
     insert = prepared.count_each if database.is_sqlite else prepared.count_arrays
     return insert(connection, parameters(claims.NEW_PROMPT), page, batch=batch_id)
 
 
-def _row(new: NewPrompt) -> tuple[Any, ...]:
+def _row(new: NewPrompt) -> _Row:
     name = "a prompt" if new.custom_id is None else f"prompt {new.custom_id!r}"
     if (new.prompt is None) == (new.messages is None):
         raise InputError(f"{name}: exactly one of prompt and messages is needed")
@@ -91,11 +193,22 @@ def _row(new: NewPrompt) -> tuple[Any, ...]:
         new.priority,
         _json(name, "metadata", new.metadata),
         new.max_attempts,
+        None if new.custom_id is None else _hash(new),
     )
     for text in row:
         if isinstance(text, str) and ("\0" in text or not text.isascii()):
             _check_text(name, text)
     return row
+
+
+def _hash(new: NewPrompt) -> str:
+    return request_hash(
+        model=new.model,
+        prompt=new.prompt,
+        system=new.system,
+        messages=new.messages,
+        options=new.options,
+    )
 
 
 def _json(name: str, field: str, value: Sequence[Any] | Mapping[str, Any] | None) -> str | None:

@@ -66,6 +66,7 @@ NEW_PROMPT: Mapping[str, TypeEngine[Any]] = {
     "priority": Integer(),
     "metadata": Text(),
     "max_attempts": Integer(),
+    "request_hash": Text(),
 }
 
 
@@ -81,9 +82,9 @@ def add_batch(*, is_sqlite: bool) -> Upsert:
 
 
 @cache
-def batch_id() -> Select[int]:
-    """The id of the batch `name`."""
-    return select(batches.c.id).where(batches.c.name == bindparam("name"))
+def batch() -> Select[int, str | None]:
+    """The id of the batch `name`, and where it was first added from."""
+    return select(batches.c.id, batches.c.source).where(batches.c.name == bindparam("name"))
 
 
 @cache
@@ -98,6 +99,60 @@ def add_prompts(*, is_sqlite: bool) -> Upsert:
         arriving = unnested(NEW_PROMPT).items()
         rows = rows.from_select(columns, select(batch, *map(_as_stored, arriving)), False)
     return rows.on_conflict_do_nothing(index_elements=["batch_id", "custom_id"])
+
+
+@cache
+def known() -> Select[int, str, str | None]:
+    """Id, `custom_id` and hash of the prompts of batch `batch` that are called `custom_ids`."""
+    return (
+        select(prompts.c.id, prompts.c.custom_id, prompts.c.request_hash)
+        .where(
+            prompts.c.batch_id == bindparam("batch", type_=BigInteger()),
+            among(prompts.c.custom_id, "custom_ids"),
+        )
+        .order_by(prompts.c.id)
+    )
+
+
+@cache
+def asked() -> Select[Any]:
+    """What prompt `id` asks: for those that were added without a hash."""
+    columns = ("model", "prompt", "system", "messages", "options")
+    return select(*(prompts.c[name] for name in columns)).where(
+        prompts.c.id == bindparam("id", type_=BigInteger())
+    )
+
+
+@cache
+def replace_prompt() -> Update:
+    """Queue prompt `p_id` anew with another request; its runs and their texts stay."""
+    given = {
+        name: _as_stored((name, bindparam(f"p_{name}", type_=kind)))
+        for name, kind in NEW_PROMPT.items()
+        if name != "custom_id"
+    }
+    return (
+        update(prompts)
+        .where(
+            prompts.c.id == bindparam("p_id", type_=BigInteger()),
+            standing(prompts.c.status, sources(PromptEvent.REPLACE)),
+        )
+        .values(
+            status=spell(target(PromptEvent.REPLACE)),
+            available_at=now(),
+            attempts=0,
+            crashes=0,
+            run_id=null(),
+            first_attempt=prompts.c.runs + 1,
+            keeps_place=null(),
+            runs_without_progress=null(),
+            cancel_requested_at=null(),
+            finished_at=null(),
+            error_code=null(),
+            error=null(),
+            **given,
+        )
+    )
 
 
 def _as_stored(arriving: tuple[str, ColumnElement[Any]]) -> ColumnElement[Any]:

@@ -42,7 +42,10 @@ MAY: Mapping[str, Mapping[str, Mapping[str, Columns]]] = MappingProxyType(
         SUBMITTER: {
             "alembic_version": {"SELECT": _ALL},
             "schema_info": {"SELECT": _ALL},
-            "batches": {"SELECT": ("id", "name"), "INSERT": ("name", "source", "metadata")},
+            "batches": {
+                "SELECT": ("id", "name", "source"),
+                "INSERT": ("name", "source", "metadata"),
+            },
             # To recognise what is there already, and nothing that others asked.
             "prompts": {
                 "SELECT": ("id", "batch_id", "custom_id", "request_hash"),

@@ -51,15 +51,28 @@ class PeopleSide:
     # --- queue ------------------------------------------------------------------------------
 
     def add(
-        self, prompts: Iterable[NewPrompt], *, batch: str | None = None, source: str | None = None
+        self,
+        prompts: Iterable[NewPrompt],
+        *,
+        batch: str | None = None,
+        source: str | None = None,
+        replace: bool = False,
     ) -> Added:
         """Queue prompts, a page of at most 1,000 in each transaction, in bounded memory.
 
         A prompt whose `custom_id` the batch has already is counted and left alone, so the same
-        file may be added twice.  Without a batch nothing is recognised.  Raises InputError,
-        naming the prompt, for what no database can store; earlier pages stay.
+        file may be added twice.  One that asks something else is counted apart, and with `replace`
+        queued anew; the runs that answered the old request stay.  Without a batch nothing is
+        recognised.  Raises InputError, naming the prompt, for what no database can store; earlier
+        pages stay.
         """
-        return arrivals.add(self._db, prompts, batch=batch, source=source)
+        return arrivals.add(self._db, prompts, batch=batch, source=source, replace=replace)
+
+    def compare(
+        self, prompts: Iterable[NewPrompt], *, batch: str | None = None, source: str | None = None
+    ) -> Added:
+        """What `add` would do with these prompts; nothing is written."""
+        return arrivals.compare(self._db, prompts, batch=batch, source=source)
 
     # --- read -------------------------------------------------------------------------------
 
