@@ -497,6 +497,21 @@ async def test_told_to_stop_it_claims_no_more_and_lets_streams_end():
 
 
 @aio
+async def test_a_worker_that_was_told_to_stop_says_so_first():
+    """Who kills it from then on ends a shutdown: that is no crash of its prompts."""
+    async with house() as it:
+        it.store.queue()
+        task = it.begin()
+        (reader,) = await it.streaming(1)
+        await it.settle()
+        it.worker.stop()
+        await it.store.bell.until(lambda: it.store.calls["leave"] == 1)
+        assert it.store.signed_off == []
+        reader.push(DONE)
+        await task
+
+
+@aio
 async def test_after_the_grace_streams_are_handed_back_with_their_text():
     """At once, and charged to nobody."""
     async with house(shutdown_grace_seconds=30) as it:

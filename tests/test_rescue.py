@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.clock import FakeClock
 from worker.errors import ErrorCode, StoreBusy
-from worker.records import Ending, Rescued
+from worker.records import Ending, Neighbour, Rescued, WorkerInfo
 from worker.rescue import SWEEP_ROWS, Rescuer
 from worker.states import PromptEvent, PromptState, RunEvent
 
@@ -24,6 +24,8 @@ class Store:
         self.mine: dict[int, int] = {}
         self.taken_away: frozenset[int] = frozenset()
         self.dead: list[Rescued] = []
+        self.next_door: list[Neighbour] = []
+        self.buried: list[str] = []
         self.calls: list[str] = []
         self.endings: list[Ending] = []
         self.errors: list[Exception] = []
@@ -31,14 +33,19 @@ class Store:
         self.slow = lambda: None
         self.locked = lambda: None  # happens before the rescue holds the write lock
 
-    def rescue(self, worker_id, *, max_crashes: int, limit: int, fair) -> list[Rescued]:
+    def rescue(self, worker_id, *, max_crashes: int, limit: int, fair, dead) -> list[Rescued]:
         assert (worker_id, max_crashes) == ("w1", 3)
         self.locked()
+        self.buried += dead
         if not fair(self.clock.now() + timedelta(seconds=self.ahead_seconds)):
             return []
         self.calls.append("rescue")
         rescued, self.dead = self.dead[:limit], self.dead[limit:]
         return rescued
+
+    def neighbours(self, worker_id: str, host: str) -> list[Neighbour]:
+        assert (worker_id, host) == ("w1", "here")
+        return self.next_door
 
     def take_back_crashes(self, worker_id: str, run_ids) -> None:
         assert worker_id == "w1"
@@ -71,13 +78,15 @@ class Sweeps:
         self.clock = FakeClock()
         self.store = Store(self.clock)
         self.said: list[tuple[str, dict[str, object]]] = []
+        self.gone: list[tuple[int, object]] = []
         self.rescuer = Rescuer(
             self.store,
-            "w1",
+            WorkerInfo("w1", "here", 1, "0"),
             lease_seconds=LEASE,
             max_crashes=3,
             clock=self.clock,
             log=lambda event, **values: self.said.append((event, values)),
+            has_died=lambda pid, process: (pid, process) in self.gone,
         )
 
     def settled(self) -> Sweeps:
@@ -240,3 +249,12 @@ def test_a_worker_that_leaves_hands_back_everything_it_still_owns():
     it.rescuer.hand_back(())
     assert [end.run_id for end in it.store.endings] == [1]
     assert it.store.calls == ["owned"]
+
+
+def test_a_process_that_is_gone_from_this_host_needs_no_patience():
+    """Its worker is dead for certain; the others get their whole lease."""
+    it = Sweeps()
+    it.store.next_door = [Neighbour("w8", 8, {"a": "b"}), Neighbour("w9", 9, {"a": "b"})]
+    it.gone = [(9, {"a": "b"})]
+    assert not it.rescues()
+    assert it.store.buried == ["w9"]

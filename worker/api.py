@@ -66,6 +66,7 @@ class Spool:
             self.settings.database_url,
             busy_timeout_seconds=self.settings.busy_timeout_seconds,
             synchronous=self.settings.sqlite_synchronous,
+            keep_commits=self.settings.keep_commits,
         )
         try:
             if migrate or self.store.is_sqlite:

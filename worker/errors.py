@@ -18,6 +18,7 @@
     │   └── Refused            FAIL         the server says that this request can never work
     ├── StoreError
     │   ├── StoreBusy          RETRY_HERE   lock, serialisation failure, connection lost, disk full
+    │   │   └── StaleSession   RETRY_HERE   this session cannot write any more, another one may
     │   └── StoreBroken        STOP         wrong or missing schema, no permission
     ├── LeaseLost              YIELD        the run is not ours any more: write nothing
     ├── ShutDown               RETRY_LATER  this worker was told to stop: hand back, charge nothing
@@ -225,6 +226,10 @@ class StoreBusy(StoreError):
     """The database cannot take it now: lock, lost connection, disk full."""
 
     verdict = Verdict.RETRY_HERE
+
+
+class StaleSession(StoreBusy):
+    """The session cannot write any more; another one may."""
 
 
 class StoreBroken(StoreError):

@@ -12,6 +12,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -81,7 +82,7 @@ class Worker:
         self._stopping = threading.Event()  # also ends waits for the database
         self._rescuer = Rescuer(
             store,
-            info.id,
+            info,
             lease_seconds=options.lease_seconds,
             max_crashes=options.max_crashes,
             clock=clock,
@@ -317,6 +318,7 @@ class Worker:
         self._stopping.set()
         if self._carriers:
             self._log("worker_draining", runs=len(self._carriers))
+            self._probes.add(asyncio.create_task(self._say_leaving()))
             await self._carriers.ended(self._options.shutdown_grace_seconds, self._hurry.wait())
         self._carriers.stop(_told_to_stop())
         await self._carriers.ended(HAND_BACK_SECONDS)
@@ -333,6 +335,11 @@ class Worker:
             self._log("sign_off_failed", error=error.message)
         await asyncio.to_thread(self._store_thread.shutdown)
         self._log("worker_stopped", completed=self.summary.completed, failed=self.summary.failed)
+
+    async def _say_leaving(self) -> None:
+        """Who kills this worker from now on ends a shutdown, and causes no crash."""
+        with suppress(StoreError):  # the end says whether the database is away
+            await self._in_store(partial(self._store.leave, self._info.id))
 
     async def _stop_asking(self) -> None:
         for probe in self._probes:

@@ -195,12 +195,27 @@ class Ending(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """Who carries runs; `id` is new for every process start."""
+    """Who carries runs; `id` is new for every process start.
+
+    Attributes:
+        process: how others on the same host recognise the process (process.py); None where that
+            cannot be told.
+    """
 
     id: str
     host: str
     pid: int
     version: str
+    process: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another worker on this host that holds a lease; `process` is what its row says."""
+
+    id: str
+    pid: int
+    process: Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ just started has seen nothing yet, so it waits as long.  Two clocks are
 asked: ours, which only goes forward but sleeps with this machine, and the database's.
 They are asked in the transaction that rescues, for on SQLite it may have waited as
 long as everybody's renewal for a process that was stopped in the middle of a write.
+
+A worker whose process on this very host is gone needs no patience: it is dead (process.py).
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ from datetime import datetime
 from math import inf
 from typing import Protocol
 
+from worker import process
 from worker.clock import Clock
 from worker.committer import Log
 from worker.errors import ErrorCode
-from worker.records import Chunk, Ending, Rescued
+from worker.records import Chunk, Ending, Neighbour, Rescued, WorkerInfo
 from worker.states import PromptEvent, RunEvent
 
 SWEEP_ROWS = 100
@@ -35,9 +38,21 @@ class RescueStore(Protocol):
     """What the rescuer needs of the store."""
 
     def rescue(
-        self, worker_id: str, *, max_crashes: int, limit: int, fair: Callable[[datetime], bool]
+        self,
+        worker_id: str,
+        *,
+        max_crashes: int,
+        limit: int,
+        fair: Callable[[datetime], bool],
+        dead: Collection[str],
     ) -> Sequence[Rescued]:
-        """Interrupt runs of other workers whose lease ran out, if it is fair once it may write."""
+        """Interrupt runs of other workers whose lease ran out, if it is fair once it may write;
+        and those of the dead.
+        """
+        ...
+
+    def neighbours(self, worker_id: str, host: str) -> Sequence[Neighbour]:
+        """Other workers on this host that hold a lease and say which process they are."""
         ...
 
     def take_back_crashes(self, worker_id: str, run_ids: Collection[int]) -> None:
@@ -69,15 +84,18 @@ class Rescuer:
     def __init__(
         self,
         store: RescueStore,
-        worker_id: str,
+        worker: WorkerInfo,
         *,
         lease_seconds: float,
         max_crashes: int,
         clock: Clock,
         log: Log,
+        has_died: Callable[[int, object], bool] = process.has_died,
     ) -> None:
         self._store = store
-        self._worker_id = worker_id
+        self._worker_id = worker.id
+        self._host = worker.host
+        self._has_died = has_died
         self._lease_seconds = lease_seconds
         self._max_crashes = max_crashes
         self._clock = clock
@@ -114,6 +132,8 @@ class Rescuer:
         return at >= self._fair_from
 
     def _rescue(self) -> None:
+        neighbours = self._store.neighbours(self._worker_id, self._host)
+        dead = [each.id for each in neighbours if self._has_died(each.pid, each.process)]
         more = True
         while more:
             rescued = self._store.rescue(
@@ -121,6 +141,7 @@ class Rescuer:
                 max_crashes=self._max_crashes,
                 limit=SWEEP_ROWS,
                 fair=self._is_fair,
+                dead=dead,
             )
             more = len(rescued) == SWEEP_ROWS
             for worker_id in sorted({each.worker_id for each in rescued}):

@@ -77,6 +77,10 @@ class Store(CommitStore, LeaseStore, RescueStore, WakingStore, Protocol):
         """Keep what the worker says of its endpoints."""
         ...
 
+    def leave(self, worker_id: str) -> None:
+        """The worker has been told to stop."""
+        ...
+
     def sign_off(self, worker_id: str) -> None:
         """The worker has ended and holds nothing."""
         ...

@@ -47,6 +47,72 @@ LEASES = (
         "tests/test_rescue.py::test_the_first_sweep_of_a_process_is_never_fair",
     ),
     Mutant(
+        "A worker whose process is gone from this host is not waited for",
+        "worker/rescue.py",
+        "                dead=dead,\n",
+        "                dead=(),\n",
+        "tests/crash/test_leases.py"
+        "::test_a_worker_that_was_killed_on_this_host_is_not_waited_for[sqlite]",
+    ),
+    Mutant(
+        "Nobody judges a process of another machine or container",
+        "worker/process.py",
+        "    if any(mine[name] != theirs.get(name) for name in",
+        "    if all(mine[name] != theirs.get(name) for name in",
+        "tests/test_process.py::test_nobody_judges_a_process_of_another_machine_or_container",
+    ),
+    Mutant(
+        "What is killed after it was told to stop is no crash",
+        RESCUE,
+        "workers.c.leaving_at.is_not(None)",
+        "workers.c.leaving_at.is_(None)",
+        "tests/store/test_attendance.py::test_what_is_killed_after_it_was_told_to_stop_is_no_crash",
+    ),
+    Mutant(
+        "A worker that was told to stop says so first",
+        "worker/loop.py",
+        "            self._probes.add(asyncio.create_task(self._say_leaving()))\n",
+        "",
+        "tests/test_loop.py::test_a_worker_that_was_told_to_stop_says_so_first",
+    ),
+    Mutant(
+        "A worker that was signed off by hand recovers",
+        "worker/store/claims.py",
+        ', "stopped_at": null()}',
+        "}",
+        "tests/store/test_attendance.py::test_a_worker_that_somebody_signed_off_by_hand_recovers",
+    ),
+    Mutant(
+        "An SQLite file that was replaced is noticed",
+        "worker/store/engine.py",
+        "                    self._file.check()\n",
+        "                    pass\n",
+        "tests/store/test_sqlite_file.py"
+        "::test_a_file_that_is_another_one_now_is_noticed_by_every_transaction",
+    ),
+    Mutant(
+        "A session that turned read-only is thrown away",
+        "worker/store/engine.py",
+        "if isinstance(error, StaleSession) or",
+        "if",
+        "tests/store/test_sessions.py"
+        "::test_a_session_that_turned_read_only_is_thrown_away_with_its_pool",
+    ),
+    Mutant(
+        "Sessions that fail again and again are thrown away",
+        "worker/store/engine.py",
+        " or self._busy_in_a_row % BUSY_IN_A_ROW == 0:",
+        ":",
+        "tests/store/test_sessions.py::test_sessions_that_fail_again_and_again_are_thrown_away",
+    ),
+    Mutant(
+        "A session asks for what the store relies on",
+        "worker/store/sessions.py",
+        "    asked = {**_FORMS, **_LIMITS}\n",
+        "    asked = {**_LIMITS}\n",
+        "tests/store/test_sessions.py::test_odd_defaults_of_a_database_change_nothing",
+    ),
+    Mutant(
         "A pause is no crash once its worker says that it lives",
         SIDE,
         "            _take_back_crashes(connection, worker_id, ids)\n        ended",

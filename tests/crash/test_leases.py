@@ -94,6 +94,20 @@ def test_streams_outlive_a_database_that_is_away_for_longer_than_a_lease(
         six_streams_outlive(stage, away)
 
 
+def test_a_worker_that_was_killed_on_this_host_is_not_waited_for(
+    new_stage: Callable[..., Stage], database_url: str, sql: Client
+) -> None:
+    """Its lease would run for an hour: the next worker sees that its process is gone."""
+    stage = new_stage(database_url, sql, lease_seconds=3600)
+    (prompt_id,) = stage.add("Slowly. [[tokens=100 rate=2]]")
+    carrying = stage.start()
+    stage.until_text(prompt_id)
+    carrying.kill()
+    stage.start()
+    until("it runs again", lambda: len(stage.runs(prompt_id)) == 2)
+    assert stage.sql("SELECT attempts, crashes FROM prompts") == [(1, 1)]
+
+
 def test_a_dead_workers_prompt_runs_again_within_about_a_lease(
     new_stage: Callable[..., Stage], database_url: str, sql: Client
 ) -> None:

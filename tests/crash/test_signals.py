@@ -135,6 +135,23 @@ def test_stopping_while_postgresql_is_away_says_that_text_could_not_be_stored(
         unstored_is_told(stage, worker.output, prompt_id, run_id, stored)
 
 
+def test_a_worker_that_is_killed_after_it_was_told_to_stop_is_no_crash(stage: Stage) -> None:
+    """SIGTERM, then SIGKILL before it has ended, as supervisors do it."""
+    (prompt_id,) = stage.add(LONG)
+    for number in range(1, 4):
+        worker = stage.start()
+        until("it runs", lambda number=number: len(stage.runs(prompt_id)) == number)
+        stage.until_text(prompt_id)
+        worker.pause()
+        worker.terminate()
+        stage.sql("UPDATE workers SET leaving_at = started_at WHERE leaving_at IS NULL")
+        worker.kill()
+    stage.start()
+    until("it runs again", lambda: len(stage.runs(prompt_id)) == 4)
+    assert [each[1:] for each in stage.runs(prompt_id)[:3]] == [("interrupted", "shutdown")] * 3
+    assert stage.sql("SELECT crashes, attempts FROM prompts") == [(0, 1)]
+
+
 def unstored_is_told(stage: Stage, output: str, prompt_id: int, run_id: int, stored: str) -> None:
     """Nothing that was flushed is gone, the worker said what is, and the queue goes on."""
     assert "run_unstored" in output

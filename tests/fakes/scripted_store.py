@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from tests.fakes.aio import Bell
 from worker.errors import StoreBusy
-from worker.records import Chunk, Ending, Rescued, Run, WorkerInfo
+from worker.records import Chunk, Ending, Neighbour, Rescued, Run, WorkerInfo
 from worker.states import PromptEvent, PromptState, RunState, after
 
 
@@ -232,10 +232,17 @@ class ScriptedStore:
             prompt.attempts -= not end.charged
             prompt.delayed = end.delay_seconds > 0
 
+    def leave(self, worker_id: str) -> None:
+        self._call("leave")
+
+    def neighbours(self, worker_id: str, host: str) -> list[Neighbour]:
+        self._call("neighbours")
+        return []
+
     def take_back_crashes(self, worker_id: str, run_ids: Collection[int]) -> None:
         self._call("take_back_crashes")
 
-    def rescue(self, worker_id: str, *, max_crashes: int, limit: int, fair) -> list[Rescued]:
+    def rescue(self, worker_id, *, max_crashes: int, limit: int, fair, dead) -> list[Rescued]:
         if not fair(datetime(2026, 1, 1, tzinfo=UTC)):
             return []
         self._call("rescue")

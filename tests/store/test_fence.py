@@ -321,6 +321,7 @@ WRITES = {
     "close_stray": ["runs.id = ", "runs.worker_id = ", "runs.status = 'streaming'"],
     "interrupt_orphans": ["runs.id ", "runs.status = 'streaming'", "NOT (EXISTS", "lease_until"],
     "requeue_orphans": ["prompts.run_id ", "prompts.id ", "prompts.status = 'running'"],
+    "bury": ["workers.id ", "workers.lease_until > "],
     "uncount_prompt": ["prompts.id = ", "prompts.finished_at IS NULL"],
     "uncount_runs": ["runs.id ", "runs.worker_id = ", "runs.error_code = 'lease_expired'"],
     "measure": ["runs.id ", "runs.worker_id = "],

@@ -320,6 +320,6 @@ def test_a_lease_that_is_renewed_in_between_counts(store, sql):
     """The guard is in the UPDATE too, not only in the look before it."""
     run = start(store)
     with store._work_db.writing() as connection:
-        given = {"ids": [run.id], "words": "late"}
+        given = {"ids": [run.id], "words": "late", "leaving_words": "late"}
         assert connection.execute(interrupt_orphans(), given).all() == []
     assert sql("SELECT status FROM runs") == [("streaming",)]

@@ -35,15 +35,16 @@ def test_a_renewal_says_whether_there_is_something_to_renew(store, sql):
 
 
 def test_signing_on_may_be_sent_again_when_its_answer_was_lost(store, sql):
-    """It is one worker all the same; one that has signed off is not brought back."""
+    """It is one worker all the same; one that somebody signed off by hand lives on."""
     sign_on(store)
     expire(sql)
     sign_on(store)
     assert len(sql("SELECT id FROM workers")) == 1
     assert store.renew("w1", 60.0)
     store.sign_off("w1")
-    sign_on(store)
     assert not store.renew("w1", 60.0)
+    sign_on(store)
+    assert store.renew("w1", 60.0)
 
 
 def test_a_renewal_waits_for_no_other_connection(store):

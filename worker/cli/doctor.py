@@ -91,13 +91,17 @@ def _database(session: Session, settings: Settings) -> Iterator[Finding]:
 
     try:
         version = vitals(settings.database_url).version
-        status = session.store().status()
+        store = session.store()
+        status = store.status()
+        crowded = store.check_premises(listens=settings.listen)
     except StoreError as error:
         yield broken("database", f"{where}: {error.message}")
         return
     total = sum(number for tally in status.tallies for number in tally.counts.values())
     kind = "SQLite" if settings.sqlite_file else "PostgreSQL"
     yield ok("database", f"{where}, {kind} {version}, {counted(total, 'prompt')}")
+    for hint in crowded:
+        yield doubtful("database", hint)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -48,9 +48,10 @@ def command(
 
     settings = serving(session.settings(keys=True), names)
     store = session.store(create=True)
+    crowded = store.check_premises(listens=settings.listen)
     if not store.is_sqlite:
         give_back()
-    summary = _carry(session, settings, store, drain=drain, as_json=as_json)
+    summary = _carry(session, settings, store, crowded, drain=drain, as_json=as_json)
     if as_json:
         json_line(
             {
@@ -78,7 +79,13 @@ def command(
 
 
 def _carry(
-    session: Session, settings: Settings, store: Store, *, drain: bool, as_json: bool
+    session: Session,
+    settings: Settings,
+    store: Store,
+    crowded: list[str],
+    *,
+    drain: bool,
+    as_json: bool,
 ) -> Summary:
     """Live the worker's life: with a line that moves for a person, a line an event otherwise."""
     from worker.cli import run_progress
@@ -94,7 +101,7 @@ def _carry(
     foreground = run_progress.in_foreground
     line = run_progress.StatusLine(sys.stderr, foreground=foreground) if watched else None
     log = session.log(line)
-    for hint in session.loaded().hints:
+    for hint in [*session.loaded().hints, *crowded]:
         log("settings_hint", hint=hint)
     if line is None:
         return run_async(lambda: serve(settings, store, log, drain=drain))

@@ -26,6 +26,7 @@ from worker.committer import Log
 from worker.embedded import EmbeddedServers
 from worker.errors import SettingsError
 from worker.loop import Worker
+from worker.process import identity
 from worker.records import WorkerInfo
 from worker.settings import Settings
 from worker.store import Store
@@ -180,7 +181,11 @@ async def serve(
         beside: shown to a person meanwhile; cancelled when the worker has ended.
     """
     info = WorkerInfo(
-        id=str(uuid.uuid4()), host=socket.gethostname(), pid=os.getpid(), version=__version__
+        id=str(uuid.uuid4()),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=__version__,
+        process=identity(),
     )
     told = log.bind(worker_id=info.id)
     metrics = _metrics() if settings.metrics_port else None

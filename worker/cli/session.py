@@ -69,6 +69,7 @@ class Session:
                 settings.database_url,
                 busy_timeout_seconds=settings.busy_timeout_seconds,
                 synchronous=settings.sqlite_synchronous,
+                keep_commits=settings.keep_commits,
             )
             click.get_current_context().call_on_close(store.close)
             if create and self.is_new_sqlite():

@@ -137,6 +137,12 @@ class Values(BaseModel):
         description="SQLite's own setting.  NORMAL survives a killed process; FULL also keeps the"
         " last commits when the machine loses power, and is slower.",
     )
+    postgresql_synchronous_commit: Literal["on", "server"] = Field(
+        default="on",
+        description="PostgreSQL: `on` asks for commits that survive a crash of the server, whatever"
+        " its default is; `server` leaves that to the server.  Text that is forgotten then ends its"
+        " run.",
+    )
     metrics_port: int = Field(
         default=0,
         ge=0,
@@ -183,6 +189,11 @@ class Settings(Values):
     endpoints: Mapping[str, Endpoint] = Field(
         default_factory=lambda: {"default": EndpointTable().resolved("default", api_key=None)}
     )
+
+    @property
+    def keep_commits(self) -> bool:
+        """Whether sessions of PostgreSQL ask that what is acknowledged survives a crash."""
+        return self.postgresql_synchronous_commit == "on"
 
     @property
     def read_interval_seconds(self) -> float:

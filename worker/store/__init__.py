@@ -15,11 +15,12 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from worker.store import schema
+from worker.store import premises, schema
 from worker.store.engine import Database
 from worker.store.faults import translated
 from worker.store.listener import Listener
 from worker.store.people_side import PeopleSide
+from worker.store.premises import CONNECTIONS_NEEDED
 from worker.store.rows import (
     Backlog,
     LiveRun,
@@ -72,15 +73,25 @@ class Store(WorkerSide, PeopleSide):
 
     @classmethod
     def open(
-        cls, url: str, *, busy_timeout_seconds: float = 30.0, synchronous: str = "NORMAL"
+        cls,
+        url: str,
+        *,
+        busy_timeout_seconds: float = 30.0,
+        synchronous: str = "NORMAL",
+        keep_commits: bool = True,
     ) -> Self:
         """Make a store; it connects when it is first used.
 
         Accepts `sqlite:///file.db` and `postgresql://user@host/database`; raises SettingsError
-        for anything else.  `busy_timeout_seconds` and `synchronous` are SQLite's.
+        for anything else.  `busy_timeout_seconds` and `synchronous` are SQLite's, `keep_commits` is
+        PostgreSQL's: whether every session asks for commits that survive a crash of the server.
         """
         database = partial(
-            Database, url, busy_timeout_seconds=busy_timeout_seconds, synchronous=synchronous
+            Database,
+            url,
+            busy_timeout_seconds=busy_timeout_seconds,
+            synchronous=synchronous,
+            keep_commits=keep_commits,
         )
         # A pool each, so that neither people nor large flushes keep a lease from being renewed.
         return cls(database(), database(pinned=True), database(pinned=True, connections=1))
@@ -98,6 +109,20 @@ class Store(WorkerSide, PeopleSide):
         """Raise StoreBroken, with the cure, unless the tables are there and new enough."""
         with self._db.reading() as connection:
             schema.check(connection)
+
+    def check_premises(self, *, listens: bool) -> list[str]:
+        """Sentences about what a worker would have to wait for; nothing on SQLite.
+
+        listens: whether the worker has a connection that listens.
+
+        Raises:
+            StoreBroken: its encoding or its limits rule a worker out.
+        """
+        if self.is_sqlite:
+            return []
+        with self._db.reading() as connection:
+            premises.check_encoding(connection)
+            return premises.check_connections(connection, CONNECTIONS_NEEDED + listens)
 
     def listener(self) -> Listener | None:
         """Something that hears of new prompts at once; None on SQLite."""

@@ -175,6 +175,7 @@ def register(*, is_sqlite: bool) -> Upsert:
         host=bindparam("w_host"),
         pid=bindparam("w_pid"),
         version=bindparam("w_version"),
+        process=bindparam("w_process", type_=workers.c.process.type),
         lease_until=later(bindparam("lease", type_=Seconds())),
     )
     return row.on_conflict_do_update(
@@ -200,6 +201,16 @@ def report() -> Update:
         update(workers)
         .where(workers.c.id == bindparam("worker"))
         .values(endpoints=bindparam("said", type_=workers.c.endpoints.type))
+    )
+
+
+@cache
+def leave() -> Update:
+    """The worker has been told to stop: if it is killed from now on, that is no crash."""
+    return (
+        update(workers)
+        .where(workers.c.id == bindparam("worker"), workers.c.leaving_at.is_(None))
+        .values(leaving_at=now())
     )
 
 

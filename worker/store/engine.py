@@ -9,10 +9,9 @@ would begin by themselves is wrong for us:
   lock; a read begins plainly and sees one snapshot.  Threads of one process queue for
   the write lock (turnstile.py); processes wait `busy_timeout`.
 - PostgreSQL: READ COMMITTED, which the fences rely on, and time-outs, so that nothing
-  waits for ever.  A connection that is ours alone gets them once, has its statements
-  prepared, and needs no BEGIN where one statement is the whole transaction.  Behind
-  PgBouncer a session is shared with strangers: there the settings go with each BEGIN,
-  and nothing is prepared.  Which of the two it is, the server's process id tells.
+  waits for ever.  A connection that is ours alone is asked for them once (sessions.py),
+  has its statements prepared, and needs no BEGIN where one statement is the whole
+  transaction.  Behind PgBouncer the settings go with each BEGIN, and nothing is prepared.
 
 What workers do all day are a few statements that must always use an index.  Their
 connections (`pinned`) forbid PostgreSQL the other plans: statistics are wrong
@@ -26,67 +25,30 @@ Where there is no BEGIN the statement finds out: that is StoreBusy, and safe to 
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.elements import CompilerElement
 
-from worker.errors import SettingsError, StoreBroken
+from worker.errors import SettingsError, StaleSession, StoreBusy
 from worker.store.constructs import dumps
 from worker.store.faults import lost, translated
 from worker.store.prepared import Borrowed, Prepared, driver_of
+from worker.store.sessions import NO_BEGIN, POSTGRESQL_CONNECTION, attend
+from worker.store.sqlite_file import OpenFile, connect_sqlite
 from worker.store.turnstile import Turnstile, of_file
 
-if TYPE_CHECKING:
-    import psycopg
-
 SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA", "OFF")  # SQLite's own words
-SQLITE_OLDEST = (3, 37, 0)  # RETURNING, UPDATE FROM, strict tables
-CONNECT_TIMEOUT_SECONDS = 10
-STATEMENT_TIMEOUT_SECONDS = 120
-LOCK_TIMEOUT_SECONDS = 30
-PREPARE_THRESHOLD = 3  # a statement that comes back so often is worth preparing
-IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 30
-SQLITE_CACHE_KIB = 512  # of each connection: four times as much wrote no byte less, no faster
-WAL_KEPT_BYTES = 64 * 1024 * 1024
+BUSY_IN_A_ROW = 5  # so many failures in a row, and the sessions themselves are suspected
 
 _ACCEPTED = "sqlite:///file.db (or sqlite:////absolute/file.db) and postgresql://user@host/database"
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _BEGIN_WRITING = "BEGIN IMMEDIATE"  # SQLite
-_NONE = ""
-_LIMITS = {
-    "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
-    "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
-    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s",
-}
-_ONLY_INDEXES = {
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "enable_sort": "off",
-    "plan_cache_mode": "force_generic_plan",  # with one plan left, values have nothing to decide
-    "jit": "off",  # it would compile what looks expensive because it is forbidden
-}
-# libpq ignores the TCP ones on Unix sockets.  They end a wait for a host that is gone.
-POSTGRESQL_CONNECTION: dict[str, Any] = {
-    "application_name": "spool",
-    "prepare_threshold": None,  # until we know that the session is ours alone
-    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-    "keepalives": 1,
-    "keepalives_idle": 20,
-    "keepalives_interval": 5,
-    "keepalives_count": 4,
-    "tcp_user_timeout": 30_000,
-}
 
 
 class Database:
@@ -107,6 +69,7 @@ class Database:
         connections: int = 8,
         pinned: bool = False,
         create: bool = False,
+        keep_commits: bool = True,
     ) -> None:
         self.url = _parsed(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
@@ -114,11 +77,14 @@ class Database:
         self.path: Path | None = None
         self._busy_timeout_seconds = busy_timeout_seconds
         self._turnstile: Turnstile | None = None
+        self._file: OpenFile | None = None
+        self._busy_in_a_row = 0
         if self.is_sqlite:
             if synchronous not in SYNCHRONOUS:
                 raise SettingsError(f"synchronous: {synchronous!r} is none of {SYNCHRONOUS}")
             self.path = _sqlite_path(self.url)
             self._turnstile = of_file(self.path)
+            self._file = OpenFile(self.path)
             self._connect = partial(
                 connect_sqlite,
                 self.path,
@@ -128,7 +94,9 @@ class Database:
             )
             self.engine = _sqlite_engine(self._connect, connections)
         else:
-            self.engine = _postgresql_engine(self.url, connections, pinned=pinned)
+            self.engine = _postgresql_engine(
+                self.url, connections, pinned=pinned, keep_commits=keep_commits
+            )
         dbapi = self.engine.dialect.loaded_dbapi
         self._may_be_lost = () if self.is_sqlite else (dbapi.Error,)
         self._writer = self.engine.execution_options(spool_begin=_BEGIN_WRITING)
@@ -158,7 +126,7 @@ class Database:
         The settings are left out behind PgBouncer, where strangers would get them as well.
         """
         with translated(), self.engine.connect() as connection:
-            alone = connection.execution_options(spool_begin=_NONE)
+            alone = connection.execution_options(spool_begin=NO_BEGIN)
             try:
                 if alone.info.get("spool_own_session"):
                     for name, value in settings.items():
@@ -187,7 +155,7 @@ class Database:
 
     @contextmanager
     def _bare_sqlite(self, turn: AbstractContextManager[None]) -> Iterator[Borrowed]:
-        with translated(), turn, closing(self.engine.raw_connection()) as pooled:
+        with self._checked(), turn, closing(self.engine.raw_connection()) as pooled:
             driver: Any = pooled.driver_connection
             driver.execute(_BEGIN_WRITING)
             with driver:  # commits, or takes everything back
@@ -195,7 +163,7 @@ class Database:
 
     @contextmanager
     def _bare_postgresql(self) -> Iterator[Borrowed]:
-        with translated(), closing(self.engine.raw_connection()) as pooled:
+        with self._checked(), closing(self.engine.raw_connection()) as pooled:
             if pooled.info.get("spool_own_session"):
                 with self._let_go_if_lost(pooled):
                     yield pooled
@@ -207,9 +175,33 @@ class Database:
     def _transaction(
         self, engine: Engine, turn: AbstractContextManager[None]
     ) -> Iterator[Connection]:
-        with translated(), turn, _begun(engine) as connection, self._let_go_if_lost(connection):
+        with (
+            self._checked(),
+            turn,
+            _begun(engine) as connection,
+            self._let_go_if_lost(connection),
+        ):
             yield connection
             connection.commit()
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        """Errors have our meaning; a file that was replaced, or sessions that fail, are let go.
+
+        A session may be what is wrong: it was made while the database was read-only, or leads to
+        a server that is none any more.  New ones see how it is now.
+        """
+        try:
+            with translated():
+                if self._file:
+                    self._file.check()
+                yield
+        except StoreBusy as error:
+            self._busy_in_a_row += 1
+            if isinstance(error, StaleSession) or self._busy_in_a_row % BUSY_IN_A_ROW == 0:
+                self.engine.dispose()
+            raise
+        self._busy_in_a_row = 0
 
     @contextmanager
     def _let_go_if_lost(self, connection: Borrowed) -> Iterator[None]:
@@ -276,64 +268,6 @@ def _sqlite_path(url: URL) -> Path:
     return Path(url.database).absolute()  # relative to where the program was started
 
 
-def connect_sqlite(
-    path: Path, *, busy_timeout_seconds: float, synchronous: str, create: bool
-) -> sqlite3.Connection:
-    """Open the file in WAL mode; raises StoreBroken where a person has to help."""
-    _check_sqlite(path, create=create)
-    if create:
-        _make_private(path)
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}",
-        uri=True,
-        timeout=busy_timeout_seconds,
-        isolation_level=None,  # autocommit: every BEGIN is ours
-        check_same_thread=False,  # the pool lends a connection to one thread at a time
-        cached_statements=256,
-    )
-    try:
-        _tune(connection, path, synchronous)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _make_private(path: Path) -> None:
-    # SQLite would make it for everybody to read; its other files take their mode from this one.
-    with suppress(OSError):  # it is there already, or SQLite will say why it cannot be made
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-
-def _tune(connection: sqlite3.Connection, path: Path, synchronous: str) -> None:
-    # Other programs may store bytes that are no UTF-8; one such prompt must not stop a claim.
-    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute(f"PRAGMA cache_size = {-SQLITE_CACHE_KIB}")
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
-    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
-        raise StoreBroken(
-            f"{path} cannot use a write-ahead log (it stays in mode {mode}):"
-            " put it on a local disk, not on a network file system"
-        )
-
-
-def _check_sqlite(path: Path, *, create: bool) -> None:
-    if sqlite3.sqlite_version_info < SQLITE_OLDEST:
-        oldest = ".".join(map(str, SQLITE_OLDEST))
-        raise StoreBroken(
-            f"this Python comes with SQLite {sqlite3.sqlite_version}; {oldest} or later is needed"
-        )
-    if not path.parent.is_dir():
-        raise StoreBroken(f"the directory {path.parent} does not exist: create it for {path.name}")
-    if path.is_dir():
-        raise StoreBroken(f"{path} is a directory: name a file, such as {path / 'spool.db'}")
-    if not create and not path.exists():
-        raise StoreBroken(f"the database {path} does not exist: run `spool migrate` to create it")
-
-
 def _sqlite_engine(connect: partial[sqlite3.Connection], connections: int) -> Engine:
     engine = create_engine(
         "sqlite://",
@@ -354,7 +288,7 @@ def _sqlite_engine(connect: partial[sqlite3.Connection], connections: int) -> En
     return engine
 
 
-def _postgresql_engine(url: URL, connections: int, *, pinned: bool) -> Engine:
+def _postgresql_engine(url: URL, connections: int, *, pinned: bool, keep_commits: bool) -> Engine:
     engine = create_engine(
         url,
         connect_args={k: v for k, v in POSTGRESQL_CONNECTION.items() if k not in url.query},
@@ -363,26 +297,5 @@ def _postgresql_engine(url: URL, connections: int, *, pinned: bool) -> Engine:
         hide_parameters=True,
         json_serializer=dumps,
     )
-    settings = {**_LIMITS, **_ONLY_INDEXES} if pinned else _LIMITS
-    shared_begin = "; ".join([_BEGIN, *(f"SET LOCAL {k} = '{v}'" for k, v in settings.items())])
-
-    def connected(connection: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:
-        connection.autocommit = True  # every BEGIN is ours
-        answer = connection.execute("SELECT pg_backend_pid()").fetchone()
-        # A pooler answers for its clients with a process id that it made up.
-        if answer == (connection.info.backend_pid,):
-            connection.execute("; ".join(f"SET {k} = '{v}'" for k, v in settings.items()))
-            connection.prepare_threshold = PREPARE_THRESHOLD
-            record.info["spool_own_session"] = True
-
-    def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("spool_begin") == _NONE:
-            return
-        if not connection.info.get("spool_own_session"):
-            connection.exec_driver_sql(shared_begin)
-        else:
-            connection.exec_driver_sql(_BEGIN)
-
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", begin)
+    attend(engine, pinned=pinned, keep_commits=keep_commits)
     return engine

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import exc
 
-from worker.errors import ErrorCode, StoreBroken, StoreBusy, StoreError, Verdict
+from worker.errors import ErrorCode, StaleSession, StoreBroken, StoreBusy, StoreError, Verdict
 
 if TYPE_CHECKING:
     import psycopg
@@ -44,10 +44,17 @@ _POSTGRESQL_BUSY = {
     "57P03": "the database server is starting up or shutting down",
     "57P05": "the connection was lost (it was idle too long)",
     "58": "the database server has a system error",
-    "25006": "the database is read-only",
     "25P03": "the connection was lost (a transaction was idle too long)",
     "25P04": "the transaction took too long",
 }
+# What is wrong is the session, and may be right in another one.
+_POSTGRESQL_STALE = {
+    "25006": "the database is read-only",
+    "25P02": "the session was left in a transaction that failed",
+    "26000": "a prepared statement is gone: another server answers, or a pooler was put in between",
+    "42P05": "a prepared statement is there already: a pooler was put in between",
+}
+_CHANGED_PLAN = "RevalidateCachedQuery"  # where PostgreSQL finds that a table has changed
 # The name of a constraint, where it is no fault to meet it.
 _POSTGRESQL_MET = {
     "chunks_key": "a commit whose answer was lost was still storing the same text",
@@ -140,6 +147,8 @@ def _of_postgresql(error: psycopg.Error, *, lost: bool) -> StoreError:
     words, code = _first_line(error), error.sqlstate
     if code is None:
         return _of_libpq(error, words)
+    if stale := _why_stale(error, code):
+        return StaleSession(f"{stale} ({words})")
     passing = _POSTGRESQL_BUSY | _POSTGRESQL_MET
     for key in (error.diag.constraint_name or "", code, code[:2]):
         if key in _POSTGRESQL_BROKEN:
@@ -148,9 +157,15 @@ def _of_postgresql(error: psycopg.Error, *, lost: bool) -> StoreError:
             return StoreBusy(f"{passing[key]} ({words})")
     if lost:
         return StoreBusy(f"the connection was lost ({words})")
-    if code[:2] in {"22", "54"}:
-        return unstorable(f"PostgreSQL cannot store a value: {words}")
-    return _unexpected(f"{words}, SQLSTATE {code}")
+    of_a_value = code[:2] in {"22", "54"}
+    unable = unstorable(f"PostgreSQL cannot store a value: {words}")
+    return unable if of_a_value else _unexpected(f"{words}, SQLSTATE {code}")
+
+
+def _why_stale(error: psycopg.Error, code: str) -> str | None:
+    if error.diag.source_function == _CHANGED_PLAN:
+        return "a table was changed meanwhile"
+    return _POSTGRESQL_STALE.get(code)
 
 
 def _of_libpq(error: psycopg.Error, words: str) -> StoreError:

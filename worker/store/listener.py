@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from sqlalchemy import URL
 
-from worker.store.engine import POSTGRESQL_CONNECTION
 from worker.store.faults import translated
+from worker.store.sessions import POSTGRESQL_CONNECTION
 from worker.store.tables import NOTIFY_CHANNEL
 
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     null,
     select,
+    true,
     update,
 )
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -31,21 +32,48 @@ from worker.errors import ErrorCode
 from worker.states import PromptEvent, RunEvent, target
 from worker.store.claims import leased
 from worker.store.commits import CARRIED, STREAMING, less, measured
-from worker.store.constructs import Id, among, now, spell, standing
+from worker.store.constructs import Id, among, moment, now, spell, standing
 from worker.store.tables import prompts, runs, workers
 
 PROGRESS_CHARS = 500  # a run that comes so much further than any before it makes progress
 
 
 @cache
-def orphans() -> Select[int]:
-    """Runs whose worker has no lease any more, locked; those that others lock are left to them."""
+def neighbours() -> Select[str, int, Any]:
+    """Workers on `on_host` that hold a lease and say which process they are, but not `worker`."""
+    return select(workers.c.id, workers.c.pid, workers.c.process).where(
+        workers.c.host == bindparam("on_host"),
+        workers.c.id != bindparam("worker"),
+        workers.c.stopped_at.is_(None),
+        workers.c.lease_until > moment(),
+        workers.c.process.is_not(None),
+    )
+
+
+@cache
+def bury() -> Update:
+    """The leases of the workers `dead` are over now: their processes are gone."""
+    return (
+        update(workers)
+        .where(among(workers.c.id, "dead"), workers.c.lease_until > moment())
+        .values(lease_until=now())
+    )
+
+
+@cache
+def orphans(*, of_dead: bool = False) -> Select[int]:
+    """Runs whose worker has no lease any more, locked; those that others lock are left to them.
+
+    of_dead: only those of the workers `dead`.
+    """
+    whose = among(runs.c.worker_id, "dead") if of_dead else true()
     return (
         select(runs.c.id)
         .where(
             standing(runs.c.status, STREAMING),
             ~leased(runs.c.worker_id),
             runs.c.worker_id != bindparam("rescuer", type_=String()),  # who asks is alive
+            whose,
         )
         .order_by(runs.c.worker_id, runs.c.id)  # the order of the index that holds only these
         .limit(bindparam("limit", type_=Integer()))
@@ -66,8 +94,10 @@ def interrupt_orphans() -> ReturningUpdate[Any]:
         .values(
             status=spell(target(RunEvent.INTERRUPT)),
             finished_at=now(),
-            error_code=spell(ErrorCode.LEASE_EXPIRED),
-            error=bindparam("words"),
+            error_code=case(
+                (_was_leaving(), spell(ErrorCode.SHUTDOWN)), else_=spell(ErrorCode.LEASE_EXPIRED)
+            ),
+            error=case((_was_leaving(), bindparam("leaving_words")), else_=bindparam("words")),
             **measured(),
         )
         .returning(runs.c.id, runs.c.prompt_id, runs.c.worker_id)
@@ -101,11 +131,21 @@ def requeue_orphans() -> Update:
             error_code=case(
                 (unwanted, spell(ErrorCode.CANCELLED)),
                 (capped, spell(ErrorCode.TOO_MANY_CRASHES)),
-                else_=spell(ErrorCode.LEASE_EXPIRED),
+                else_=_said(runs.c.error_code),
             ),
-            error=bindparam("words"),
+            error=_said(runs.c.error),
         )
     )
+
+
+def _was_leaving() -> ColumnElement[bool]:
+    """The worker of a run had been told to stop: whatever ended it then is a shutdown."""
+    return exists().where(workers.c.id == runs.c.worker_id, workers.c.leaving_at.is_not(None))
+
+
+def _said(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """What was written down of the run of a prompt."""
+    return select(column).where(runs.c.id == prompts.c.run_id).scalar_subquery()
 
 
 def _counted(run: FromClause) -> tuple[ColumnElement[bool], ...]:

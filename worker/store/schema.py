@@ -21,6 +21,7 @@ from sqlalchemy import Connection, inspect, select, text
 
 from worker.errors import StoreBroken, StoreBusy
 from worker.resources import migrations_dir
+from worker.store import premises
 from worker.store.engine import Database
 from worker.store.faults import MIGRATE, translated
 from worker.store.tables import schema_info
@@ -60,6 +61,8 @@ def upgrade(url: str, *, busy_timeout_seconds: float = 30.0) -> Revisions:
     database = Database(url, busy_timeout_seconds=busy_timeout_seconds, create=True)
     try:
         with database.reading() as connection:  # nobody waits for a lock to learn that all is well
+            if not database.is_sqlite:
+                premises.check_encoding(connection)
             before = after = revision(connection)
             _check_version(connection, before)
         if before is None:

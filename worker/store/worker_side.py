@@ -15,18 +15,19 @@ from typing import Any
 from sqlalchemy import Connection
 
 from worker.errors import ErrorCode, ImpossibleTransition, StoreError, Verdict
-from worker.records import Chunk, Ending, Rescued, Run, WorkerInfo
+from worker.records import Chunk, Ending, Rescued, Run
 from worker.states import PromptEvent, PromptState, RunEvent, RunState, after, target
 from worker.store import claims, commits, decisions, reads, rescue
+from worker.store.attendance import Attendance
 from worker.store.commits import STREAMING
 from worker.store.constructs import dumps, parameters
 from worker.store.endings import ENDING, as_json, as_rows
-from worker.store.engine import Database
 from worker.store.prepared import Borrowed
 from worker.store.rows import Backlog
 from worker.wire.tools import assemble_tool_calls
 
 _CRASHED = "the worker that carried it stopped renewing its lease"
+_KILLED = "the worker that carried it was told to stop, and was killed before it had handed it back"
 _CAME_BACK = "its worker was paused for longer than its lease, and lives"
 _ENDING_COLUMNS = parameters(ENDING)
 _CHUNK_COLUMNS = parameters(commits.CHUNK)
@@ -34,49 +35,10 @@ _REQUEST_COLUMNS = parameters(commits.REQUEST)
 _STRAY = "its prompt was changed by hand while it was streaming"
 
 
-class WorkerSide:
+class WorkerSide(Attendance):
     """The part of the store that workers use."""
 
-    _work_db: Database
-    _lease_db: Database
     _filled: set[str]  # endpoints whose last claim got all it asked for: there will be more
-
-    # --- the worker itself ------------------------------------------------------------------
-
-    def register(self, worker: WorkerInfo, lease_seconds: float) -> None:
-        """Make the worker known, with a lease that runs from now."""
-        register = self._lease_db.prepared(claims.register(is_sqlite=self._lease_db.is_sqlite))
-        with self._lease_db.single() as connection:
-            register.count(
-                connection,
-                {
-                    "w_id": worker.id,
-                    "w_host": worker.host,
-                    "w_pid": worker.pid,
-                    "w_version": worker.version,
-                    "lease": lease_seconds,
-                },
-            )
-
-    def renew(self, worker_id: str, lease_seconds: float) -> bool:
-        """Let the lease run from now; False if the worker's row is gone or signed off.
-
-        Has a connection of its own, so that no crowd at the pool can starve it.
-        """
-        renew = self._lease_db.prepared(claims.renew())
-        with self._lease_db.single() as connection:
-            return renew.count(connection, {"worker": worker_id, "lease": lease_seconds}) == 1
-
-    def report(self, worker_id: str, endpoints: Mapping[str, Any]) -> None:
-        """Keep what the worker says of its endpoints, for `spool status`."""
-        with self._lease_db.writing() as connection:
-            connection.execute(claims.report(), {"worker": worker_id, "said": dict(endpoints)})
-
-    def sign_off(self, worker_id: str) -> None:
-        """The worker will not come back; whatever it still holds may be rescued at once."""
-        sign_off = self._lease_db.prepared(claims.sign_off())
-        with self._lease_db.single() as connection:
-            sign_off.count(connection, {"worker": worker_id})
 
     # --- claim ------------------------------------------------------------------------------
 
@@ -266,21 +228,28 @@ class WorkerSide:
         max_crashes: int,
         limit: int = 100,
         fair: Callable[[datetime], bool] = lambda _now: True,
+        dead: Collection[str] = (),
     ) -> list[Rescued]:
         """Take back runs of workers other than this one whose lease ran out; their text stays.
 
         A crash uses up no attempt, but `max_crashes` of them fail the prompt.  `fair` is
         told the time by which leases run, when SQLite's one write lock is held: whoever waited
-        for it, so did those who live.
+        for it, so did those who live.  The workers `dead` are known to be gone: theirs is taken
+        back in any case, and their leases are over.
         """
         with self._work_db.writing() as connection:
-            if not fair(connection.execute(reads.clock()).scalar_one()):
+            if dead:
+                connection.execute(rescue.bury(), {"dead": sorted(dead)})
+            is_fair = fair(connection.execute(reads.clock()).scalar_one())
+            if not is_fair and not dead:
                 return []
-            given = {"limit": limit, "rescuer": worker_id}
-            ids = connection.execute(rescue.orphans(), given).scalars().all()
+            given = {"limit": limit, "rescuer": worker_id, "dead": sorted(dead)}
+            orphans = rescue.orphans(of_dead=not is_fair)
+            ids = connection.execute(orphans, given).scalars().all()
             if not ids:
                 return []
-            given = {"ids": ids, "words": _CRASHED, "max_crashes": max_crashes}
+            words = {"words": _CRASHED, "leaving_words": _KILLED}
+            given = {"ids": ids, **words, "max_crashes": max_crashes}
             taken = connection.execute(rescue.interrupt_orphans(), given).all()
             run_ids = [run_id for run_id, _, _ in taken]
             prompt_ids = [prompt_id for _, prompt_id, _ in taken]
