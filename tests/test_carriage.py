@@ -9,8 +9,17 @@ from types import SimpleNamespace
 import pytest
 
 from tests.fakes.aio import aio
-from worker.carriage import LAST_LOOK_SECONDS, Answer, Control, read_in_time, seconds_to_wait
-from worker.errors import Cancelled, ShutDown
+from tests.fakes.scripted_stream import run
+from worker.attribution import Evidence, Failure, Finding, Nature
+from worker.carriage import (
+    LAST_LOOK_SECONDS,
+    Answer,
+    Control,
+    as_ended,
+    read_in_time,
+    seconds_to_wait,
+)
+from worker.errors import Broken, Cancelled, ShutDown, Truncated, Unfinished
 
 
 @pytest.mark.parametrize(
@@ -58,7 +67,7 @@ async def test_a_deadline_is_not_called_missed_before_a_last_look(at, reads, exp
 @aio
 async def test_the_first_reason_to_stop_counts() -> None:
     """A shutdown after a cancellation does not turn it into a retry."""
-    control = Control(alive)
+    control = Control(run(), judge=alive)
     first = Cancelled("no longer wanted")
     control.stop(first)
     control.stop(ShutDown("told to stop"))
@@ -70,7 +79,7 @@ async def test_the_first_reason_to_stop_counts() -> None:
 @aio
 async def test_a_run_that_is_ending_is_not_stopped() -> None:
     """The ending decides; a late reason changes nothing and cancels nothing."""
-    control = Control(alive)
+    control = Control(run(), judge=alive)
     control.begin()
     control.finishing = True
     control.stop(Cancelled("too late"))
@@ -82,7 +91,7 @@ async def test_a_run_that_is_ending_is_not_stopped() -> None:
 async def test_only_the_first_frame_is_news() -> None:
     """The breaker is told once that the endpoint answers, not once a read."""
     told: list[bool] = []
-    control = Control(alive, on_answer=lambda: told.append(True))
+    control = Control(run(), judge=alive, on_answer=lambda _: told.append(True))
     for at, frames in enumerate((0, 0, 3, 9, 9)):
         control.heard(frames, at=at)
     assert told == [True]
@@ -90,19 +99,35 @@ async def test_only_the_first_frame_is_news() -> None:
 
 
 @aio
-async def test_whoever_is_stopped_does_not_wait_for_a_probe() -> None:
-    """Asking whether the endpoint is out may take long; a stop ends it, and nobody is charged."""
+async def test_whoever_is_stopped_does_not_wait_for_a_verdict() -> None:
+    """To find out whose fault it is may take long; a stop ends it, and uses up no attempt."""
 
-    async def never(*_: object) -> bool:
+    async def never(*_: object) -> Finding:
         await asyncio.Event().wait()
-        return True
+        raise AssertionError
 
-    control = Control(never)
-    asking = asyncio.ensure_future(control.is_outage())
+    failure = Failure(Broken("reset"), Nature.EVENT)
+    control = Control(run(), judge=never)
+    asking = asyncio.ensure_future(control.finding(failure))
     await asyncio.sleep(0)
     control.stop(ShutDown("told to stop"))
-    assert await asking is True
-    assert await Control(alive).is_outage() is False
+    assert (await asking).evidence is Evidence.STOPPED
+    assert (await Control(run(), judge=alive).finding(failure)).evidence is Evidence.WELL
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "kind"),
+    [
+        (Truncated("cut"), "stop", Unfinished),
+        (Truncated("cut"), None, Truncated),
+        (Broken("reset"), "stop", Broken),
+    ],
+)
+def test_only_a_clean_end_after_a_finish_reason_is_unfinished(error, reason, kind) -> None:
+    """A connection that breaks may have lost the done frame; a clean end has none to lose."""
+    ended = as_ended(error, SimpleNamespace(finish_reason=reason))
+    assert type(ended) is kind
+    assert as_ended(error, None) is error
 
 
 def test_an_answer_has_begun_with_its_first_frame() -> None:
@@ -115,6 +140,6 @@ def test_an_answer_has_begun_with_its_first_frame() -> None:
     assert answer.begun
 
 
-async def alive(*_: object) -> bool:
+async def alive(*_: object) -> Finding:
     """The endpoint answers."""
-    return True
+    return Finding(Evidence.WELL)

@@ -20,26 +20,23 @@ from tests.fakes.scripted_stream import (
     run,
     say,
 )
-from worker.breaker import FAILURES_TO_OPEN, REFUSALS_BELIEVED, BreakerState
 from worker.buffer import Budget, Limits
-from worker.carriage import YOUNG_SECONDS, Outcome, Rooms
+from worker.carriage import Rooms
 from worker.carriers import Carriers, Summary, first_of
+from worker.endpoints.breaker import FAILURES_TO_OPEN, BreakerState
+from worker.endpoints.monitor import EndpointMonitor
 from worker.errors import (
     Broken,
     Cancelled,
     ErrorCode,
     LeaseLost,
     Refused,
-    ServerFailed,
     SettingsError,
     ShutDown,
-    Stalled,
     StoreBroken,
     StoreBusy,
     StoreError,
-    Unreachable,
 )
-from worker.outage import EndpointWatch
 from worker.states import PromptEvent
 
 
@@ -53,7 +50,7 @@ class Crew:
         self.said: list[tuple[str, dict[str, object]]] = []
         self.rooms_told = 0
         self.carriers = Carriers(clock=self.clock, log=self.log, on_room=self.room)
-        self.watch = EndpointWatch(endpoint(), CHAT, self.stream, clock=self.clock, log=self.log)
+        self.watch = EndpointMonitor(endpoint(), CHAT, self.stream, clock=self.clock, log=self.log)
         self.rooms = Rooms(
             stream=self.stream,
             submit=self.commits,
@@ -87,8 +84,7 @@ async def test_a_run_is_carried_from_its_claim_to_its_end():
     """Two events tell its story, and its slot is free again."""
     it = Crew([say("hello"), DONE])
     it.start()
-    assert (len(it.carriers), it.carriers.run_ids, it.carriers.at("default")) == (1, {1}, [1])
-    assert it.carriers.at("elsewhere") == []
+    assert (len(it.carriers), it.carriers.run_ids) == (1, {1})
     await it.all_ended()
     assert it.words == ["run_claimed", "run_completed"]
     assert it.said[1][1] == {
@@ -106,7 +102,7 @@ async def test_a_run_is_carried_from_its_claim_to_its_end():
     ("steps", "changes", "word", "summary"),
     [
         ([say("x"), END], {}, "run_interrupted", Summary(requeued=1)),
-        ([say("x"), END], {"attempts": 5}, "run_failed", Summary(failed=1)),
+        ([say("x"), END], {"runs_without_progress": 19}, "run_failed", Summary(failed=1)),
         (Refused("never"), {}, "run_failed", Summary(failed=1)),
     ],
 )
@@ -350,86 +346,11 @@ async def test_of_several_waits_the_others_are_given_up():
 
 
 @aio
-async def test_an_outage_is_found_out_and_charged_to_nobody():
-    """The carriers ask the endpoint whose stream broke."""
+async def test_what_is_known_of_the_endpoint_decides_about_the_attempt():
+    """The monitor is asked with the failure; what it finds is stored with the run."""
     it = Crew([say("x"), Broken("reset")])
-    it.stream.alive = Unreachable("refused")
     it.start()
     await it.all_ended()
-    assert [end.charged for end in it.commits.endings] == [False]
-
-
-@pytest.mark.parametrize(("later_seconds", "charged"), [(0, False), (600, True)])
-@aio
-async def test_an_outage_that_a_stream_has_outlived_is_no_excuse(later_seconds, charged):
-    """It was met at the first hour, and the stream went on to the sixth: this end is its own."""
-    it = Crew([say("x"), HOLD])
-    it.start()
-    while not it.stream.readers:
-        await turns(1)
-    (reader,) = it.stream.readers
-    await reader.holding.wait()
-    it.clock.move(60)
-    it.watch.learn(Outcome(None, Unreachable("refused"), answered=False), began_at=0.0)
-    it.clock.move(later_seconds)
-    reader.push(say("y"), Broken("reset"))
-    await it.all_ended()
-    assert [end.charged for end in it.commits.endings] == [charged]
-
-
-@pytest.mark.parametrize(
-    ("apart_seconds", "broken", "charged"),
-    [(60, 3, [False] * 3), (60, 1, [True]), (0, 3, [True] * 3)],
-)
-@aio
-async def test_streams_that_break_off_together_are_nobodys_fault(apart_seconds, broken, charged):
-    """Also where the endpoint answers at once; not one of several, nor all of one age, as if cut."""
-    it = Crew(*[[say("x"), HOLD]] * 3)
-    for number in range(3):
-        it.start(number + 1)
-        while len(it.stream.readers) <= number:
-            await turns(1)
-        await it.stream.readers[number].holding.wait()
-        it.clock.move(apart_seconds)
-    it.clock.move(YOUNG_SECONDS + 1)
-    for reader in it.stream.readers[:broken]:
-        reader.push(Broken("reset"))
-    await turns()
-    await it.clock.advance(1.0)
-    await turns()
-    assert [end.charged for end in it.commits.endings] == charged
-    it.carriers.stop(ShutDown("stop", charged=False))
-    await it.all_ended()
-
-
-@pytest.mark.parametrize("response", [[say("x"), HOLD], ServerFailed("HTTP 500: out of memory")])
-@aio
-async def test_what_cuts_all_of_them_off_at_one_age_is_charged_however_young(response):
-    """A deadline of thirty seconds, a 500 to everybody: no death is counted, so attempts have to be."""
-    it = Crew(*[response] * 3)
-    for number in range(3):
-        it.start(number + 1)
-    await turns()
-    it.clock.move(30)
-    for reader in it.stream.readers:
-        await reader.holding.wait()
-        reader.push(Stalled("it took longer than 30 s", code=ErrorCode.TOTAL_TIMEOUT))
-    await turns()
-    await it.clock.advance(1.0)
-    await it.all_ended()
-    assert [end.charged for end in it.commits.endings] == [True] * 3
-
-
-@aio
-async def test_a_key_that_expired_at_night_does_not_fail_the_whole_queue():
-    """A few fail, and say why; the others wait, uncharged, until somebody has mended it."""
-    it = Crew(*[Refused("HTTP 401: expired", code=ErrorCode.UNAUTHORIZED) for _ in range(60)])
-    for id_ in range(1, 61):
-        it.start(id_)
-    await it.all_ended()
-    ends = [(end.prompt_event, end.charged, end.error_code) for end in it.commits.endings]
-    code = ErrorCode.UNAUTHORIZED
-    assert ends.count((PromptEvent.FAIL, True, code)) == REFUSALS_BELIEVED
-    assert ends.count((PromptEvent.REQUEUE, False, code)) == 60 - REFUSALS_BELIEVED
-    assert it.watch.breaker.state is BreakerState.OPEN
-    assert it.words.count("breaker_opened") == 1
+    (ending,) = it.commits.endings
+    assert (ending.charged, ending.runs_without_progress) == (False, 1)
+    assert ending.cut_id is not None

@@ -25,10 +25,12 @@ VERDICTS = {
     "Broken": V.RETRY_LATER,
     "WireError": V.RETRY_LATER,
     "Truncated": V.RETRY_LATER,
+    "Unfinished": V.RETRY_LATER,
     "Malformed": V.RETRY_LATER,
-    "FrameTooLarge": V.FAIL,
+    "FrameTooLarge": V.RETRY_LATER,
     "Busy": V.RETRY_LATER,
     "ServerFailed": V.RETRY_LATER,
+    "Crashed": V.RETRY_LATER,
     "Refused": V.FAIL,
     "StoreError": V.STOP,
     "StoreBusy": V.RETRY_HERE,
@@ -121,3 +123,25 @@ def test_what_the_server_said_travels_with_the_error():
     assert (busy.retry_after_seconds, busy.http_status, busy.request_id) == (3.5, 429, "r1")
     plain = errors.Busy("wait")
     assert (plain.retry_after_seconds, plain.http_status, plain.request_id) == (None, None, None)
+
+
+def test_an_error_does_not_change():
+    """Many runs may share one; what is concluded from it is another value."""
+    error = errors.Busy("wait", http_status=429, charged=False)
+    for name, value in (("charged", True), ("message", "other"), ("code", ErrorCode.SHUTDOWN)):
+        with pytest.raises(AttributeError, match="does not change"):
+            setattr(error, name, value)
+    assert (error.charged, error.message) == (False, "wait")
+
+
+def test_another_error_is_made_of_one_with_its_cause():
+    """The class, the facts and the cause stay; what is named is different."""
+    error = errors.Busy("wait", http_status=429, charged=False, request_id="r")
+    error.__cause__ = OSError("reset")
+    error.add_note("seen")
+    other = error.but(message="[redacted]")
+    assert type(other) is errors.Busy
+    assert (other.message, str(other)) == ("[redacted]", "[redacted]")
+    assert (other.http_status, other.charged, other.request_id) == (429, False, "r")
+    assert other.__cause__ is error.__cause__
+    assert error.message == "wait"

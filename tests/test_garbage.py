@@ -23,8 +23,8 @@ from worker.buffer import Budget, Limits
 from worker.carriage import Rooms
 from worker.carriers import Carriers, Summary
 from worker.clock import SystemClock
+from worker.endpoints.monitor import EndpointMonitor
 from worker.errors import ErrorCode
-from worker.outage import EndpointWatch
 from worker.records import Ending, Endpoint
 from worker.stream import Stream
 from worker.wire import DIALECTS
@@ -98,7 +98,7 @@ async def carried(place: Endpoint, stream: Stream, ends: list[Ending] | None = N
     clock, commits = SystemClock(), ScriptedCommits()
     carriers = Carriers(clock=clock, log=lambda *_, **__: None, on_room=lambda: None)
     dialect = DIALECTS[place.dialect]
-    watch = EndpointWatch(place, dialect, stream, clock=clock, log=lambda *_, **__: None)
+    watch = EndpointMonitor(place, dialect, stream, clock=clock, log=lambda *_, **__: None)
     rooms = Rooms(stream, commits, clock, Limits(), Budget(10**6), 10**6)
     for number in range(3):
         carriers.start(run(number), watch, rooms)

@@ -22,8 +22,8 @@ from tests.fakes.scripted_stream import (
     say,
 )
 from worker import retry
-from worker.breaker import FAILURES_TO_OPEN, REFUSALS_BELIEVED, BreakerState
 from worker.buffer import Limits
+from worker.endpoints.breaker import FAILURES_TO_OPEN, BreakerState
 from worker.errors import (
     Busy,
     ErrorCode,
@@ -163,8 +163,8 @@ async def test_an_endpoint_that_is_out_gets_no_prompts_and_charges_none():
 
 
 @aio
-async def test_an_endpoint_that_comes_back_is_tried_with_one_prompt_then_with_all():
-    """The first frame of that one opens the doors."""
+async def test_an_endpoint_that_comes_back_gets_one_more_prompt_with_each_answer():
+    """A canary opens the doors; not everybody runs through them at once."""
     async with house() as it:
         it.stream.usual = lambda: Unreachable("refused", charged=False)
         it.stream.alive = Unreachable("refused")
@@ -180,11 +180,54 @@ async def test_an_endpoint_that_comes_back_is_tried_with_one_prompt_then_with_al
         while not it.stream.readers:
             await it.pass_(1)
         (trial,) = await it.streaming(1)
+        assert watch.breaker.state is BreakerState.CLOSED
         await it.pass_(5)
         assert it.worker.carried == 1
+        it.stream.usual = lambda: [say("hello"), HOLD]
         trial.push(say("hello"), HOLD)
+        await it.pass_(5)
         await it.streaming(4)
-        assert watch.breaker.state is BreakerState.CLOSED
+
+
+@aio
+async def test_five_starts_at_a_shut_door_spend_prompts_once():
+    """What the server said is known at the next start: only the canary is sent, and refused."""
+    store = ScriptedStore()
+    for start in range(5):
+        it = House(store, bell=store.bell, worker_id=f"w{start}", drain=True)
+        async with living(it):
+            it.stream.usual = unauthorized
+            it.stream.alive = unauthorized()
+            store.queue(0 if start else 30)
+            with pytest.raises(Refused, match="has never answered"):
+                await it.begin()
+            assert len(it.stream.requests) == (0 if start else 4)
+            assert it.stream.probes >= 1
+    assert store.states() == {"queued": 30}
+    assert {prompt.attempts for prompt in store.prompts.values()} == {0}
+
+
+@aio
+async def test_a_worker_with_other_settings_learns_nothing_from_a_wrong_one():
+    """One wrong key beside a right one: the wrong worker takes nothing more, the right one all."""
+    store = ScriptedStore()
+    wrong = House(store, bell=store.bell, worker_id="w1", endpoints=[endpoint(api_key="typo")])
+    right = House(store, bell=store.bell, worker_id="w2", endpoints=[endpoint(api_key="good")])
+    store.queue(40)
+    async with living(wrong), living(right):
+        wrong.stream.usual = unauthorized
+        wrong.stream.alive = unauthorized()
+        wrong.begin()
+        await wrong.told("breaker_opened")
+        await wrong.settle()
+        for prompt in store.prompts.values():
+            prompt.delayed = False
+        right.stream.usual = lambda: [say("hello"), DONE]
+        right.begin()
+        while store.states() != {"completed": 40}:
+            await right.pass_(1)
+        digests = {it.store.reports[-1]["default"]["digest"] for it in (wrong, right)}
+        assert len({report["default"]["digest"] for report in store.reports}) == 2, digests
 
 
 @aio
@@ -754,19 +797,21 @@ async def test_drain_waits_for_a_run_that_could_not_be_stored_and_carries_it_aga
 
 
 def unauthorized() -> Refused:
-    return Refused("HTTP 401: no such key", code=ErrorCode.UNAUTHORIZED)
+    return Refused("HTTP 401: no such key", code=ErrorCode.UNAUTHORIZED, http_status=401)
 
 
 @aio
 async def test_drain_ends_with_a_sentence_where_an_endpoint_never_let_anybody_in():
-    """A key with a typing error: a few have failed, the others stay queued for the right one."""
+    """A key with a typing error: no prompt has failed, all stay queued for the right one."""
     ends = [endpoint(concurrency=4), endpoint(name="other")]
     async with house(drain=True, endpoints=ends) as it:
         it.stream.usual = unauthorized
+        it.stream.alive = unauthorized()
         it.store.queue(60)
-        with pytest.raises(Refused, match="endpoint 'default' turns every prompt away"):
+        with pytest.raises(Refused, match="endpoint 'default' has never answered"):
             await it.begin()
-        assert it.store.states() == {"failed": REFUSALS_BELIEVED, "queued": 60 - REFUSALS_BELIEVED}
+        assert it.store.states() == {"queued": 60}
+        assert len(it.stream.requests) == 4
         assert it.store.signed_off == ["w1"]
 
 
@@ -778,6 +823,7 @@ async def test_drain_first_does_what_can_be_done():
         it.store.queue(1, endpoint="slow")
         it.store.queue(30)
         it.stream.usual = unauthorized
+        it.stream.alive = unauthorized()
         it.stream.responses.extend([*(unauthorized() for _ in range(30)), [HOLD, say("a"), DONE]])
         task = it.begin()
         (reader,) = await it.streaming(1)
@@ -794,21 +840,23 @@ async def test_drain_waits_where_an_endpoint_has_worked_before():
     """The account ran dry at three; somebody tops it up at seven, and the rest is done."""
     # The keeper of the lease lives in real time, in which these hours take a second.
     async with house(drain=True, lease_seconds=1e6, endpoints=[endpoint(concurrency=1)]) as it:
+        empty = Refused("empty", code=ErrorCode.QUOTA_EXHAUSTED, http_status=402)
         it.stream.responses.append([say("hello"), DONE])
-        it.stream.usual = lambda: Refused("empty", code=ErrorCode.QUOTA_EXHAUSTED)
+        it.stream.usual = lambda: empty
+        it.stream.alive = empty
         it.store.queue(41)
         task = it.begin()
-        await it.ended(1 + REFUSALS_BELIEVED)
+        await it.told("breaker_opened")
         await it.pass_(600)
         assert not task.done()
-        queued = 40 - REFUSALS_BELIEVED
-        assert it.store.states() == {"completed": 1, "failed": REFUSALS_BELIEVED, "queued": queued}
+        assert it.store.states() == {"completed": 1, "queued": 40}
         for prompt in it.store.prompts.values():
             prompt.delayed = False
         it.stream.usual = lambda: [say("hello"), DONE]
+        it.stream.alive = None
         while not task.done():
             await it.pass_(10)
-        assert it.store.states() == {"completed": 1 + queued, "failed": REFUSALS_BELIEVED}
+        assert it.store.states() == {"completed": 41}
 
 
 # --- hearing

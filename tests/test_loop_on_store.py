@@ -26,11 +26,9 @@ from tests.fakes.scripted_stream import (
     say,
     think,
 )
-from worker import retry
+from worker import attribution, retry
 from worker.buffer import Limits
-from worker.carriage import YOUNG_SECONDS
-from worker.errors import Broken, Busy, Unreachable
-from worker.finish import DEATHS_FORGIVEN
+from worker.errors import Broken, Busy, Refused, Unreachable
 from worker.records import Kind, NewPrompt, Usage
 from worker.states import PromptState, RunState
 from worker.wire.events import Delta, Done
@@ -202,19 +200,19 @@ async def test_an_outage_of_the_endpoint_uses_up_nothing(store):
 async def test_a_clean_end_without_a_done_frame_is_tried_again_and_then_given_up(
     store, monkeypatch
 ):
-    """`max_attempts` runs, each with its text; then the prompt has failed."""
-    monkeypatch.setattr(retry, "LATER_WAIT_MAX_SECONDS", 0)
+    """`max_runs` runs without evidence and progress, each with its text; then it has failed."""
+    monkeypatch.setattr(attribution, "LATER_SECONDS_MAX", 0)
     queue(store, max_attempts=2)
-    async with living(House(store, drain=True)) as it:
+    async with living(House(store, drain=True, max_runs=3)) as it:
         it.stream.usual = lambda: [say("half"), END]
         task = it.begin()
         while not task.done():
             await it.pass_(1)
     assert [(a.status, a.error_code, a.chars) for a in store.attempts(1)] == [
         (RunState.INTERRUPTED, "no_done_frame", 4)
-    ] * 2
+    ] * 3
     assert store.prompt(1).status is PromptState.FAILED
-    assert "gave up after 2 attempts" in (store.prompt(1).error or "")
+    assert "gave up after 3 runs without progress" in (store.prompt(1).error or "")
 
 
 @pytest.mark.parametrize(
@@ -224,48 +222,62 @@ async def test_a_clean_end_without_a_done_frame_is_tried_again_and_then_given_up
 async def test_a_prompt_that_takes_the_endpoint_down_each_time_is_given_up(
     store, sql, monkeypatch, end
 ):
-    """After five outages that charge nobody, each of which keeps its text, five attempts."""
-    monkeypatch.setattr(retry, "LATER_WAIT_MAX_SECONDS", 0)
+    """Alone in its queue nothing shows whose fault it is: `max_runs` is the bound."""
+    monkeypatch.setattr(attribution, "LATER_SECONDS_MAX", 0)
     queue(store, max_attempts=5)
-    async with living(House(store, drain=True)) as it:
+    async with living(House(store, drain=True, max_runs=7)) as it:
         it.stream.usual = lambda: [say("half"), end()]
-        it.stream.alive = Unreachable("refused")
         task = it.begin()
         while not task.done():
             await it.pass_(1)
-    times = DEATHS_FORGIVEN + 5
-    assert [(a.error_code, a.chars) for a in store.attempts(1)] == [("endpoint_died", 4)] * times
-    assert sql("SELECT status, error_code, attempts, runs FROM prompts") == [
-        ("failed", "endpoint_died", 5, times)
+    assert [a.chars for a in store.attempts(1)] == [4] * 7
+    assert sql("SELECT status, attempts, runs, runs_without_progress FROM prompts") == [
+        ("failed", 0, 7, 7)
     ]
+    cuts = sql("SELECT cut_id FROM runs")
+    assert len({cut_id for (cut_id,) in cuts}) == 7
 
 
 @pytest.mark.parametrize(
-    ("harmless", "code"),
+    "harmless",
     [
-        (lambda: Busy("full", charged=False, retry_after_seconds=0), "overloaded"),
-        (lambda: [say("a"), Pause(YOUNG_SECONDS + 1), Broken("reset")], "connection_lost"),
+        lambda _: Busy("full", charged=False, retry_after_seconds=0),
+        lambda _: Unreachable("refused", charged=False),
+        lambda times: [say("a" * 600 * times), Broken("reset")],
     ],
 )
 @aio
-async def test_only_the_deaths_of_the_endpoint_are_held_against_a_prompt(
-    store, sql, monkeypatch, harmless, code
+async def test_only_runs_without_evidence_and_progress_are_held_against_a_prompt(
+    store, sql, monkeypatch, harmless
 ):
-    """Who was turned away five times, or lost long answers, has killed no server yet."""
-    monkeypatch.setattr(retry, "LATER_WAIT_MAX_SECONDS", 0)
+    """Rate limits, no connection, and an answer that comes further than any before."""
+    monkeypatch.setattr(attribution, "LATER_SECONDS_MAX", 0)
     queue(store, max_attempts=1)
-    async with living(House(store, drain=True)) as it:
-        it.stream.alive = Unreachable("refused")
-        for _ in range(DEATHS_FORGIVEN):
-            it.stream.responses.append(harmless())
-        it.stream.responses.append([say("half"), Broken("reset")])
+    async with living(House(store, drain=True, max_runs=2)) as it:
+        it.stream.responses.append([say("a"), Broken("reset")])
+        it.stream.responses.extend(harmless(times) for times in (1, 2, 3))
         it.stream.usual = lambda: [say("all of it"), DONE]
         task = it.begin()
         while not task.done():
             await it.pass_(1)
-    codes = [code] * DEATHS_FORGIVEN + ["endpoint_died", None]
-    assert [a.error_code for a in store.attempts(1)] == codes
-    assert sql("SELECT status, attempts FROM prompts") == [("completed", 1)]
+    state, attempts, in_vain = sql("SELECT status, attempts, runs_without_progress FROM prompts")[0]
+    assert (state, attempts) == ("completed", 1)
+    assert in_vain in (0, 1)
+
+
+@aio
+async def test_a_refusal_is_final_the_second_time_though_the_endpoint_answers(store, monkeypatch):
+    """One of three replicas may say no; the canary is answered in between."""
+    monkeypatch.setattr(attribution, "LATER_SECONDS_MAX", 0)
+    queue(store, max_attempts=5)
+    async with living(House(store, drain=True)) as it:
+        it.stream.usual = lambda: Refused("HTTP 400: no such option", http_status=400)
+        task = it.begin()
+        while not task.done():
+            await it.pass_(1)
+        assert it.stream.probes >= 1
+    assert [a.status for a in store.attempts(1)] == [RunState.INTERRUPTED, RunState.FAILED]
+    assert store.prompt(1).error_code == "bad_request"
 
 
 class Careless:

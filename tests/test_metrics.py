@@ -14,7 +14,7 @@ from http.client import HTTPConnection
 import pytest
 
 from worker import metrics as module
-from worker.breaker import FAILURES_TO_OPEN, Breaker
+from worker.endpoints.breaker import FAILURES_TO_OPEN, Breaker
 from worker.errors import SettingsError, Unreachable
 from worker.metrics import CONNECTIONS_MAX, HealthServer, Metrics
 from worker.terms import Health
@@ -188,3 +188,13 @@ def test_the_loopback_may_be_that_of_ipv6(worker: Worker, monkeypatch: pytest.Mo
     with pytest.raises(SettingsError):
         HealthServer(0, Metrics(), health=worker.health, turns=worker.turns)
     assert made == [("::1", socket.AF_INET6)]
+
+
+def test_canaries_are_counted_by_their_outcome(metrics):
+    """What they may have cost is seen from outside."""
+    log = metrics.counting(lambda *_, **__: None)
+    log("canary_sent", endpoint="default", outcome="answered", error=None)
+    log("canary_sent", endpoint="default", outcome="refused", error="HTTP 401")
+    log("canary_sent", endpoint="default", outcome="refused", error="HTTP 401")
+    labels = {"endpoint": "default", "outcome": "refused"}
+    assert metrics.registry.get_sample_value("spool_canaries_total", labels) == 2

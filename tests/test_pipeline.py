@@ -31,8 +31,9 @@ from tests.fakes.scripted_stream import (
     say,
     think,
 )
+from worker.attribution import Evidence, Failure, Finding
 from worker.buffer import Budget, Limits
-from worker.carriage import LAST_LOOK_SECONDS, YOUNG_SECONDS, Control, Outcome, Rooms
+from worker.carriage import LAST_LOOK_SECONDS, Control, Outcome, Rooms
 from worker.errors import (
     Broken,
     Busy,
@@ -45,14 +46,13 @@ from worker.errors import (
     SettingsError,
     ShutDown,
     SpoolError,
-    Stalled,
     StoreBroken,
     StoreBusy,
     StoreError,
     Unreachable,
     Verdict,
 )
-from worker.finish import DEATHS_FORGIVEN, as_error
+from worker.finish import as_error
 from worker.pipeline import carry
 from worker.records import Kind, Usage
 from worker.states import PromptEvent, RunEvent
@@ -79,24 +79,25 @@ class Carried:
         self.is_alive = True
         self.asked = 0
         self.answers = 0
-        self.control = Control(self.alive, on_answer=self.answered)
+        self.control = Control(run(), judge=self.finding, on_answer=self.answered)
 
-    async def alive(self, *_: object) -> bool:
+    async def finding(self, control: Control, failure: Failure) -> Finding:
         self.asked += 1
-        return self.is_alive
+        return Finding(Evidence.WELL if self.is_alive else Evidence.DOWN)
 
-    def answered(self) -> None:
+    def answered(self, _: Control) -> None:
         self.answers += 1
 
     def asks_slowly(self) -> tuple[asyncio.Event, asyncio.Event]:
         """Set when it is asked whether the endpoint is alive; set it to have that answered."""
         asked, answer = asyncio.Event(), asyncio.Event()
 
-        async def slow(*_: object) -> bool:
+        async def slow(*_: object) -> Finding:
             asked.set()
-            return await answer.wait()
+            await answer.wait()
+            return Finding(Evidence.WELL)
 
-        self.control = Control(slow)
+        self.control = Control(run(), judge=slow)
         return asked, answer
 
     def start(self, **changes: object) -> asyncio.Task[Outcome]:
@@ -717,91 +718,79 @@ async def test_an_outage_of_the_endpoint_is_not_charged(error):
     assert it.commits.text == "a"
 
 
-@pytest.mark.parametrize(
-    ("deaths", "times"), [(0, ""), (1, "one run"), (DEATHS_FORGIVEN - 1, "4 runs"), (5, "5 runs")]
-)
-@pytest.mark.parametrize("before", [[], [say("a")]])
-@pytest.mark.parametrize("end", [None, END, b'data: {"error": "the engine died"}\n\n'])
 @aio
-async def test_a_prompt_that_takes_the_endpoint_down_each_time_is_charged(
-    before, end, deaths, times
-):
-    """Five times it is forgiven; from then on it pays."""
-    it = Carried([*before, end or Broken("reset")])
-    it.is_alive = False
-    ending = (await it.outcome(attempt=deaths + 1, attempts=1, deaths=deaths)).ending
-    assert ending.charged is (deaths == DEATHS_FORGIVEN)
-    assert (ending.error_code, ending.prompt_event) == (
-        ErrorCode.ENDPOINT_DIED,
-        PromptEvent.REQUEUE,
-    )
-    told = f"the endpoint went down, as in {times} of this prompt before: "
-    assert ending.error.startswith(told if times else "the endpoint went down: ")
-
-
-@aio
-async def test_what_is_said_of_the_prompt_is_not_how_the_endpoint_stands():
-    """`spool status` quotes the error of a run where it tells of the endpoint."""
+async def test_what_is_said_of_the_run_is_not_how_the_endpoint_stands():
+    """An error is a fact: the sentence of the row is another one, made of it."""
     it = Carried([Broken("reset")])
     it.is_alive = False
-    outcome = await it.outcome(attempt=50, attempts=1, deaths=49)
-    assert (outcome.ending.charged, outcome.ending.error_code) == (True, ErrorCode.ENDPOINT_DIED)
+    outcome = await it.outcome()
+    assert outcome.ending.error_code == ErrorCode.ENDPOINT_DIED
+    assert outcome.ending.error == "the endpoint went down: reset"
     error = outcome.error
-    assert (error.message, error.code, error.charged) == ("reset", ErrorCode.CONNECTION_LOST, False)
+    assert (error.message, error.code, error.charged) == ("reset", ErrorCode.CONNECTION_LOST, True)
 
 
 @aio
-async def test_the_last_time_that_it_takes_the_endpoint_down_fails_it():
-    """As any other attempt would."""
+async def test_what_the_monitor_finds_is_stored_with_the_run():
+    """Those that broke off together share an id; the prompt counts runs without progress."""
+    it = Carried([say("a"), Broken("reset")])
+
+    async def together(*_: object) -> Finding:
+        return Finding(Evidence.DOWN, cut_id=77)
+
+    it.control = Control(run(), judge=together)
+    ending = (await it.outcome(runs_without_progress=2)).ending
+    assert (ending.cut_id, ending.runs_without_progress, ending.charged) == (77, 3, False)
+
+
+@aio
+async def test_a_prompt_is_not_tried_for_ever_without_progress():
+    """`max_runs` bounds what nobody can explain; the text is kept."""
     it = Carried([say("a"), Broken("reset")])
     it.is_alive = False
-    ending = (await it.outcome(attempt=10, attempts=5, deaths=9)).ending
-    assert (ending.prompt_event, ending.error_code) == (PromptEvent.FAIL, ErrorCode.ENDPOINT_DIED)
-    assert ending.error == (
-        "gave up after 5 attempts; the last one: the endpoint went down, as in 9 runs of this"
-        " prompt before: reset"
-    )
+    it.control = Control(run(), judge=it.finding, max_runs=4)
+    ending = (await it.outcome(runs_without_progress=3)).ending
+    assert ending.prompt_event is PromptEvent.FAIL
+    assert ending.error.startswith("gave up after 4 runs without progress (max_runs)")
     assert it.commits.text == "a"
 
 
-@pytest.mark.parametrize(
-    ("steps", "charged"),
-    [
-        ([say("a"), Pause(YOUNG_SECONDS), Broken("reset")], True),
-        ([Pause(YOUNG_SECONDS * 9), Broken("reset")], True),
-        ([say("a"), Pause(YOUNG_SECONDS + 1), Broken("reset")], False),
-        ([say("a"), Pause(YOUNG_SECONDS), say("b"), Pause(999), Stalled("silent")], True),
-        ([say("a"), Pause(YOUNG_SECONDS + 1), say("b"), Stalled("silent")], False),
-        ([say("a"), Stalled("too long", code=ErrorCode.TOTAL_TIMEOUT)], False),
-        ([Stalled("nothing yet", code=ErrorCode.FIRST_FRAME_TIMEOUT)], False),
-        (ServerFailed("502"), False),
-        ([say("a"), ServerFailed("never", verdict=Verdict.FAIL)], False),
-        (Unreachable("refused"), False),
-    ],
-)
+@pytest.mark.parametrize("kept", [499, 500])
 @aio
-async def test_only_what_went_down_under_a_young_answer_counts(steps, charged):
-    """Not a stream that the server outlived before, nor a request that may never have got there."""
-    it = Carried(*([steps] * 3))
+async def test_progress_is_never_in_vain(kept):
+    """A run that came 500 characters further than any before begins the count anew."""
+    it = Carried([say("a" * (100 + kept)), Broken("reset")])
     it.is_alive = False
-    place = endpoint(idle_timeout_seconds=0, first_frame_timeout_seconds=0)
-    ending = (await it.outcome(endpoint=place, attempt=50, attempts=1, deaths=49)).ending
-    assert (ending.charged, ending.error_code == ErrorCode.ENDPOINT_DIED) == (charged, charged)
+    ending = (await it.outcome(runs_without_progress=3, best_chars=100)).ending
+    assert ending.runs_without_progress == (0 if kept == 500 else 4)
 
 
 @aio
-async def test_a_missing_done_frame_is_charged_unless_the_endpoint_is_out():
+async def test_a_missing_done_frame_uses_up_an_attempt_unless_the_endpoint_is_out():
     """A server that answers others ended this one: the prompt may be the reason."""
     it = Carried([say("a"), END])
     assert (await it.outcome()).ending.charged is True
     assert it.asked == 1
 
 
-@pytest.mark.parametrize("error", [Refused("no"), Malformed("odd"), Busy("wait", charged=False)])
 @aio
-async def test_nobody_asks_for_signs_of_life_where_the_server_just_gave_one(error):
-    """Only failures that an outage could explain are looked into."""
-    it = Carried(error)
+async def test_a_clean_end_after_a_finish_reason_names_the_setting_that_accepts_it():
+    """Some servers never send the done frame: that is no outage, and has a cure."""
+    it = Carried([say("a"), STOP, END])
+    it.is_alive = False
+    ending = (await it.outcome()).ending
+    assert ending.error_code == ErrorCode.NO_DONE_FRAME
+    assert "accept_finish_without_done = true" in ending.error
+
+
+@aio
+async def test_the_finding_is_asked_for_once():
+    """For every failure that is not this worker's own; the monitor knows which need evidence."""
+    for error in (Refused("no", http_status=400), Malformed("odd"), Busy("wait", charged=False)):
+        it = Carried(error)
+        await it.outcome()
+        assert it.asked == 1
+    it = Carried(SettingsError("bad URL"))
     await it.outcome()
     assert it.asked == 0
 
@@ -869,13 +858,13 @@ async def test_told_to_stop_a_run_does_not_wait_to_learn_whose_fault_it_was():
     it = Carried([say("a"), Broken("reset")])
     asking = asyncio.Event()
 
-    async def never(*_: object) -> bool:
+    async def never(*_: object) -> Finding:
         asking.set()
         await asyncio.Event().wait()
-        return True
+        raise AssertionError
 
-    it.control = Control(never)
-    task = it.start(attempt=50, attempts=1, deaths=49)  # though it had been forgiven often enough
+    it.control = Control(run(), judge=never)
+    task = it.start(attempt=50, attempts=1, runs_without_progress=19)
     await asking.wait()
     it.control.stop(ShutDown("stop", charged=False))
     ending = (await task).ending
@@ -893,16 +882,6 @@ async def test_a_reason_that_many_runs_share_stays_as_it_is():
     it.control.stop(reason)
     await task
     assert reason.message == f"stop {SECRET}"
-
-
-@aio
-async def test_a_question_that_is_cut_off_counts_as_no_answer():
-    """The one who asks was told to end: in doubt, nobody is charged."""
-
-    async def cut_off(*_: object) -> bool:
-        raise asyncio.CancelledError
-
-    assert await Control(cut_off).is_outage()
 
 
 @aio
@@ -1085,7 +1064,7 @@ async def test_rejected_stream_options_are_left_out_once_and_for_all():
     rejection = Refused("HTTP 400: unknown field stream_options", http_status=400)
     it = Carried(rejection, [say("a"), DONE], [say("b"), DONE])
     assert (await it.outcome()).error is None
-    it.control = Control(it.alive)
+    it.control = Control(run(), judge=it.finding)
     assert (await it.outcome(id_=2)).error is None
     assert [b"stream_options" in request.body for request in it.stream.requests] == [
         True,
@@ -1106,11 +1085,16 @@ async def test_what_a_simpler_request_does_not_cure_is_not_remembered():
 
 
 @aio
-async def test_a_rejection_that_nothing_simpler_can_cure_fails_at_once():
-    """No second request."""
-    it = Carried(Refused("HTTP 400: no such model", http_status=400))
-    assert (await it.outcome()).ending.run_event is RunEvent.FAIL
+async def test_a_rejection_that_nothing_simpler_can_cure_is_final_the_second_time():
+    """One replica of several may say no; the first time uses up no attempt, the second is final."""
+    said = "HTTP 400: no such option (request 7f3a)"
+    it = Carried(Refused(said, http_status=400))
+    ending = (await it.outcome()).ending
+    assert (ending.prompt_event, ending.charged) == (PromptEvent.REQUEUE, False)
     assert len(it.stream.requests) == 1
+    it = Carried(Refused("HTTP 400: no such option (request 99b1)", http_status=400))
+    ending = (await it.outcome(last_code="bad_request", last_error=said)).ending
+    assert (ending.run_event, ending.charged) == (RunEvent.FAIL, True)
 
 
 @aio

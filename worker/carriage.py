@@ -7,27 +7,25 @@ in, as the narrow Protocols that a run needs of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 from worker import retry
+from worker.attribution import Evidence, Failure, Finding
 from worker.buffer import Budget, Limits
 from worker.clock import Clock
 from worker.committer import RunWriter, Submit
 from worker.deadlines import Deadlines, overslept
-from worker.errors import Refused, SpoolError
+from worker.errors import Refused, SpoolError, Truncated, Unfinished
 from worker.records import Ending, Endpoint, Request, Run
 from worker.wire.events import Decoder, Dialect
 
 # Longer than reads gather by default, with thousands of streams as well (half of flush_seconds);
 # shorter than what `deadlines` takes for sleep.
 LAST_LOOK_SECONDS = 0.75
-# An answer is young for so long after its first frame; before that its prompt may wait in the
-# server's own queue.  A server that dies under a young one may have died of it.
-YOUNG_SECONDS = 60.0
 
 
 class Reader(Protocol):
@@ -92,28 +90,35 @@ class Rooms:
 
 
 class Control:
-    """How the loop reaches into a run that is under way, and the other way round."""
+    """How the loop reaches into a run that is under way, and the other way round.
+
+    Attributes:
+        begun_at: when the first frame was read; heard_at: when the last one was.
+        failed_at: when it was clear that no done frame will come.
+        max_runs: runs of its prompt in a row that may end without evidence and progress.
+    """
 
     def __init__(
         self,
-        alive: Callable[[float | None, bool], Awaitable[bool]],
+        run: Run,
         *,
-        turned_away: Callable[[SpoolError], bool] = lambda _: False,
-        on_answer: Callable[[], None] = lambda: None,
+        sent_at: float = 0.0,
+        judge: Judge | None = None,
+        on_answer: Callable[[Control], None] = lambda _: None,
+        max_runs: int = 20,
     ) -> None:
-        """alive: whether the endpoint answered all the while, asked after a failure with the moment
-        of the last frame and whether it would count as a death of the endpoint: an outage is not
-        the prompt's fault and is not charged to it.
-        turned_away: told of a refusal; whether everybody is refused.  on_answer: told of the first
-        frame.
+        """judge: what is known of the endpoint around a failure, which tells whose fault it is.
+        on_answer: told of the first frame.
         """
+        self.run = run
+        self.sent_at = sent_at
+        self.max_runs = max_runs
         self.reason: SpoolError | None = None
         self.finishing = False
-        self.begun_at: float | None = None  # when the first frame was read
-        self.heard_at: float | None = None  # when the last one was
-        self.failed_at: float | None = None  # when it was clear that no done frame will come
-        self.turned_away = turned_away
-        self._alive = alive
+        self.begun_at: float | None = None
+        self.heard_at: float | None = None
+        self.failed_at: float | None = None
+        self._judge = judge
         self._on_answer = on_answer
         self._frames = 0
         self._task: asyncio.Task[object] | None = None
@@ -139,31 +144,28 @@ class Control:
             self._frames, self.heard_at = frames, at
         if frames and self.begun_at is None:
             self.begun_at = at
-            self._on_answer()
+            self._on_answer(self)
 
     @property
     def is_waiting(self) -> bool:
         """Whether the server has not sent a frame yet."""
         return self.begun_at is None
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it was told to stop, even if it was ending already."""
-        return self._stopped.is_set()
-
-    async def is_outage(self, *, counted: bool = False) -> bool:
-        """Whether the endpoint answers nobody; taken for true if we are told to stop meanwhile.
-
-        counted: whether it would count as a death of the endpoint.
-        """
-        asking = asyncio.ensure_future(self._alive(self.heard_at, counted))
+    async def finding(self, failure: Failure) -> Finding:
+        """What is known of the endpoint; nothing, if we are told to stop before that is clear."""
+        if self._judge is None:
+            return Finding(Evidence.NONE)
+        asking = asyncio.ensure_future(self._judge(self, failure))
         stopped = asyncio.ensure_future(self._stopped.wait())
         try:
             await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            return not asking.done() or asking.cancelled() or not asking.result()
+            return asking.result() if asking.done() else Finding(Evidence.STOPPED)
         finally:
             asking.cancel()
             stopped.cancel()
+
+
+Judge = Callable[[Control, Failure], Coroutine[Any, Any, Finding]]
 
 
 @dataclass(slots=True)
@@ -219,7 +221,7 @@ async def opened(
             except TimeoutError as error:
                 said = deadlines.too_long()
                 if overslept(left_seconds, rooms.clock.monotonic() - asked_at):
-                    said.charged = False  # we may have slept through the answer
+                    said = said.but(charged=False)  # we may have slept through the answer
                 raise said from error
 
         try:
@@ -243,6 +245,17 @@ def begin_decoding(
         endpoint, max_frame_bytes=rooms.max_frame_bytes, content_type=reader.content_type
     )
     return answer.decoder
+
+
+def as_ended(error: SpoolError, decoder: Decoder | None) -> SpoolError:
+    """The error, or that a server which gave a finish reason does not send its done frame."""
+    reason = decoder.finish_reason if decoder else None
+    if type(error) is not Truncated or reason is None:
+        return error
+    return Unfinished(
+        f"the stream ended cleanly with the finish reason {reason!r}, but its done frame never"
+        " came; if the server never sends one, set accept_finish_without_done = true"
+    )
 
 
 async def read_in_time(

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
-from worker import retry
 from worker.carriage import Control, Outcome, Rooms
 from worker.clock import Clock
 from worker.committer import Log
+from worker.endpoints.monitor import EndpointMonitor
 from worker.errors import SpoolError, StoreBusy, StoreError, Verdict
-from worker.finish import as_error
-from worker.outage import EndpointWatch
+from worker.finish import as_error, ending_without_evidence
 from worker.pipeline import carry
 from worker.records import Run
 from worker.states import PromptEvent
-
-# What is read now may have left the server so long before: it waited in the kernel, for us.
-READ_LATE_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -41,7 +36,6 @@ class Summary:
 @dataclass(slots=True)
 class _Carried:
     run: Run
-    endpoint: str
     control: Control
     task: asyncio.Task[Outcome]
 
@@ -49,15 +43,17 @@ class _Carried:
 class Carriers:
     """One task a run; the loop starts them and learns from `summary` how they ended."""
 
-    def __init__(self, *, clock: Clock, log: Log, on_room: Callable[[], None]) -> None:
-        """on_room: called when there may be room for another run."""
+    def __init__(
+        self, *, clock: Clock, log: Log, on_room: Callable[[], None], max_runs: int = 20
+    ) -> None:
+        """on_room: called when there may be room for another run.
+        max_runs: of a prompt in a row that may end without evidence and without progress.
+        """
+        self._max_runs = max_runs
         self._clock = clock
         self._log = log
         self._on_room = on_room
         self._carried: dict[int, _Carried] = {}
-        # Per endpoint, and counted as they come and go: when it dies, each of thousands asks.
-        self._under_way: Counter[str] = Counter()
-        self._waiting: Counter[str] = Counter()  # for their first frame
         self.summary = Summary()
         self.broken: SpoolError | None = None  # what a run met that no other run will escape
 
@@ -69,60 +65,40 @@ class Carriers:
         """The runs under way."""
         return frozenset(self._carried)
 
-    def at(self, endpoint: str) -> list[int]:
-        """The runs under way at one endpoint."""
-        return [id_ for id_, each in self._carried.items() if each.endpoint == endpoint]
-
-    def start(self, run: Run, watch: EndpointWatch, rooms: Rooms) -> None:
+    def start(self, run: Run, monitor: EndpointMonitor, rooms: Rooms) -> None:
         """Begin to carry a claimed run."""
-        began_at = self._clock.monotonic()
-
-        def alive(heard_at: float | None, counted: bool) -> Awaitable[bool]:
-            return watch.alive(
-                since=max(began_at, (heard_at or 0.0) - READ_LATE_SECONDS),
-                began_at=began_at,
-                under_way=self._under_way[run.endpoint],
-                counted=counted,
-            )
-
         control = Control(
-            alive,
-            turned_away=partial(watch.turned_away, run),
-            on_answer=lambda: self._answered(watch, run.endpoint, began_at),
+            run,
+            sent_at=self._clock.monotonic(),
+            judge=monitor.finding,
+            on_answer=partial(self._answered, monitor),
+            max_runs=self._max_runs,
         )
-        self._under_way[run.endpoint] += 1
-        self._waiting[run.endpoint] += 1
-        carrying = self._carry(run, watch, rooms, control, began_at)
+        monitor.began(control)
+        carrying = self._carry(run, monitor, rooms, control)
         task = asyncio.create_task(carrying, name=f"run-{run.id}")
-        self._carried[run.id] = _Carried(run, watch.endpoint.name, control, task)
+        self._carried[run.id] = _Carried(run, control, task)
         self._log("run_claimed", run_id=run.id, prompt_id=run.prompt_id, attempt=run.attempt)
 
     async def _carry(
-        self, run: Run, watch: EndpointWatch, rooms: Rooms, control: Control, began_at: float
+        self, run: Run, monitor: EndpointMonitor, rooms: Rooms, control: Control
     ) -> Outcome:
+        outcome: Outcome | None = None
         try:
-            outcome = await carry(run, watch.endpoint, watch.dialect, rooms, control)
+            outcome = await carry(run, monitor.endpoint, monitor.dialect, rooms, control)
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not leave a run behind
             outcome = await _end_faulty(run, fault, rooms)
         finally:
             del self._carried[run.id]
-            self._under_way[run.endpoint] -= 1
-            self._waiting[run.endpoint] -= control.is_waiting
+            monitor.ended(control, outcome)
             self._on_room()
-        watch.learn(
-            outcome,
-            began_at=began_at,
-            failed_at=control.failed_at,
-            waiting=self._waiting[run.endpoint],
-        )
         if _ends_the_worker(outcome):
             self.broken = outcome.error
         self._tell(run, outcome)
         return outcome
 
-    def _answered(self, watch: EndpointWatch, endpoint: str, began_at: float) -> None:
-        self._waiting[endpoint] -= 1
-        if watch.answered(began_at=began_at):
+    def _answered(self, monitor: EndpointMonitor, control: Control) -> None:
+        if monitor.answered(control):
             self._on_room()
 
     def _tell(self, run: Run, outcome: Outcome) -> None:
@@ -196,7 +172,7 @@ def _ends_the_worker(outcome: Outcome) -> bool:
 async def _end_faulty(run: Run, fault: Exception, rooms: Rooms) -> Outcome:
     """Not even the ending went as it should: write one that holds nothing but the reason."""
     error = as_error(fault)
-    ending = replace(retry.ending(run, error, rooms.clock), chars=None)
+    ending = replace(ending_without_evidence(run, error, rooms.clock), chars=None)
     try:
         await rooms.submit(run.id, [], ending)
     except SpoolError as failure:

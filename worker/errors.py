@@ -11,10 +11,12 @@
     │   └── Broken             RETRY_LATER  the connection ended inside the response
     ├── WireError                           what the server said
     │   ├── Truncated          RETRY_LATER  the stream ended without its done frame
+    │   │   └── Unfinished     RETRY_LATER  ... though it gave a finish reason, and ended cleanly
     │   ├── Malformed          RETRY_LATER  a complete frame that is not what the protocol says
-    │   ├── FrameTooLarge      FAIL         one frame above `max_frame_bytes`
+    │   ├── FrameTooLarge      RETRY_LATER  one frame above `max_frame_bytes`
     │   ├── Busy               RETRY_LATER  429, 503 and their kin; may say how long to wait
     │   ├── ServerFailed       RETRY_LATER  the server reports a fault of its own
+    │   │   └── Crashed        RETRY_LATER  ... namely that what worked on the answer went away
     │   └── Refused            FAIL         the server says that this request can never work
     ├── StoreError
     │   ├── StoreBusy          RETRY_HERE   lock, serialisation failure, connection lost, disk full
@@ -24,15 +26,16 @@
     ├── ShutDown               RETRY_LATER  this worker was told to stop: hand back, charge nothing
     └── Cancelled              FAIL         its owner no longer wants the prompt
 
-What becomes of the prompt goes by the verdict (``retry.ending``); the class matters
-to those who ask who is to blame (breaker, finish, outage).  ``code`` is what is stored in
-``error_code`` and is one of ``ErrorCode``; ``charged`` says whether the attempt
-counts against the prompt (an outage, a shutdown or a crash of ours does not).
+An error is a fact and does not change; `but` makes another one of it.  What becomes of the prompt
+is decided in one place (``attribution.attribute``), from the error and from what is known of the
+endpoint.  ``code`` is what is stored in ``error_code`` and is one of ``ErrorCode``; ``charged`` is
+False for what cannot be the prompt's fault whatever else is known (a rate limit, a shutdown).
 """
 
 from __future__ import annotations
 
 from enum import Enum, StrEnum
+from typing import Any, Self
 
 
 class Verdict(Enum):
@@ -90,6 +93,11 @@ class SpoolError(Exception):
 
     verdict: Verdict = Verdict.STOP
     code: ErrorCode | None = None
+    message: str
+    charged: bool
+    retry_after_seconds: float | None
+    http_status: int | None
+    request_id: str | None
 
     def __init__(
         self,
@@ -103,15 +111,28 @@ class SpoolError(Exception):
         request_id: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.charged = charged
-        self.retry_after_seconds = retry_after_seconds
-        self.http_status = http_status
-        self.request_id = request_id
-        if code is not None:
-            self.code = code
-        if verdict is not None:
-            self.verdict = verdict
+        facts: dict[str, Any] = {
+            "message": message,
+            "charged": charged,
+            "retry_after_seconds": retry_after_seconds,
+            "http_status": http_status,
+            "request_id": request_id,
+            "code": code or self.code,
+            "verdict": verdict or self.verdict,
+        }
+        self.__dict__.update(facts)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("__"):  # traceback, cause and context are the interpreter's
+            raise AttributeError(f"an error does not change ({name}): make another with but()")
+        super().__setattr__(name, value)
+
+    def but(self, **changes: object) -> Self:
+        """The same error with other facts: `message`, `code`, `verdict`, `charged` and so on."""
+        known = {name: value for name, value in vars(self).items() if not name.startswith("__")}
+        other = type(self)(**{**known, **changes})
+        other.__cause__ = self.__cause__
+        return other
 
     def __str__(self) -> str:
         return self.message
@@ -186,6 +207,10 @@ class Truncated(WireError):
     code = ErrorCode.NO_DONE_FRAME
 
 
+class Unfinished(Truncated):
+    """A finish reason and a clean end, but no done frame: some servers never send one."""
+
+
 class Malformed(WireError):
     """A complete frame that the protocol does not allow: text may be missing."""
 
@@ -195,7 +220,6 @@ class Malformed(WireError):
 class FrameTooLarge(WireError):
     """One frame is longer than `max_frame_bytes`; the message names both sizes."""
 
-    verdict = Verdict.FAIL
     code = ErrorCode.FRAME_TOO_LARGE
 
 
@@ -209,6 +233,10 @@ class ServerFailed(WireError):
     """The server reports a fault of its own."""
 
     code = ErrorCode.SERVER_ERROR
+
+
+class Crashed(ServerFailed):
+    """The server says that what worked on the answer went away: a runner crashed, a client left."""
 
 
 class Refused(WireError):

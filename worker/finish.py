@@ -1,41 +1,36 @@
 """How a run ends: on its done frame, or before it; and what is stored of it then.
 
 On the done frame the last chunks, the usage and both states go into one
-transaction.  Before it, the text is kept and the error's verdict decides what
-becomes of the prompt (`retry.ending`), once it is clear who is to blame.
+transaction.  Before it, the text is kept.  What becomes of the prompt is decided here, once, from
+top to bottom: what kind of failure it is, what is known of the endpoint (`Control.finding`), and
+what follows from both (`attribution.attribute`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import traceback
-from copy import copy
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from worker import retry
-from worker.carriage import YOUNG_SECONDS, Answer, Control, Outcome
+from worker.attribution import Evidence, Facts, Failure, Finding, Nature, attribute, nature_of
+from worker.carriage import Answer, Control, Outcome, as_ended
 from worker.clock import Clock
 from worker.committer import RunWriter
 from worker.errors import (
-    Broken,
     ErrorCode,
     LeaseLost,
     Refused,
-    ServerFailed,
     SpoolError,
-    Stalled,
     StoreError,
     StreamError,
-    Truncated,
     Verdict,
     WireError,
 )
 from worker.records import Ending, Run, Usage
 from worker.states import PromptEvent, RunEvent
 from worker.wire.events import Done
-
-DEATHS_FORGIVEN = 5  # so often the endpoint may go down under a prompt by chance
 
 
 def as_error(fault: Exception) -> SpoolError:
@@ -83,10 +78,11 @@ async def finish(done: Done, answer: Answer, writer: RunWriter, clock: Clock) ->
 async def end_early(
     error: SpoolError, answer: Answer, writer: RunWriter, clock: Clock, control: Control
 ) -> Outcome:
-    """No done frame: keep the text and let the error's verdict decide about the prompt."""
+    """No done frame: keep the text, find out whose fault it is, and store what follows from it."""
     control.failed_at = clock.monotonic()
     if answer.reader and isinstance(error, WireError):  # it may echo the key that it was sent
-        error.message = answer.reader.redact(error.message)
+        error = error.but(message=answer.reader.redact(error.message))
+    error = as_ended(error, answer.decoder)
     done = _tail(answer, writer, at=control.failed_at)
     if done and isinstance(error, StreamError):
         return await finish(done, answer, writer, clock)
@@ -94,16 +90,54 @@ async def end_early(
         return await _without_text(error, answer, writer, clock)
     if error.verdict is Verdict.YIELD:
         return Outcome(None, error, answer.begun)
-    if isinstance(error, Refused) and not answer.begun and control.turned_away(error):
-        error.charged, error.verdict = False, Verdict.RETRY_LATER
-    told = error  # what is said of the prompt; the error itself says how the endpoint stands
-    may_be_death = _may_be_death(error, answer, control)
-    if error.charged and await _is_nobodys_fault(error, control, writer, counted=may_be_death):
-        error.charged = False
-        if may_be_death and not control.is_stopped:
-            told = _told_of_death(error, answer.run)
-    ending = _with_facts(retry.ending(answer.run, told, clock), answer, writer, clock)
+    facts = Facts(
+        run=answer.run,
+        failure=Failure(
+            error,
+            nature_of(error, begun=answer.begun),
+            sent=answer.reader is not None or not _is_local(error),
+        ),
+        finding=Finding(Evidence.NONE),
+        chars=writer.buffer.chars,
+        max_runs=control.max_runs,
+        chance=clock.random(),
+    )
+    if facts.failure.nature is not Nature.OWN:
+        writer.flush()  # the verdict may take seconds
+        facts = dataclasses.replace(facts, finding=await control.finding(facts.failure))
+    ending = _with_facts(ending_of(facts), answer, writer, clock)
     return await _store(ending, error, answer, writer, clock)
+
+
+def ending_of(facts: Facts) -> Ending:
+    """The row of a run that failed."""
+    verdict, error = attribute(facts), facts.failure.error
+    return Ending(
+        run_id=facts.run.id,
+        prompt_id=facts.run.prompt_id,
+        run_event=verdict.run_event,
+        prompt_event=verdict.prompt_event,
+        error_code=verdict.code,
+        error=verdict.message,
+        http_status=error.http_status,
+        request_id=error.request_id,
+        charged=verdict.charged,
+        delay_seconds=verdict.delay_seconds,
+        runs_without_progress=verdict.runs_without_progress,
+        cut_id=verdict.cut_id,
+    )
+
+
+def ending_without_evidence(run: Run, error: SpoolError, clock: Clock) -> Ending:
+    """The row of a run about which nobody has to be asked."""
+    nature = nature_of(error, begun=True)
+    finding = Finding(Evidence.NONE)
+    return ending_of(Facts(run, Failure(error, nature), finding, chance=clock.random()))
+
+
+def _is_local(error: SpoolError) -> bool:
+    """Whether the request could not even be written."""
+    return isinstance(error, Refused) and error.http_status is None
 
 
 def _tail(answer: Answer, writer: RunWriter, *, at: float) -> Done | None:
@@ -115,48 +149,6 @@ def _tail(answer: Answer, writer: RunWriter, *, at: float) -> Done | None:
     except SpoolError as later:
         later.with_traceback(None)  # the decoder keeps it
         return None  # the reason for ending early is known already, and is the better one
-
-
-async def _is_nobodys_fault(
-    error: SpoolError, control: Control, writer: RunWriter, *, counted: bool
-) -> bool:
-    """Whether no prompt can be blamed: the settings are wrong, or the endpoint is out.
-
-    counted: whether it would count as a death of the endpoint.
-    """
-    if error.verdict is Verdict.STOP:
-        return True
-    if not isinstance(error, StreamError | ServerFailed | Truncated):
-        return False
-    writer.flush()  # the answer may take seconds
-    return await control.is_outage(counted=counted)
-
-
-def _may_be_death(error: SpoolError, answer: Answer, control: Control) -> bool:
-    """Whether the endpoint, if it is out, took the request and went down under a young answer.
-
-    No six-hour stream is blamed for a server that is restarted, and nobody whose request may
-    never have arrived (docs/decisions/0012).  A server that hangs went down with its last frame.
-    """
-    said_so = isinstance(error, ServerFailed) and answer.reader is not None  # inside its stream
-    fell_silent = isinstance(error, Stalled) and error.code is ErrorCode.IDLE_TIMEOUT
-    if not (said_so or fell_silent or isinstance(error, Broken | Truncated)):
-        return False
-    if error.verdict is not Verdict.RETRY_LATER:
-        return False  # the server has judged the prompt itself
-    begun_at, down_at = control.begun_at, control.heard_at if fell_silent else control.failed_at
-    return begun_at is None or down_at is None or down_at - begun_at <= YOUNG_SECONDS
-
-
-def _told_of_death(error: SpoolError, run: Run) -> SpoolError:
-    """Once is an outage; under the same prompt again and again it is charged."""
-    told = copy(error)
-    told.code = ErrorCode.ENDPOINT_DIED
-    told.charged = run.deaths >= DEATHS_FORGIVEN
-    times = "one run" if run.deaths == 1 else f"{run.deaths} runs"
-    before = f", as in {times} of this prompt before" if run.deaths else ""
-    told.message = f"the endpoint went down{before}: {error.message}"
-    return told
 
 
 async def _store(
@@ -178,7 +170,7 @@ async def _without_text(
     writer.abandon()
     if failure.code is None:
         return Outcome(None, failure, answer.begun)
-    ending = retry.ending(answer.run, failure, clock)
+    ending = ending_without_evidence(answer.run, failure, clock)
     try:
         ending = await writer.finish(ending)
     except (StoreError, LeaseLost) as again:

@@ -139,9 +139,38 @@ class Event(StrEnum):
     BREAKER_OPENED = (
         "breaker_opened",
         "error",
-        "An endpoint is down or turns everybody away: it is given nothing, and nobody is charged.",
+        "An endpoint is down or refuses everybody: it gets no prompts, and no attempt is used up.",
     )
-    BREAKER_PROBE_FAILED = "breaker_probe_failed", "debug", "The endpoint is still down."
+    CANARY_SENT = (
+        "canary_sent",
+        "debug",
+        "A request for one token was sent to an endpoint; `outcome` says what became of it.",
+    )
+    CANARY_USELESS = (
+        "canary_useless",
+        "warning",
+        "The canary is refused in other words than prompts are, so it proves nothing here.",
+    )
+    REVIVAL_FAILED = (
+        "revival_failed",
+        "error",
+        "An embedded server that died could not be started again; it is tried again.",
+    )
+    ENDPOINT_CROWDED = (
+        "endpoint_crowded",
+        "warning",
+        "An endpoint has no room for so many streams: it is asked for fewer at a time.",
+    )
+    BATCH_HELD = (
+        "batch_held",
+        "error",
+        "Every prompt of a batch fails with the same code: it goes on one prompt at a time.",
+    )
+    BATCH_RELEASED = (
+        "batch_released",
+        "info",
+        "A prompt of a batch that was held is answered: the batch goes on as before.",
+    )
     BREAKER_CLOSED = "breaker_closed", "info", "The endpoint answers again."
     EMBEDDED_SERVER_STARTED = (
         "embedded_server_started",

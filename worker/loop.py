@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -22,6 +22,10 @@ from worker.carriage import Rooms
 from worker.carriers import Carriers, Summary, first_of
 from worker.clock import Clock
 from worker.committer import Availability, Committer, Log
+from worker.endpoints.brake import Room
+from worker.endpoints.canary import ProbingStream
+from worker.endpoints.monitor import EndpointMonitor
+from worker.endpoints.telling import Telling, never_worked
 from worker.errors import (
     Cancelled,
     LeaseLost,
@@ -30,8 +34,7 @@ from worker.errors import (
     StoreError,
 )
 from worker.lease import Lease, LeaseKeeper
-from worker.outage import EndpointWatch, ProbingStream
-from worker.records import Endpoint, WorkerInfo
+from worker.records import Endpoint, Run, WorkerInfo
 from worker.rescue import SWEEPS_PER_LEASE, Rescuer
 from worker.terms import Health, Options, Store
 from worker.waker import Waker
@@ -41,7 +44,7 @@ T = TypeVar("T")
 
 HAND_BACK_SECONDS = 10.0  # after the grace: how long an absent database is waited for
 CLAIM_MAX = 500  # prompts in one claim; the rest follows at once
-LOOK_SECONDS_MAX = 1.0  # between two looks for cancel requests and probes that are due
+LOOK_SECONDS_MAX = 1.0  # between two looks for cancel requests and canaries that are due
 LOOK_SECONDS_MIN = 0.25
 _STORE_THREAD = "store"
 
@@ -72,12 +75,15 @@ class Worker:
         self._log = log
         self._stream = stream
         self._watches = {
-            name: EndpointWatch(
+            name: EndpointMonitor(
                 endpoint, dialects[endpoint.dialect], stream, clock=clock, log=log, revive=revive
             )
             for name, endpoint in endpoints.items()
         }
-        self._carriers = Carriers(clock=clock, log=log, on_room=self.wake)
+        self._telling = Telling(store, info.id, self._watches, clock=clock)
+        self._carriers = Carriers(
+            clock=clock, log=log, on_room=self.wake, max_runs=options.max_runs
+        )
         self._probes: set[asyncio.Task[None]] = set()
         self._stopping = threading.Event()  # also ends waits for the database
         self._rescuer = Rescuer(
@@ -88,7 +94,6 @@ class Worker:
             clock=clock,
             log=log,
         )
-        self._reported: Mapping[str, object] = {}
         self._lease: Lease | None = None
         self._wake = asyncio.Event()
         self._must_ask = False  # which runs are still this worker's, after a lapse of its lease
@@ -112,7 +117,7 @@ class Worker:
         self._wake.set()
 
     @property
-    def watches(self) -> Mapping[str, EndpointWatch]:
+    def watches(self) -> Mapping[str, EndpointMonitor]:
         """Each endpoint with its circuit breaker."""
         return self._watches
 
@@ -139,7 +144,7 @@ class Worker:
 
         Raises:
             StoreBroken: the database cannot be used as it is.
-            Refused: with `drain`, an endpoint has turned everybody away from the start.
+            Refused: with `drain`, an endpoint has never answered anybody.
         """
         try:
             sent_at = await self._in_store(self._register)
@@ -200,6 +205,7 @@ class Worker:
         options = self._options
         look_seconds = max(LOOK_SECONDS_MIN, min(options.limits.flush_seconds, LOOK_SECONDS_MAX))
         look_at = sweep_at = claim_at = self._clock.monotonic()
+        await self._telling.hear(self._in_store, at_start=True)
         while not self._stopping.is_set():
             now = self._clock.monotonic()
             if self._carriers.broken is not None:
@@ -244,23 +250,16 @@ class Worker:
 
     async def _look(self) -> None:
         """What nobody sends, and has to be looked after every second or so."""
-        self._send_probes()
-        await self._report()
+        self._send_canaries()
+        await self._telling.look(self._in_store)
         await self._obey_cancel_requests()
 
-    def _send_probes(self) -> None:
+    def _send_canaries(self) -> None:
         for watch in self._watches.values():
-            if watch.probe_due():
+            if watch.canary_due():
                 probe = asyncio.create_task(watch.probe(self.wake))
                 self._probes.add(probe)
                 probe.add_done_callback(self._probes.discard)
-
-    async def _report(self) -> None:
-        """Tell how the endpoints stand, when that has changed."""
-        standing = {name: watch.standing() for name, watch in self._watches.items()}
-        if standing != self._reported:
-            await self._in_store(partial(self._store.report, self._info.id, standing))
-            self._reported = standing
 
     async def _obey_cancel_requests(self) -> None:
         if not self._carriers:
@@ -271,21 +270,11 @@ class Worker:
     async def _claim(self, rooms: Rooms) -> int:
         """Fill the free slots of every endpoint; how many prompts were claimed."""
         claimed = 0
-        for name, watch in self._watches.items():
-            limit = min(watch.slots(self._carriers.at(name)), CLAIM_MAX)
-            if not limit or self._stopping.is_set():
+        for watch in self._watches.values():
+            room = watch.room()
+            if not room.limit or self._stopping.is_set():
                 continue
-            claim = partial(
-                self._store.claim,
-                self._info.id,
-                name,
-                limit,
-                dialect=watch.dialect.name,
-                model=watch.endpoint.model,
-                max_attempts=self._options.max_attempts,
-                max_crashes=self._options.max_crashes,
-            )
-            runs = await self._in_store(claim)
+            runs = await self._in_store(partial(self._claim_for, watch, room))
             for run in runs:
                 self._carriers.start(run, watch, rooms)
             if self._stopping.is_set():  # told so while the database answered
@@ -293,18 +282,31 @@ class Worker:
             claimed += len(runs)
         return claimed
 
+    def _claim_for(self, watch: EndpointMonitor, room: Room) -> Sequence[Run]:
+        return self._store.claim(
+            self._info.id,
+            watch.endpoint.name,
+            min(room.limit, CLAIM_MAX),
+            dialect=watch.dialect.name,
+            model=watch.endpoint.model,
+            max_attempts=self._options.max_attempts,
+            max_crashes=self._options.max_crashes,
+            suspects=room.suspects,
+            without=room.without,
+        )
+
     async def _nothing_left(self) -> bool:
         """Whether draining is over.
 
         Raises:
-            Refused: what is left is for an endpoint that has turned everybody away from the start.
+            Refused: what is left is for an endpoint that has never answered anybody.
         """
-        hopeless = {name for name, watch in self._watches.items() if watch.is_hopeless}
+        hopeless = {name for name, watch in self._watches.items() if watch.breaker.never_worked}
         if await self._is_left(self._watches.keys() - hopeless):
             return False
         for name in sorted(hopeless):
             if await self._is_left({name}):
-                raise self._watches[name].hopelessness
+                raise never_worked(self._watches[name])
         return True
 
     async def _is_left(self, endpoints: Collection[str]) -> bool:
@@ -346,7 +348,7 @@ class Worker:
             probe.cancel()
         await asyncio.gather(*self._probes, return_exceptions=True)
         for watch in self._watches.values():
-            await watch.close()
+            await watch.canaries.close()
 
     async def _take_leave(self) -> None:
         """A stumble of the database must leave no row behind; its absence is not waited out."""
@@ -361,6 +363,7 @@ class Worker:
     def _leave(self) -> None:
         """Whatever this worker still owns, by a lost answer or a late one, is nobody's crash."""
         self._rescuer.hand_back(())
+        self._telling.share()
         self._store.sign_off(self._info.id)
 
     # --- waiting

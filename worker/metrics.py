@@ -22,8 +22,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
-from worker.breaker import Breaker, BreakerState
 from worker.committer import Log
+from worker.endpoints.breaker import Breaker, BreakerState
 from worker.errors import SettingsError
 from worker.loopback import family_of, loopback_address
 from worker.terms import Health
@@ -48,6 +48,12 @@ class Metrics:
         )
         self._events = Counter(
             "spool_events", "Events of each name.", ["event"], registry=self.registry
+        )
+        self._canaries = Counter(
+            "spool_canaries",
+            "Requests for one token, sent to learn how an endpoint is.",
+            ["endpoint", "outcome"],
+            registry=self.registry,
         )
         self._tokens = Counter(
             "spool_completion_tokens", "Tokens of completed runs.", registry=self.registry
@@ -74,6 +80,8 @@ class Metrics:
     def count(self, event: str, values: Mapping[str, object]) -> None:
         """Take note of one event."""
         self._events.labels(event).inc()
+        if event == "canary_sent":
+            self._canaries.labels(str(values["endpoint"]), str(values["outcome"])).inc()
         if event not in _ENDINGS:
             return
         self._runs.labels(event.removeprefix("run_"), str(values.get("error_code") or "")).inc()

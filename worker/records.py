@@ -50,6 +50,7 @@ class Endpoint:
     idle_timeout_seconds: float = 120.0
     total_timeout_seconds: float = 0.0
     accept_finish_without_done: bool = False
+    canary: str = "Hi"
     embedded: bool = False
     embedded_context_tokens: int = 4096
 
@@ -96,7 +97,10 @@ class Run(msgspec.Struct, frozen=True):
         attempt: 1 for the first run of the prompt, then 2, ...; never reused.
         attempts: attempts charged to the prompt so far, this one included.
         max_attempts: attempts that the prompt may be charged for.
-        deaths: earlier runs of the prompt that ended with `endpoint_died`.
+        batch_id: of its prompt; 0 for a prompt without a batch.
+        runs_without_progress: earlier runs in a row that ended without evidence and progress.
+        last_code, last_error: how the run before ended; None if there was none.
+        best_chars: characters of the longest text of an earlier run.
     """
 
     id: int
@@ -111,7 +115,11 @@ class Run(msgspec.Struct, frozen=True):
     system: str | None = None
     messages: Sequence[Json] | None = None
     options: Mapping[str, Json] = msgspec.field(default_factory=dict)
-    deaths: int = 0
+    batch_id: int = 0
+    runs_without_progress: int = 0
+    last_code: str | None = None
+    last_error: str | None = None
+    best_chars: int = 0
 
     def request_hash(self) -> str:
         """What it asks, as one short text."""
@@ -171,6 +179,8 @@ class Ending(msgspec.Struct, frozen=True):
         chunks: chunks of every kind that the run produced.
         request_hash: of the request that the run sent; None: a hash that is stored stays.
         calls_tools: it produced pieces of tool calls, which are put together when it ends.
+        runs_without_progress: what the prompt's counter becomes; None: it stays.
+        cut_id: names the runs that broke off together with this one.
     """
 
     run_id: int
@@ -191,6 +201,8 @@ class Ending(msgspec.Struct, frozen=True):
     chunks: int = 0
     request_hash: str | None = None
     calls_tools: bool = False
+    runs_without_progress: int | None = None
+    cut_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

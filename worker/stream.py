@@ -278,7 +278,7 @@ class Stream:
             expired = limit.expired()
             said = _translated(error, request.url, endpoint, patience_seconds, expired)
             if overslept(limit_seconds, self._clock.monotonic() - asked_at):
-                said.charged = False  # we may have slept through the answer
+                said = said.but(charged=False)  # we may have slept through the answer
             try:
                 raise said from error
             finally:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from worker.buffer import Limits
 from worker.committer import CommitStore
+from worker.endpoints.telling import TellingStore
 from worker.lease import LeaseStore
 from worker.records import Run
 from worker.rescue import RescueStore
@@ -24,6 +25,7 @@ class Options:
     listen: bool = False
     gather_seconds: float = 0.0
     max_attempts: int = 5
+    max_runs: int = 20
     max_crashes: int = 3
     worker_buffer_bytes: int = 67_108_864
     max_frame_bytes: int = 16_777_216
@@ -70,12 +72,8 @@ class Backlog(Protocol):
         ...
 
 
-class Store(CommitStore, LeaseStore, RescueStore, WakingStore, Protocol):
+class Store(CommitStore, LeaseStore, RescueStore, WakingStore, TellingStore, Protocol):
     """What the loop needs of the store."""
-
-    def report(self, worker_id: str, endpoints: Mapping[str, object]) -> None:
-        """Keep what the worker says of its endpoints."""
-        ...
 
     def leave(self, worker_id: str) -> None:
         """The worker has been told to stop."""
@@ -95,8 +93,14 @@ class Store(CommitStore, LeaseStore, RescueStore, WakingStore, Protocol):
         model: str,
         max_attempts: int,
         max_crashes: int,
+        suspects: int,
+        without: Collection[int],
     ) -> Sequence[Run]:
-        """Claim up to `limit` prompts of an endpoint."""
+        """Claim up to `limit` prompts of an endpoint.
+
+        suspects: how many of them may have broken off twice without evidence and progress.
+        without: batches that are left out; 0 is that of prompts without one.
+        """
         ...
 
     def cancel_requests(self, worker_id: str) -> Collection[int]:

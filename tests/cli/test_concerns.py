@@ -93,11 +93,11 @@ def test_an_endpoint_that_no_running_worker_serves():
         (
             {"state": "open", "since": "noon", "asks_at": "one", "error": "refused"},
             (
-                "breaker open since noon, asked again at one; nothing is claimed for it and nobody"
-                " is charged: refused"
+                "breaker open since noon, asked again at one; nothing is claimed for it and no attempt"
+                " is used up: refused"
             ),
         ),
-        ({"state": "half open"}, "it answers again; one prompt at a time finds out if it works"),
+        ({"state": "half open"}, "one prompt at a time finds out if it answers again"),
         ({"paused_until": "noon"}, "the server asked for patience until noon"),
         (
             {"state": "half open", "paused_until": "noon"},
@@ -117,7 +117,35 @@ def test_an_endpoint_that_turns_everybody_away():
     """What it said, and the cure."""
     told = {"state": "open", "since": "noon", "error": "HTTP 402", "refuses": "quota_exhausted"}
     (sentence,) = said(workers=(worker(endpoints={"default": told}),))
-    assert sentence.endswith("is charged: HTTP 402; top up the account, and it goes on by itself")
+    assert sentence.endswith("is used up: HTTP 402; top up the account, and it goes on by itself")
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"cut_after_seconds": 60}, "something cuts answers after 60 s"),
+        ({"streams_at_a_time": 4}, "is asked for 4 streams at a time"),
+        ({"canary_useless": True}, "its canary is refused in other words"),
+        (
+            {"held_batches": [{"batch": 7, "code": "bad_request", "error": "no"}]},
+            "every prompt of batch 7 fails with bad_request, so it goes on one prompt at a time: no",
+        ),
+        ({"state": "open", "never_worked": True}, "it has never answered, so check its settings"),
+    ],
+)
+def test_what_a_person_should_know_of_an_endpoint(told, words):
+    """A timeout between, a lack of room, a canary that proves nothing, a batch that is held."""
+    (sentence,) = said(workers=(worker(endpoints={"default": {"state": "closed", **told}}),))
+    assert words in sentence
+
+
+def test_workers_that_mean_different_servers_by_one_name():
+    """One has a wrong key, perhaps; the digests of their settings differ."""
+    one = worker(endpoints={"default": {"state": "closed", "digest": "aa"}})
+    other = worker(endpoints={"default": {"state": "closed", "digest": "bb"}})
+    assert said(workers=(one, one)) == []
+    (sentence,) = said(workers=(one, other))
+    assert "have different settings for the endpoint 'default'" in sentence
 
 
 @pytest.mark.parametrize(("days_ago", "told"), [(0, "%H:%M:%S"), (2, "%Y-%m-%d %H:%M:%S")])

@@ -15,9 +15,9 @@ import pytest
 
 from tests.fakes.server import FakeServer
 from tests.house.tree import ROOT
-from worker.breaker import BreakerState
 from worker.cli import run_progress
 from worker.cli.run_progress import RunProgress, Sparing, StatusLine
+from worker.endpoints.breaker import BreakerState
 from worker.errors import StoreBusy
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tests.fakes.aio import Bell
+from worker.attribution import SUSPECT_RUNS
 from worker.errors import StoreBusy
 from worker.records import Chunk, Ending, Neighbour, Rescued, Run, WorkerInfo
 from worker.states import PromptEvent, PromptState, RunState, after
@@ -31,6 +32,10 @@ class Prompt:
     runs: int = 0
     attempts: int = 0
     delayed: bool = False
+    batch_id: int = 0
+    in_vain: int = 0
+    error_code: str | None = None
+    error: str | None = None
     cancel_requested: bool = False
 
 
@@ -83,6 +88,7 @@ class ScriptedStore:
         self.leased: set[str] = set()
         self.signed_off: list[str] = []
         self.reports: list[dict[str, object]] = []
+        self.said: dict[tuple[str, str], dict[str, object]] = {}
         self.bell = Bell()
         self._lock = threading.RLock()
 
@@ -144,6 +150,16 @@ class ScriptedStore:
         self._call("report")
         self.reports.append(dict(endpoints))
 
+    def endpoint_states(self) -> dict[tuple[str, str], dict[str, object]]:
+        self._call("endpoint_states")
+        return dict(self.said)
+
+    def keep_endpoint_state(
+        self, worker_id: str, endpoint: str, digest: str, state: Mapping[str, object]
+    ) -> None:
+        self._call("keep_endpoint_state")
+        self.said[endpoint, digest] = dict(state)
+
     def sign_off(self, worker_id: str) -> None:
         self._call("sign_off")
         self.signed_off.append(worker_id)
@@ -161,6 +177,8 @@ class ScriptedStore:
         model: str,
         max_attempts: int,
         max_crashes: int = 0,
+        suspects: int = 1000,
+        without: Collection[int] = (),
     ) -> list[Run]:
         self._call("claim")
         with self._lock:
@@ -172,6 +190,8 @@ class ScriptedStore:
                 and prompt.endpoint == endpoint
                 and not prompt.delayed
                 and not prompt.cancel_requested
+                and prompt.batch_id not in without
+                and (prompt.in_vain < SUSPECT_RUNS or suspects > 0)
             ]
             runs = []
             for prompt in ready[:limit] if worker_id in self.leased else []:
@@ -191,6 +211,10 @@ class ScriptedStore:
                         endpoint,
                         model,
                         prompt="p",
+                        batch_id=prompt.batch_id,
+                        runs_without_progress=prompt.in_vain,
+                        last_code=prompt.error_code,
+                        last_error=prompt.error,
                     )
                 )
         self._answer("claim")
@@ -231,6 +255,9 @@ class ScriptedStore:
             prompt.status = after(prompt.status, end.prompt_event)
             prompt.attempts -= not end.charged
             prompt.delayed = end.delay_seconds > 0
+            prompt.error_code, prompt.error = end.error_code, end.error
+            if end.runs_without_progress is not None:
+                prompt.in_vain = end.runs_without_progress
 
     def leave(self, worker_id: str) -> None:
         self._call("leave")

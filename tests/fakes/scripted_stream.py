@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import inf
@@ -99,6 +99,11 @@ def run(id_: int = 1, **changes: object) -> Run:
     return Run(**{**values, **changes})
 
 
+def is_canary(request: Request) -> bool:
+    """Whether it asks for a token, and not for the answer to a prompt."""
+    return request.method == "POST" and b'"content":"Hi"' in request.body
+
+
 class ScriptedReader:
     """One response."""
 
@@ -155,12 +160,14 @@ class ScriptedReader:
 
 
 class ScriptedStream:
-    """Implements worker.outage.ProbingStream.
+    """Implements worker.endpoints.canary.ProbingStream.
 
     Attributes:
         responses: what the next requests get: the steps of a response, a reader, or an error.
         usual: what a request gets when `responses` is empty.
-        alive: None, or the error with which a probe fails.
+        probes: canaries that were sent, and plain GETs.
+        canaries: their requests.
+        alive: None, or the error with which a canary or a plain GET fails.
         on_close: an error raised when a response is left.
     """
 
@@ -171,17 +178,32 @@ class ScriptedStream:
         self.responses = deque(responses)
         self.usual: Callable[[], Iterable[Step]] | None = None
         self.requests: list[Request] = []
+        self.canaries: list[Request] = []
         self.readers: list[ScriptedReader] = []
         self.closed = 0
         self.probes = 0
         self.alive: Exception | None = None
         self.on_close: Exception | None = None
+        self.alive_for: Callable[[Request], Exception | None] = lambda _: None
+        self.canary_steps: list[Step] | None = None  # what a canary is answered
+        self.canary_reads: Callable[[float | None], Awaitable[bytes | None]] | None = None
         self.probing: asyncio.Event | None = None  # set: probes wait for it
 
     @asynccontextmanager
     async def open(
         self, request: Request, endpoint: Endpoint, dialect: Dialect
     ) -> AsyncIterator[ScriptedReader]:
+        if is_canary(request):
+            self.canaries.append(request)
+            await self.probe(endpoint, dialect)
+            if (error := self.alive_for(request)) is not None:
+                raise error
+            steps = self.canary_steps or [say("Hi"), DONE]
+            reader = ScriptedReader([*steps, END], self.clock)
+            if self.canary_reads is not None:
+                reader.read = self.canary_reads
+            yield reader
+            return
         self.requests.append(request)
         await asyncio.sleep(0)
         response = self.responses.popleft() if self.responses else self._usual()

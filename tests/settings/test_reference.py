@@ -43,7 +43,7 @@ def test_the_shipped_file_names_every_setting():
 
 def test_every_setting_has_a_reason_and_a_unit_in_its_name():
     """A number without a unit is a guess."""
-    unitless = {"max_attempts", "max_crashes", "concurrency", "metrics_port"}
+    unitless = {"max_attempts", "max_runs", "max_crashes", "concurrency", "metrics_port"}
     for fields in (Values.model_fields, EndpointTable.model_fields):
         for name, field in fields.items():
             assert field.description, name

@@ -28,6 +28,8 @@ FULL = Ending(
     first_text_seconds_ago=0.25,
     chars=9,
     chunks=2,
+    runs_without_progress=3,
+    cut_id=77,
 )
 BARE = Ending(4, 2, RunEvent.INTERRUPT, PromptEvent.REQUEUE)
 
@@ -53,6 +55,8 @@ def test_every_value_arrives_under_its_name():
         "request_id": "r",
         "error_code": "c",
         "error": "e",
+        "in_vain": 3,
+        "cut_id": 77,
     }
 
 

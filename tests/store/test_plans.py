@@ -25,6 +25,7 @@ GIVEN = {
     "prompt_ids": [FINISHED + 1],
     "max_crashes": 3,
     "suspect_from": 2,
+    "suspects": 5,
     "words": "w",
     "endpoints": ["default"],
     "endings": "[]",

@@ -107,3 +107,56 @@ def test_where_a_crash_would_not_be_the_last_they_run_together(store, four, max_
     """With one crash allowed there is no second chance to protect, and 0 counts nothing."""
     sign_on(store, "w3")
     assert [run.prompt_id for run in claim(store, "w3", max_crashes=max_crashes)] == four
+
+
+def broke_off(store, sql, numbers):
+    """These prompts have broken off twice without evidence and without progress."""
+    store.add([NewPrompt(prompt=f"Number {n}") for n in numbers])
+    for run in claim(store, sign_on(store, "before"), len(numbers)):
+        store.commit("before", [], [interrupted(run, runs_without_progress=2, cut_id=7)])
+
+
+def test_a_claim_takes_no_more_suspects_than_it_is_asked_for(store, sql):
+    """They are told apart by halves; prompts that are none fill the other slots."""
+    broke_off(store, sql, range(6))
+    store.add([NewPrompt(prompt=f"Fresh {n}") for n in range(3)])
+    worker = sign_on(store, "w1")
+
+    def take(suspects):
+        return store.claim(
+            worker,
+            "default",
+            10,
+            dialect="ollama-chat",
+            model="llama",
+            max_attempts=5,
+            suspects=suspects,
+        )
+
+    assert sorted(run.runs_without_progress for run in take(2)) == [0, 0, 0, 2, 2]
+    assert take(0) == []
+    assert [run.runs_without_progress for run in take(1)] == [2]
+    assert len(take(10)) == 3
+
+
+def test_a_batch_that_is_held_is_left_out(store, sql):
+    """Others are claimed meanwhile; 0 stands for prompts without a batch."""
+    store.add([NewPrompt(prompt=f"Number {n}") for n in range(3)], batch="evil")
+    store.add([NewPrompt(prompt="Alone")])
+    worker = sign_on(store, "w1")
+    ((batch_id,),) = sql("SELECT id FROM batches")
+
+    def take(*without):
+        return store.claim(
+            worker,
+            "default",
+            10,
+            dialect="ollama-chat",
+            model="llama",
+            max_attempts=5,
+            without=frozenset(without),
+        )
+
+    assert take(batch_id, 0) == []
+    assert [run.batch_id for run in take(batch_id)] == [0]
+    assert [run.batch_id for run in take(0)] == [batch_id] * 3

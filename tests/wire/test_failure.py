@@ -6,7 +6,7 @@ import pytest
 
 from tests.wire.corpus import REJECTIONS
 from tests.wire.reading import is_retryable, outcome
-from worker.errors import Busy, ErrorCode, Refused, ServerFailed, Verdict
+from worker.errors import Busy, Crashed, ErrorCode, Refused, ServerFailed, Verdict
 from worker.wire.failure import failure, stream_failure
 
 
@@ -35,7 +35,7 @@ def test_recorded_rejections(case):
         (402, Refused, ErrorCode.QUOTA_EXHAUSTED, True),
         (403, Refused, ErrorCode.UNAUTHORIZED, True),
         (404, Refused, ErrorCode.NOT_FOUND, True),
-        (408, ServerFailed, ErrorCode.SERVER_ERROR, True),
+        (408, Busy, ErrorCode.OVERLOADED, False),
         (409, ServerFailed, ErrorCode.SERVER_ERROR, True),
         (413, Refused, ErrorCode.BAD_REQUEST, True),
         (422, Refused, ErrorCode.BAD_REQUEST, True),
@@ -46,9 +46,11 @@ def test_recorded_rejections(case):
         (501, Refused, ErrorCode.BAD_REQUEST, True),
         (502, ServerFailed, ErrorCode.SERVER_ERROR, True),
         (503, Busy, ErrorCode.OVERLOADED, False),
-        (504, ServerFailed, ErrorCode.SERVER_ERROR, True),
+        (504, Busy, ErrorCode.OVERLOADED, False),
         (529, Busy, ErrorCode.OVERLOADED, False),
-        (524, ServerFailed, ErrorCode.SERVER_ERROR, True),
+        (524, Busy, ErrorCode.OVERLOADED, False),
+        (498, Busy, ErrorCode.OVERLOADED, False),
+        (499, Crashed, ErrorCode.SERVER_ERROR, True),
         (307, Refused, ErrorCode.BAD_REQUEST, True),
         (999, ServerFailed, ErrorCode.SERVER_ERROR, True),
     ],
@@ -74,6 +76,55 @@ def test_an_empty_account_is_not_cured_by_waiting(name):
     assert (error.code, error.verdict) == (ErrorCode.QUOTA_EXHAUSTED, Verdict.FAIL)
     in_stream = stream_failure({"error": {"message": "m", "type": name}}, had_output=True)
     assert (in_stream.code, in_stream.verdict) == (ErrorCode.QUOTA_EXHAUSTED, Verdict.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "kind", "code"),
+    [
+        (
+            429,
+            "Your account org-x is suspended due to insufficient balance, please recharge",
+            Refused,
+            ErrorCode.QUOTA_EXHAUSTED,
+        ),
+        (400, "Your credit balance is too low to access", Refused, ErrorCode.QUOTA_EXHAUSTED),
+        (
+            412,
+            "Account x is suspended, possibly due to reaching the monthly spending limit",
+            Refused,
+            ErrorCode.QUOTA_EXHAUSTED,
+        ),
+        (400, "API key not valid. Please pass a valid API key.", Refused, ErrorCode.UNAUTHORIZED),
+        (400, "Incorrect API key provided.", Refused, ErrorCode.UNAUTHORIZED),
+        (
+            400,
+            "The model has crashed without additional information. (Exit code: 1844)",
+            Crashed,
+            ErrorCode.SERVER_ERROR,
+        ),
+        (
+            500,
+            "model runner has unexpectedly stopped, this may be due to resource limitations",
+            Crashed,
+            ErrorCode.SERVER_ERROR,
+        ),
+        (500, "litellm.InternalServerError: Connection error.", ServerFailed, "unreachable"),
+        (502, "dial tcp 10.0.0.1:80: connect: connection refused", ServerFailed, "unreachable"),
+        (400, "connection error: is no valid value", Refused, ErrorCode.BAD_REQUEST),
+    ],
+)
+def test_words_that_are_clearer_than_their_number(status, words, kind, code):
+    """An empty account that says 429, a crash that says 400, a dead upstream that says 500."""
+    error = rejected(status, {"error": {"message": words}})
+    assert (type(error), error.code) == (kind, code)
+    assert error.charged is (code != ErrorCode.UNREACHABLE)
+
+
+def test_an_exceeded_quota_that_names_a_wait_is_a_rate_limit():
+    """Google says so of a quota that is full for the minute; the wait tells the two apart."""
+    words = "You exceeded your current quota. Please retry in 34s."
+    error = rejected(429, {"error": {"message": words}})
+    assert (type(error), error.retry_after_seconds) == (Busy, 34.0)
 
 
 def test_a_retry_after_charges_nobody():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from worker.breaker import BreakerState
 from worker.cli.output import counted, span
 from worker.clock import SystemClock
+from worker.endpoints.breaker import BreakerState
 from worker.errors import ErrorCode
 from worker.records import Endpoint
 from worker.states import PromptState
@@ -33,7 +33,7 @@ _CURES: Mapping[str, str] = {
 }
 
 
-# Of an endpoint that turns everybody away.
+# Of an endpoint that refuses everybody.
 _OPEN_CURES: Mapping[str, str] = {
     ErrorCode.UNAUTHORIZED: "; correct the key behind its api_key_env, then restart the worker",
     ErrorCode.NOT_FOUND: "; correct its base_url or model (`spool doctor`), or bring it back",
@@ -97,18 +97,63 @@ def _outages(living: list[WorkerStatus]) -> Iterator[str]:
     for each in living:
         for name, said in (each.endpoints or {}).items():
             where = f"worker {each.host}:{each.pid}, endpoint {name!r}"
-            if said.get("state") == BreakerState.OPEN:
-                cure = _OPEN_CURES.get(str(said.get("refuses")), "")
-                yield (
-                    f"{where}: breaker open since {_hour(said, 'since')}, asked again at"
-                    f" {_hour(said, 'asks_at')}; nothing is claimed for it and nobody is charged:"
-                    f" {said.get('error', 'no answer')}{cure}"
-                )
-            elif said.get("state") == BreakerState.HALF_OPEN and "paused_until" not in said:
-                yield f"{where}: it answers again; one prompt at a time finds out if it works"
-            if "paused_until" in said:
-                until = _hour(said, "paused_until")
-                yield f"{where}: the server asked for patience until {until}"
+            yield from _shut(where, said)
+            yield from _oddities(where, said)
+    yield from _at_odds(living)
+
+
+def _shut(where: str, said: Mapping[str, Json]) -> Iterator[str]:
+    if said.get("state") == BreakerState.OPEN:
+        cure = _OPEN_CURES.get(str(said.get("refuses")), "")
+        never = "; it has never answered, so check its settings" if said.get("never_worked") else ""
+        yield (
+            f"{where}: breaker open since {_hour(said, 'since')}, asked again at"
+            f" {_hour(said, 'asks_at')}; nothing is claimed for it and no attempt is used up:"
+            f" {said.get('error', 'no answer')}{cure or never}"
+        )
+    elif said.get("state") == BreakerState.HALF_OPEN and "paused_until" not in said:
+        yield f"{where}: one prompt at a time finds out if it answers again"
+    if "paused_until" in said:
+        yield f"{where}: the server asked for patience until {_hour(said, 'paused_until')}"
+
+
+def _oddities(where: str, said: Mapping[str, Json]) -> Iterator[str]:
+    if (age := said.get("cut_after_seconds")) is not None:
+        yield (
+            f"{where}: something cuts answers after {age} s; look for a timeout in the server or"
+            " in a proxy before it"
+        )
+    if (most := said.get("streams_at_a_time")) is not None:
+        yield (
+            f"{where}: it had no room for more, and is asked for {counted(most, 'stream')} at a"
+            " time; set its concurrency to what the server can take"
+        )
+    if said.get("canary_useless"):
+        yield (
+            f"{where}: its canary is refused in other words than prompts are, so it proves nothing;"
+            " set canary to a prompt that the model takes, or see `spool doctor`"
+        )
+    for held in said.get("held_batches") or ():
+        yield (
+            f"{where}: every prompt of batch {held.get('batch')} fails with {held.get('code')}, so"
+            f" it goes on one prompt at a time: {held.get('error')}"
+        )
+
+
+def _at_odds(living: list[WorkerStatus]) -> Iterator[str]:
+    """Workers that mean different servers, or different keys, by one name."""
+    digests: dict[str, dict[str, str]] = defaultdict(dict)
+    for each in living:
+        for name, said in (each.endpoints or {}).items():
+            if isinstance(said.get("digest"), str):
+                digests[name].setdefault(said["digest"], f"{each.host}:{each.pid}")
+    for name, workers in digests.items():
+        if len(workers) > 1:
+            one, other = list(workers.values())[:2]
+            yield (
+                f"workers {one} and {other} have different settings for the endpoint {name!r}"
+                " (base_url, dialect, headers or key): correct one of them, and restart it"
+            )
 
 
 def _hour(said: Mapping[str, Json], name: str) -> str:

@@ -18,9 +18,9 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
-from worker.breaker import Breaker, BreakerState
 from worker.cli.output import counted, span
 from worker.clock import Clock
+from worker.endpoints.breaker import Breaker, BreakerState
 from worker.errors import StoreError
 
 if TYPE_CHECKING:

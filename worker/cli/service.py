@@ -91,6 +91,7 @@ def options(settings: Settings, *, listen: bool) -> Options:
         listen=listen,
         gather_seconds=settings.commit_interval_seconds,
         max_attempts=settings.max_attempts,
+        max_runs=settings.max_runs,
         max_crashes=settings.max_crashes,
         worker_buffer_bytes=settings.worker_buffer_bytes,
         max_frame_bytes=settings.max_frame_bytes,

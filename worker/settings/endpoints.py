@@ -113,6 +113,14 @@ class EndpointTable(BaseModel):
         description="For gateways that never send the protocol's done frame: takes a finish reason"
         " for it.  A stream that was cut can then pass for a complete one.",
     )
+    canary: str = Field(
+        default="Hi",
+        min_length=1,
+        max_length=1000,
+        description="The prompt of the canary: one streamed request for a token, sent when it has"
+        " to be found out whether the endpoint refuses everybody or just one prompt.  GET asks for"
+        " the base URL instead, which costs no token and proves less.",
+    )
     embedded: bool = Field(
         default=False,
         description="true: Spool starts the bundled llama.cpp server itself.  Leave base_url and"
@@ -148,6 +156,7 @@ class EndpointTable(BaseModel):
             idle_timeout_seconds=self.idle_timeout_seconds,
             total_timeout_seconds=self.total_timeout_seconds,
             accept_finish_without_done=self.accept_finish_without_done,
+            canary=self.canary,
             embedded=self.embedded,
             embedded_context_tokens=self.embedded_context_tokens,
         )

@@ -84,6 +84,13 @@ class Values(BaseModel):
         description="Attempts a prompt may use up.  Outages, rate limits and shutdowns are not"
         " charged; a prompt may carry a number of its own.",
     )
+    max_runs: int = Field(
+        default=20,
+        ge=1,
+        description="Runs of a prompt in a row that may end without any evidence whose fault it"
+        " was, and without progress (500 characters more than any run before): then it fails.  Rate"
+        " limits, overload, shut doors, shutdowns and crashes do not count.",
+    )
     max_crashes: int = Field(
         default=3,
         ge=1,

@@ -34,8 +34,8 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
-from worker.errors import ErrorCode
-from worker.states import PromptEvent, PromptState, sources, target
+from worker.states import PromptEvent, sources, target
+from worker.store import suspects
 from worker.store.constructs import (
     Json,
     Seconds,
@@ -50,7 +50,7 @@ from worker.store.constructs import (
     standing,
     unnested,
 )
-from worker.store.tables import CLAIMABLE, UNDER_WAY, batches, prompts, runs, workers
+from worker.store.tables import CLAIMABLE, batches, prompts, runs, workers
 
 # --- prompts in -----------------------------------------------------------------------------
 
@@ -236,7 +236,6 @@ def leased(worker_id: ColumnElement[str]) -> ColumnElement[bool]:
 # --- the claim ------------------------------------------------------------------------------
 
 
-NO_SUSPECTS = 2**31 - 1  # as `suspect_from`: nothing is ever suspected
 LEVELS = 10_000  # priorities that are looked at one by one, in 14 ms at most
 
 
@@ -268,38 +267,16 @@ def anything_ready() -> Select[int]:
     return select(priority).where(ready | ((level == LEVELS) & ready_below)).limit(1)
 
 
-def _apart(worker: ColumnElement[str]) -> ColumnElement[bool]:
-    """Not a suspect; or the first one here, while this worker carries none.
-
-    A suspect would be failed if one more worker died with it.  No worker carries two of them, so
-    the one that kills its worker takes no other prompt's last chance with it.
-    """
-    suspect_from = bindparam("suspect_from", type_=Integer())
-    other, carried = prompts.alias("other"), prompts.alias("carried")
-    first = ~exists().where(
-        standing(other.c.status, (PromptState.QUEUED,)),
-        other.c.cancel_requested_at.is_(None),
-        other.c.crashes > literal_column("0"),  # a parameter would hide the partial index
-        other.c.crashes >= suspect_from,
-        other.c.endpoint == prompts.c.endpoint,
-        other.c.available_at <= moment(),
-        other.c.id < prompts.c.id,
-    )
-    carries_none = ~exists().where(
-        runs.c.worker_id == worker,
-        UNDER_WAY,
-        carried.c.run_id == runs.c.id,
-        carried.c.id == runs.c.prompt_id,
-        carried.c.crashes >= suspect_from,
-    )
-    return (prompts.c.crashes < suspect_from) | (first & carries_none)
-
-
 @cache
-def start_runs() -> ReturningInsert[int, int]:
-    """Insert a run for each of the next `limit` prompts: highest priority first, then oldest."""
+def start_runs(*, held: bool = False) -> ReturningInsert[int, int]:
+    """Insert a run for each of the next `limit` prompts: highest priority first, then oldest.
+
+    held: leave the batches `without` out; 0 stands for prompts without one.
+    """
     worker = bindparam("worker", type_=String())
     model = bindparam("default_model", type_=String())
+    batch = func.coalesce(prompts.c.batch_id, literal_column("0"), type_=BigInteger())
+    without = [~among(batch, "without")] if held else []
     picked = (
         select(
             prompts.c.id,
@@ -309,7 +286,7 @@ def start_runs() -> ReturningInsert[int, int]:
             bindparam("in_dialect", type_=String()),
             func.coalesce(prompts.c.model, model),
         )
-        .where(*_ready(), leased(worker), _apart(worker))
+        .where(*_ready(), leased(worker), suspects.apart(worker), suspects.few(), *without)
         .order_by(prompts.c.priority.desc(), prompts.c.available_at, prompts.c.id)
         .limit(bindparam("limit", type_=Integer()))
         .with_for_update(key_share=True, skip_locked=True)
@@ -326,9 +303,9 @@ def take_prompts_sqlite() -> ReturningUpdate[Any]:
 
 
 @cache
-def claim_postgresql() -> ReturningUpdate[Any]:
+def claim_postgresql(*, held: bool = False) -> ReturningUpdate[Any]:
     """Start runs and take their prompts, in one statement."""
-    started: CTE = start_runs().cte("started")
+    started: CTE = start_runs(held=held).cte("started")
     return _take(started.c.id, started.c.prompt_id)
 
 
@@ -362,19 +339,24 @@ def _take(run_id: ColumnElement[int], prompt_id: ColumnElement[int]) -> Returnin
             # As text: what cannot be read is the trouble of one prompt, not of the whole claim.
             cast(prompts.c.messages, Text),
             cast(prompts.c.options, Text),
-            _deaths(),
+            func.coalesce(prompts.c.batch_id, literal_column("0")).label("batch"),
+            func.coalesce(prompts.c.runs_without_progress, literal_column("0")).label("in_vain"),
+            prompts.c.error_code,
+            prompts.c.error,
+            _best_chars(),
         )
     )
 
 
-def _deaths() -> ColumnElement[int]:
-    """How many runs of the prompt its endpoint did not survive; looked up if any was forgiven."""
+def _best_chars() -> ColumnElement[int]:
+    """How long the longest text of an earlier run is; looked up if there was one."""
     earlier = runs.alias("earlier")
     # Spelled out: of what SQLite returns, SQLAlchemy takes all table names away, in here as well.
-    died = select(func.count()).select_from(earlier)
-    died = died.where(
-        literal_column("earlier.prompt_id") == literal_column("prompts.id"),
-        literal_column("earlier.error_code") == literal_column(f"'{ErrorCode.ENDPOINT_DIED}'"),
+    best: Select[int] = select(
+        func.coalesce(func.max(literal_column("earlier.chars")), literal_column("0"))
     )
-    was_forgiven = prompts.c.runs > prompts.c.attempts
-    return case((was_forgiven, died.scalar_subquery()), else_=literal_column("0")).label("deaths")
+    best = best.select_from(earlier).where(
+        literal_column("earlier.prompt_id") == literal_column("prompts.id"),
+    )
+    ran_before = prompts.c.runs > literal_column("1")
+    return case((ran_before, best.scalar_subquery()), else_=literal_column("0")).label("best")

@@ -210,6 +210,7 @@ _SAME_NAME = (
     "error_code",
     "error",
     "done_frame",
+    "cut_id",
 )
 
 
@@ -289,6 +290,7 @@ def _end_prompts(given: Columns) -> Update:
             attempts=less(prompts.c.attempts, given["refund"]),
             error_code=case((unwanted, spell(ErrorCode.CANCELLED)), else_=given["error_code"]),
             error=given["error"],
+            runs_without_progress=func.coalesce(given["in_vain"], prompts.c.runs_without_progress),
         )
     )
 

@@ -116,6 +116,7 @@ def retry(changed: Sequence[str]) -> Update:
             available_at=now(),
             attempts=0,
             crashes=0,
+            runs_without_progress=null(),
             cancel_requested_at=null(),
             finished_at=null(),
             error_code=null(),

@@ -37,6 +37,8 @@ ENDING: Mapping[str, TypeEngine[Any]] = {
     "error_code": Text(),
     "error": Text(),
     "request_hash": Text(),
+    "in_vain": Integer(),
+    "cut_id": Id,
 }
 
 
@@ -76,6 +78,8 @@ def _row(end: Ending) -> tuple[Any, ...]:
         end.error_code,
         _storable(end.error),
         end.request_hash,
+        end.runs_without_progress,
+        end.cut_id,
     )
 
 

@@ -36,6 +36,7 @@ from sqlalchemy import (
     true,
 )
 
+from worker.attribution import SUSPECT_RUNS
 from worker.records import Kind
 from worker.states import FINAL_PROMPT_STATES, FINAL_RUN_STATES, PromptState, RunState
 from worker.store.constructs import Flag, Id, Json, Timestamp, now, one_word_of, standing
@@ -315,6 +316,15 @@ Index(
     prompts.c.id,
     postgresql_where=CLAIMABLE & (prompts.c.crashes > 0),
     sqlite_where=CLAIMABLE & (prompts.c.crashes > 0),
+)
+SUSPECTED = CLAIMABLE & (prompts.c.runs_without_progress >= SUSPECT_RUNS)
+
+Index(
+    "prompts_suspected",
+    prompts.c.endpoint,
+    prompts.c.available_at,
+    postgresql_where=SUSPECTED,
+    sqlite_where=SUSPECTED,
 )
 Index(
     "prompts_cancel",

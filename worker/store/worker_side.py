@@ -6,7 +6,6 @@ goes in together, or not at all.  It may be sent again when the answer to it was
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
@@ -16,14 +15,18 @@ from sqlalchemy import Connection
 
 from worker.errors import ErrorCode, ImpossibleTransition, StoreError, Verdict
 from worker.records import Chunk, Ending, Rescued, Run
-from worker.states import PromptEvent, PromptState, RunEvent, RunState, after, target
+from worker.states import PromptState, RunEvent, RunState, after, target
 from worker.store import claims, commits, decisions, reads, rescue
 from worker.store.attendance import Attendance
+from worker.store.claimed import as_run
 from worker.store.commits import STREAMING
 from worker.store.constructs import dumps, parameters
 from worker.store.endings import ENDING, as_json, as_rows
 from worker.store.prepared import Borrowed
 from worker.store.rows import Backlog
+from worker.store.rules import INTEGER_MAX
+from worker.store.states import EndpointSide
+from worker.store.suspects import NO_SUSPECTS
 from worker.wire.tools import assemble_tool_calls
 
 _CRASHED = "the worker that carried it stopped renewing its lease"
@@ -35,7 +38,7 @@ _REQUEST_COLUMNS = parameters(commits.REQUEST)
 _STRAY = "its prompt was changed by hand while it was streaming"
 
 
-class WorkerSide(Attendance):
+class WorkerSide(Attendance, EndpointSide):
     """The part of the store that workers use."""
 
     _filled: set[str]  # endpoints whose last claim got all it asked for: there will be more
@@ -52,12 +55,17 @@ class WorkerSide(Attendance):
         model: str,
         max_attempts: int,
         max_crashes: int = 0,
+        suspects: int = INTEGER_MAX,
+        without: Collection[int] = (),
     ) -> list[Run]:
         """Start runs of up to `limit` prompts: highest priority first, then oldest.
 
         Claims nothing for a worker without a valid lease.  `model` and `max_attempts` are
         what NULL in a prompt means.  Of the prompts that `max_crashes` would fail after the next
         crash, a worker is given one at a time; 0 means that nobody counts.
+
+        Of those that broke off twice without evidence and progress, at most `suspects` are given,
+        and none of the batches `without` (0: of prompts without a batch).
         """
         given = {
             "worker": worker_id,
@@ -66,14 +74,16 @@ class WorkerSide(Attendance):
             "in_dialect": dialect,
             "default_model": model,
             "default_max_attempts": max_attempts,
-            "suspect_from": max_crashes - 1 if max_crashes > 1 else claims.NO_SUSPECTS,
+            "suspect_from": max_crashes - 1 if max_crashes > 1 else NO_SUSPECTS,
+            "suspects": suspects,
+            **({"without": sorted(without)} if without else {}),
         }
         if self._work_db.is_sqlite and not self._anything_ready(endpoint):
             return []
         with self._work_db.single() as connection:
             rows = self._take(connection, given)
         (self._filled.add if len(rows) == limit else self._filled.discard)(endpoint)
-        found = [_run(row) for row in sorted(rows, key=itemgetter(0))]
+        found = [as_run(row) for row in sorted(rows, key=itemgetter(0))]
         unreadable = [each for each in found if isinstance(each, Ending)]
         if unreadable:
             self.commit(worker_id, [], unreadable)
@@ -88,9 +98,10 @@ class WorkerSide(Attendance):
 
     def _take(self, connection: Borrowed, given: Mapping[str, Any]) -> Sequence[Any]:
         prepared = self._work_db.prepared
+        held = "without" in given
         if not self._work_db.is_sqlite:
-            return prepared(claims.claim_postgresql()).run(connection, given)
-        started = prepared(claims.start_runs()).run(connection, given)
+            return prepared(claims.claim_postgresql(held=held)).run(connection, given)
+        started = prepared(claims.start_runs(held=held)).run(connection, given)
         if not started:
             return []
         taken = {**given, "started": [run_id for run_id, _ in started]}
@@ -322,39 +333,6 @@ def _by_run(endings: Sequence[Ending]) -> dict[int, Ending]:
         if end.run_event is RunEvent.COMPLETE and not end.done_frame and end.finish_reason is None:
             raise ImpossibleTransition(f"run {end.run_id} has no done frame: it is not complete")
     return ends
-
-
-def _run(row: tuple[Any, ...]) -> Run | Ending:
-    """A run from what the claim returns, or its end, if nobody can read what is asked."""
-    (run_id, prompt_id, attempt, attempts, most, endpoint, model, custom_id, *asked) = row
-    prompt, system, messages, options, deaths = asked
-    try:
-        messages = None if messages is None else json.loads(messages)
-        options = {} if options is None else json.loads(options)
-    except (ValueError, RecursionError) as error:
-        return Ending(
-            run_id,
-            prompt_id,
-            RunEvent.FAIL,
-            PromptEvent.FAIL,
-            error_code=ErrorCode.BAD_REQUEST,
-            error=f"messages or options cannot be read: {error}",
-        )
-    return Run(
-        id=run_id,
-        prompt_id=prompt_id,
-        attempt=attempt,
-        attempts=attempts,
-        max_attempts=most,
-        endpoint=endpoint,
-        model=model,
-        custom_id=custom_id,
-        prompt=prompt,
-        system=system,
-        messages=messages,
-        options=options,
-        deaths=deaths,
-    )
 
 
 def _bug(message: str) -> StoreError:

@@ -1,21 +1,23 @@
 """From what a server said to an error of ours with a verdict.
 
 The number that counts is the one inside the report, else the HTTP status; a
-report without any number goes by its names.  Inside a 200 stream "your request
+report without any number goes by its names.  Two tables hold what is known of single numbers and
+words.  They choose the class and the sentence, not whose fault it is: that is settled by what the
+endpoint answers others (worker/attribution.py).  Inside a 200 stream "your request
 is bad" is believed only before any output: older vLLM stamps 400 on every
 exception.  A server that asks for patience (429, 503, 529, `Retry-After`, or
-names to that effect) charges nobody's attempt.  `x-should-retry` overrides the
+names to that effect) uses up no attempt.  `x-should-retry` overrides the
 verdict, as both vendors' SDKs do.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.errors import Busy, ErrorCode, Refused, ServerFailed, Verdict, WireError
+from worker.errors import Busy, Crashed, ErrorCode, Refused, ServerFailed, Verdict, WireError
 from worker.records import Json
 from worker.wire.reports import REQUEST_ID_CHARS_MAX, Report, read, read_body
 from worker.wire.text import clip
@@ -24,9 +26,7 @@ from worker.wire.waiting import retry_after, wait_in_sentence
 _OK = range(200, 300)
 _REQUEST_IS_WRONG = range(300, 500)  # below 400: redirects, that is a wrong base_url
 _RETRYABLE_4XX = frozenset({408, 409, 424, 425, 429})
-_OVERLOADED = frozenset({503, 529})
 _NOT_IMPLEMENTED = 501
-_TOO_MANY_REQUESTS = 429
 _LOCATION_CHARS_MAX = 300
 
 _BAD_REQUEST_NAMES = frozenset(
@@ -81,6 +81,70 @@ class _Judgement:
     patience: bool = False
 
 
+_EMPTY = _Judgement(Refused, ErrorCode.QUOTA_EXHAUSTED)
+_WRONG_KEY = _Judgement(Refused, ErrorCode.UNAUTHORIZED)
+_CRASHED = _Judgement(Crashed, ErrorCode.SERVER_ERROR)
+_NOT_REACHED = _Judgement(ServerFailed, ErrorCode.UNREACHABLE, patience=True)
+_NO_ROOM = _Judgement(Busy, ErrorCode.OVERLOADED, patience=True)
+_TOO_MANY = _Judgement(Busy, ErrorCode.RATE_LIMITED, patience=True)
+_ABORTED = _Judgement(ServerFailed, ErrorCode.GENERATION_ABORTED)
+
+# Numbers that mean one thing, whatever the words.
+_BY_NUMBER: Mapping[int, _Judgement] = {
+    408: _NO_ROOM,  # of a proxy, to whom waits in line; or of a kept connection that was idle
+    429: _TOO_MANY,
+    498: _NO_ROOM,  # Groq: no capacity
+    499: _CRASHED,  # Ollama, Google, nginx: the request was cancelled, and not by us
+    503: _NO_ROOM,
+    504: _NO_ROOM,  # a gateway that waited too long for a first byte
+    524: _NO_ROOM,  # ... Cloudflare
+    529: _NO_ROOM,
+}
+
+# Words that are clearer than the number they come with; the first row that fits counts.
+_FOUR, _FIVE, _ANY = range(400, 500), range(500, 600), range(600)
+_BY_WORDS: Sequence[tuple[range, re.Pattern[str], _Judgement]] = tuple(
+    (numbers, re.compile(words, re.IGNORECASE), judgement)
+    for numbers, words, judgement in (
+        (
+            _FOUR,
+            (
+                r"insufficient (?:balance|credits?|funds)|credit balance|spending limit"
+                r"|exceeded your current quota|past invoices|out of credits"
+                r"|account \S* ?is suspended"
+            ),
+            _EMPTY,
+        ),
+        (
+            _FOUR,
+            (
+                r"(?:incorrect|invalid) (?:x-)?api.?key"
+                r"|api.?key (?:is )?(?:not valid|invalid|missing)"
+                r"|no api.?key|missing .{0,40}(?:api.?key|authorization)"
+            ),
+            _WRONG_KEY,
+        ),
+        (
+            _ANY,
+            (
+                r"model (?:runner )?has (?:crashed|unexpectedly stopped)|(?:runner|model|engine)"
+                r" process (?:has |is )?(?:terminated|crashed|died|no longer running)|engine.?dead"
+            ),
+            _CRASHED,
+        ),
+        (
+            _FIVE,
+            (
+                r"connection error|connection (?:was )?(?:refused|reset)|econnre(?:fused|set)"
+                r"|(?:cannot|could not|failed to|unable to) connect|connect(?:ion)? timed? ?out"
+                r"|no route to host|name or service not known|getaddrinfo|upstream connect error"
+            ),
+            _NOT_REACHED,
+        ),
+    )
+)
+
+
 def failure(
     status: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None
 ) -> WireError:
@@ -130,11 +194,12 @@ def _error(
 ) -> WireError:
     headers = headers or {}
     wait = retry_after(headers, now=now)
-    judgement = _judge(report, status=status, asked_to_wait=wait is not None)
+    said_wait = report.wait_seconds or wait_in_sentence(report.message)
+    judgement = _judge(report, status=status, wait=wait, said_wait=said_wait)
     if had_output and judgement.kind is Refused and not _is_quota(report):
         judgement = _Judgement(ServerFailed, ErrorCode.SERVER_ERROR)
     if wait is None and judgement.patience:
-        wait = report.wait_seconds or wait_in_sentence(report.message)
+        wait = said_wait
     return judgement.kind(
         message,
         code=judgement.code,
@@ -146,20 +211,34 @@ def _error(
     )
 
 
-def _judge(report: Report, *, status: int | None, asked_to_wait: bool) -> _Judgement:
+def _judge(
+    report: Report, *, status: int | None, wait: float | None, said_wait: float | None
+) -> _Judgement:
     number = report.number or (status if status not in _OK else None)
-    if _is_quota(report):
-        return _Judgement(Refused, ErrorCode.QUOTA_EXHAUSTED)
+    told = _EMPTY if _is_quota(report) else None
+    if told is None and wait is None and said_wait is None:  # who names a wait shuts no door
+        told = _by_words(report, number or status or 0)
+    if told is None and number is not None:
+        told = _BY_NUMBER.get(number)
+    if told is not None:
+        return told
     if _is_bad_request(number, report.names):
         return _Judgement(Refused, _refusal_code(number, report))
-    if number == _TOO_MANY_REQUESTS or any(map(_RATE_NAMES.search, report.names)):
-        return _Judgement(Busy, ErrorCode.RATE_LIMITED, patience=True)
-    busy = any(map(_BUSY_NAMES.search, report.names))
-    if number in _OVERLOADED or asked_to_wait or busy:
-        return _Judgement(Busy, ErrorCode.OVERLOADED, patience=True)
-    if _ABORT_WORDS.search(report.message):
-        return _Judgement(ServerFailed, ErrorCode.GENERATION_ABORTED)
-    return _Judgement(ServerFailed, ErrorCode.SERVER_ERROR)
+    if any(map(_RATE_NAMES.search, report.names)):
+        return _TOO_MANY
+    if wait is not None or any(map(_BUSY_NAMES.search, report.names)):
+        return _NO_ROOM
+    aborted = _ABORT_WORDS.search(report.message)
+    return _ABORTED if aborted else _Judgement(ServerFailed, ErrorCode.SERVER_ERROR)
+
+
+def _by_words(report: Report, number: int) -> _Judgement | None:
+    rows = (
+        judgement
+        for numbers, words, judgement in _BY_WORDS
+        if number in numbers and words.search(report.message)
+    )
+    return next(rows, None)
 
 
 def _is_quota(report: Report) -> bool:
