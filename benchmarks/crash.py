@@ -8,8 +8,12 @@ a process, that misbehaves by a seeded plan: it refuses connections, answers 500
 429 with Retry-After, resets, ends without a done frame, cuts a chunk, stalls, sends an error
 frame, garbage, one byte at a time, a huge line, the done frame twice, an error before
 the done frame, text after it, and closes before the headers.  Meanwhile workers are killed
-(and replaced at once) and paused, some for longer than their lease, PostgreSQL is killed
-and started again, the disk below SQLite is filled, and prompts are cancelled.  The lease is
+(and replaced at once) and paused, some for longer than their lease, told to stop and killed
+before they have ended; PostgreSQL, which runs with `synchronous_commit = off`, is killed
+and started again, the disk below SQLite is filled, both are put back to copies of seconds and
+of minutes ago (SQLite while its workers have it open), PostgreSQL's sessions turn
+read-only, strangers hold locks for longer than a lease, the clock by which leases run is set
+forward, and prompts are cancelled.  The lease is
 short (see chaos/plan.py), so that minutes hold what years would.
 
 Then peace returns, the queue is drained, and the tables alone are compared with the log of
@@ -21,6 +25,8 @@ them, and one is enough for exit code 1.  The rest of the table:
   needs a free slot; for every prompt that was aboard and not cancelled;
 - *unflushed text lost by a kill*: the age of the oldest character that the server had sent,
   that was not stored, when the worker was killed; its bound is the flush interval;
+`--source` tries the `spool` of another checkout, such as an older version.
+
 - *tokens paid twice*: tokens that the server sent in requests other than those of the
   completed runs, told apart by whose fault that was.
 
@@ -41,9 +47,10 @@ from pathlib import Path
 
 from benchmarks.chaos import databases, plan, report, tables
 from benchmarks.chaos.audit import Audit
-from benchmarks.chaos.evidence import Evidence, lapses_in, served_from, stopped_writers
+from benchmarks.chaos.clock import Clock
+from benchmarks.chaos.evidence import Evidence, served_from, stopped_writers
 from benchmarks.chaos.play import Play
-from benchmarks.chaos.stage import Crew, ModelServer, run_spool, write_config
+from benchmarks.chaos.stage import ROOT, Crew, ModelServer, run_spool, write_config
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
@@ -54,6 +61,16 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=300, help="SIGKILL and SIGSTOP together")
     parser.add_argument(
         "--database-crashes", type=int, default=10, help="or, for SQLite, full disks"
+    )
+    parser.add_argument(
+        "--each",
+        type=int,
+        default=6,
+        help="times the database goes back, is read-only, is locked; workers that are told to stop"
+        " and killed",
+    )
+    parser.add_argument(
+        "--source", type=Path, default=ROOT, help="the checkout whose `spool` is tried"
     )
     parser.add_argument("--minutes", type=float, default=20.0, help="after that it ends")
     parser.add_argument(
@@ -76,37 +93,58 @@ def experiment(chosen: argparse.Namespace, folder: Path) -> tuple[Play, Audit, l
         crashes=chosen.database_crashes,
         minutes=chosen.minutes,
         chaos_seconds=chosen.chaos_seconds,
+        each=chosen.each,
     )
+    source = chosen.source.resolve()
     say = (lambda _: None) if chosen.quiet else lambda told: print(told, file=sys.stderr)
     began = time.monotonic()
     with ExitStack() as stack:
         crew: Crew | None = None
+        clock = Clock(folder)
+        of_workers = chosen.database == "sqlite"  # whose clock it is by which leases run
         database = stack.enter_context(
-            databases.opened(chosen.database, folder, pids=lambda: crew.pids if crew else [])
+            databases.opened(
+                chosen.database,
+                folder,
+                pids=lambda: crew.pids if crew else [],
+                clock={} if of_workers else clock.environment,
+            )
         )
         server = ModelServer(folder, seed=chosen.seed, faults=plan.FAULTS)
         stack.callback(server.close)
         config = write_config(folder / "spool.toml", database.url, server.url)
-        migrated = run_spool(config, "migrate")
+        migrated = run_spool(config, "migrate", source=source)
         if migrated.returncode != 0:
             raise SystemExit(migrated.stderr)
         watcher = tables.Watcher(database.connect)
         stack.callback(watcher.stop)
-        crew = Crew(config, chosen.workers)
+        crew = Crew(
+            config, chosen.workers, source=source, clock=clock.environment if of_workers else {}
+        )
         stack.callback(crew.close)
         slices = drawn.write_slices(folder)
-        play = Play(drawn, crew, server, database, config, slices, say)
+        play = Play(drawn, crew, server, database, clock, config, slices, say, watcher.forget)
         play.perform()
         exits = crew.exits.copy()
         exits.update(f"SIGTERM: {code}" for code in crew.dismiss())
         watcher.stop()
         server.close()
         with closing(database.connect()) as connection:
-            found = tables.read(connection)
+            found = tables.read(connection, clock.true)
             version = _version(connection, chosen.database)
     if chosen.keep:
         tables.keep(found, folder / "tables.db")
         (folder / "harms.json").write_text(json.dumps([vars(harm) for harm in crew.harms]))
+    evidence = _evidence(play, found, watcher)
+    audit = Audit(found, evidence).check()
+    took = time.monotonic() - began
+    return play, audit, report.lines(play, audit, version=version, exits=exits, took=took)
+
+
+def _evidence(play: Play, found: tables.Tables, watcher: tables.Watcher) -> Evidence:
+    """What is known from outside of the tables."""
+    crew, server, database = play.crew, play.server, play.database
+    on_sqlite = database.url.startswith("sqlite")
     evidence = Evidence(
         served_from(server.log),
         crew.harms,
@@ -116,15 +154,13 @@ def experiment(chosen: argparse.Namespace, folder: Path) -> tuple[Play, Audit, l
         completed=watcher.completed,
         added=play.added,
         cancelled_by_hand=play.cancelled_by_hand,
-        lapses=lapses_in(crew.logged()),
+        went_back=database.went_back,
     )
-    if chosen.database == "sqlite":
+    if on_sqlite:
         evidence.lock_waits = stopped_writers(crew.harms, found)
     shift = evidence.offset
     evidence.server_outages = [(begin + shift, end + shift) for begin, end in server.outages]
-    audit = Audit(found, evidence).check()
-    took = time.monotonic() - began
-    return play, audit, report.lines(play, audit, version=version, exits=exits, took=took)
+    return evidence
 
 
 def _version(connection, database: str) -> str:

@@ -31,6 +31,7 @@ from worker.errors import (
     SettingsError,
     StoreBroken,
     StoreBusy,
+    StoreError,
     Unreachable,
 )
 from worker.states import PromptState, RunState
@@ -480,6 +481,21 @@ async def test_a_lease_that_nobody_may_renew_any_more_ends_the_worker():
         it.store.failures["renew"].append(StoreBroken("permission denied for table workers"))
         it.clock.move(1.5)
         with pytest.raises(StoreBroken, match="permission denied"):
+            await task
+
+
+@aio
+@pytest.mark.parametrize("part", [0, 1, 2], ids=["committer", "lease", "watchdog"])
+async def test_a_worker_whose_threads_have_died_ends_instead_of_looking_well(part, monkeypatch):
+    """Nothing would be stored, or no lease renewed, while it claims to live."""
+    async with house() as it:
+        task = it.begin()
+        await it.settle()
+        monkeypatch.setattr(it.worker._threads[part], "is_alive", lambda: False)
+        it.clock.move(2)
+        with pytest.raises(
+            StoreError, match="a thread of this worker that stores or renews has died"
+        ):
             await task
 
 

@@ -122,8 +122,8 @@ class Committer:
         self._ended = False
         self._urgent = False
         self._give_up = threading.Event()
-        self._thread = threading.Thread(target=self._work, name=_THREAD, daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._work, name=_THREAD, daemon=True)
+        self.thread.start()
 
     def submit(
         self, run_id: int, chunks: Sequence[Chunk], ending: Ending | None = None
@@ -155,9 +155,9 @@ class Committer:
         with self._ready:
             self._closing = True
             self._ready.notify()
-        await asyncio.to_thread(self._thread.join, patience_seconds)
+        await asyncio.to_thread(self.thread.join, patience_seconds)
         self.give_up()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self.thread.join)
 
     def give_up(self) -> None:
         """Wait for an absent database no longer: what cannot be stored now fails."""

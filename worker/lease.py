@@ -136,24 +136,19 @@ class LeaseKeeper:
         self._stopping = threading.Event()
         self._failing = False
         # The watchdog has a thread of its own: a renewal may hang in a dead connection.
-        self._threads = [
+        self.threads = [
             threading.Thread(target=self._renew_for_ever, name="lease", daemon=True),
             threading.Thread(target=self._watch_for_ever, name="lease-watchdog", daemon=True),
         ]
         self._ask_to_turn()
-        for thread in self._threads:
+        for thread in self.threads:
             thread.start()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether both threads run."""
-        return all(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
         """End the threads; the lease itself is signed off by the loop."""
         self._stopping.set()
-        self._threads[1].join()
-        self._threads[0].join(timeout=RETRY_SECONDS_MAX)
+        self.threads[1].join()
+        self.threads[0].join(timeout=RETRY_SECONDS_MAX)
 
     def _renew_for_ever(self) -> None:
         while not self._stopping.wait(max(0.0, self.lease.next_at - self._clock.monotonic())):

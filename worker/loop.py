@@ -100,6 +100,7 @@ class Worker:
         self._waker: Waker | None = None
         self._hurry = asyncio.Event()
         self._store_thread = ThreadPoolExecutor(1, thread_name_prefix=_STORE_THREAD)
+        self._threads: tuple[threading.Thread, ...] = ()
         self._database = Availability(log)
         self.summary = self._carriers.summary
 
@@ -174,6 +175,7 @@ class Worker:
             self._waker = Waker(self._store, on_wake=on_wake, log=self._log)
         self._log("worker_started", worker_id=self._info.id, endpoints=sorted(self._watches))
         try:
+            self._threads = (committer.thread, *keeper.threads)
             await self._work(self._rooms(committer), keeper.lease, drain=drain)
         except StoreBusy:
             pass  # told to stop while the database was away: the end says what became of it
@@ -250,6 +252,8 @@ class Worker:
 
     async def _look(self) -> None:
         """What nobody sends, and has to be looked after every second or so."""
+        if not all(each.is_alive() for each in self._threads):
+            raise StoreError("a thread of this worker that stores or renews has died")
         self._send_canaries()
         await self._telling.look(self._in_store)
         await self._obey_cancel_requests()

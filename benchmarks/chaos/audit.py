@@ -17,6 +17,10 @@ text lost
     anything is gone that the watcher has seen; numbers of chunks have a gap; or a run does
     not hold what was counted when it ended, as if somebody had written to it later.
 
+another prompt's text
+    A run holds the answer to another prompt.
+
+
 text doubled
     A run holds characters that its request did not send, or not there: the text is no
     prefix of what was sent.
@@ -26,14 +30,13 @@ stuck
     that was added is not there; one that was to be cancelled is queued.
 
 attempts charged wrongly
-    `prompts.attempts` is not the number of runs that count by the rules (a completed,
-    cancelled or refused run counts, and one that the server spoilt; an outage, a 429 or
-    503, a shutdown, a lost lease or a crash does not), `prompts.crashes` not the number of
-    runs that ended with `lease_expired`, `prompts.runs` not the number of runs; a prompt
-    gave up before its attempts were used up; a run names a cause that the server did not
-    give it.  Where the server was down at that very moment, either may be right; so it may
-    where a worker that was itself paused meanwhile found the server silent, and where a prompt
-    was cancelled, or the lease of a worker was over, while it was still asked who is to blame.
+    `prompts.attempts` is not the number of runs that count by the rules (a completed or
+    cancelled run counts, and one that the server spoilt may, by what it said to others at that
+    time; an outage, a 429 or 503, a shutdown, a lost lease, a forgotten commit or a crash does
+    not), `prompts.crashes` not the number of runs that ended with `lease_expired` (after
+    progress they may count or not), `prompts.runs` not the number of runs; a pause whose worker
+    came back, or a planned stop, stands there as a crash; a prompt gave up before its attempts
+    or runs were used up; a run names a cause that the server did not give it.
 
 living worker robbed
     A run was taken for a dead worker's although its worker was neither killed nor paused nor
@@ -47,20 +50,25 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from benchmarks.chaos import plan
-from benchmarks.chaos.evidence import CLOCK_SECONDS, WHOLE, Evidence, overlaps, thoughts_of
+from benchmarks.chaos.evidence import (
+    WHOLE,
+    Evidence,
+    got_further,
+    overlaps,
+    thoughts_of,
+)
 from benchmarks.chaos.tables import PromptRow, RunRow, Tables
 from tests.fakes.connection import Served, said_by
-from worker.carriers import READ_LATE_SECONDS
 from worker.errors import ErrorCode
-from worker.finish import DEATHS_FORGIVEN
 
 WRONGLY_COMPLETED = "wrongly completed"
 LOST = "text lost"
 DOUBLED = "text doubled"
+FOREIGN = "another prompt's text"
 STUCK = "stuck"
 CHARGED = "attempts charged wrongly"
 ROBBED = "living worker robbed"
-PROMISES = (WRONGLY_COMPLETED, LOST, DOUBLED, STUCK, CHARGED, ROBBED)
+PROMISES = (WRONGLY_COMPLETED, LOST, DOUBLED, FOREIGN, STUCK, CHARGED, ROBBED)
 
 GRACE_SECONDS = 2.0  # what a busy machine of two cores may add to a flush interval
 EXAMPLES = 8
@@ -70,6 +78,9 @@ NEVER_CHARGED = {
     "lease_lost",
     "shutdown",
     "orphaned",
+    "handed_back",
+    "commits_forgotten",
+    "endpoint_died",
     "unreachable",
     "rate_limited",
     "overloaded",
@@ -90,7 +101,10 @@ PATIENCE = {
     "idle_timeout": plan.IDLE_TIMEOUT_SECONDS,
     "first_frame_timeout": plan.FIRST_FRAME_TIMEOUT_SECONDS,
 }
+SAID_SECONDS = 1.5  # a worker that was told to stop has written so by then
+MAX_RUNS = 20  # that a prompt may use up without evidence, by default
 COMPANY_SECONDS = 2.5  # between the ends of runs that broke off together, as they are stored
+READ_LATE_SECONDS = 30.0  # what is read may have left the server so long before
 LATE_SECONDS = 1.5  # how late a busy worker may see what the server sent
 BY_OUTAGE = {"connection_lost", "no_done_frame", "idle_timeout", "first_frame_timeout"}
 # These faults let everything arrive that was sent before them.
@@ -113,6 +127,7 @@ class Audit:
             self._text(run)
             self._blame(run)
             self._robbery(run)
+            self._crash(run)
         for prompt in self.tables.prompts.values():
             runs = self.tables.runs_of(prompt.id)
             self._final(prompt, runs)
@@ -159,6 +174,9 @@ class Audit:
             if text or run.status == "completed":
                 self._find(WRONGLY_COMPLETED, f"run {run.id}: {run.request_id} was never served")
             return
+        if request.prompt != self.tables.prompts[run.prompt_id].prompt:
+            self._find(FOREIGN, f"run {run.id}: {request.request_id} is another prompt's")
+            return
         said = said_by(request)
         if not said.startswith(text):
             self._find(DOUBLED, f"run {run.id}: {text[-60:]!r} is not what was sent")
@@ -192,7 +210,7 @@ class Audit:
         pid = self.tables.pids.get(run.worker_id, 0)
         ended = run.finished_at or 0.0
         before = [harm for harm in self.evidence.harms_of(pid) if harm.began <= ended]
-        if not before:
+        if not before or self.evidence.was_put_back_under(run):
             return
         # Killed for good, or paused so long that it was taken for dead.
         silent = max(before, key=lambda harm: harm.began).began
@@ -237,16 +255,20 @@ class Audit:
             self._find(CHARGED, f"prompt {prompt.id}: {prompt.runs} runs, {len(runs)} rows")
         by_hand = prompt.id in self.evidence.cancelled_by_hand
         counted = [run for run in runs if not (by_hand and run.id == prompt.run_id)]
-        crashes = sum(run.error_code == "lease_expired" for run in counted)
+        died = [run for run in counted if run.error_code == "lease_expired"]
         least = sum(self._charge(run) == (True,) for run in counted)
         most = sum(True in self._charge(run) for run in counted) + (len(runs) - len(counted))
-        if crashes != prompt.crashes and not by_hand:
-            self._find(CHARGED, f"prompt {prompt.id}: {prompt.crashes} crashes, not {crashes}")
+        fewest = sum(not got_further(run, runs) for run in died)
+        if not fewest <= prompt.crashes <= len(died) and not by_hand:
+            told = f"{prompt.crashes} crashes, not {fewest} to {len(died)}"
+            self._find(CHARGED, f"prompt {prompt.id}: {told}")
         codes = Counter(run.error_code or run.status for run in runs)
         if not least <= prompt.attempts <= most:
             told = f"{prompt.attempts} attempts, not {least} to {most}: {dict(codes)}"
             self._find(CHARGED, f"prompt {prompt.id}: {told}")
         spent = prompt.attempts >= plan.MAX_ATTEMPTS
+        if "(max_runs)" in (prompt.error or ""):
+            spent = prompt.runs >= MAX_RUNS
         if prompt.error_code == "too_many_crashes":
             spent = prompt.crashes >= self.evidence.max_crashes
         if prompt.status == "failed" and runs[-1].status != "failed" and not spent:
@@ -256,37 +278,8 @@ class Audit:
         """Whether the run counts: (True,), (False,), or both where either may be right."""
         if run.error_code in NEVER_CHARGED:
             return (False,)
-        if run.error_code == ErrorCode.ENDPOINT_DIED:
-            runs = self.tables.runs_of(run.prompt_id)
-            deaths = [each.id for each in runs if each.error_code == ErrorCode.ENDPOINT_DIED]
-            return (run.id in deaths[DEATHS_FORGIVEN:],)
-        asks = run.error_code in BY_OUTAGE | {"server_error"}  # who is to blame
-        excused = asks and (
-            self._met_outage(run) or self._in_company(run) or self._was_told_to_stop(run)
-        )
-        if excused or (run.error_code in PATIENCE and self._paused(run)):
-            return (True, False)
-        return (True,)
-
-    def _was_told_to_stop(self, run: RunRow) -> bool:
-        """Whether its prompt was cancelled, or the lease of its worker over, before it ended.
-
-        It then did not ask to the end, and nobody is charged.
-        """
-        ended = (run.finished_at or run.started_at) + CLOCK_SECONDS
-        wanted_at = self.tables.prompts[run.prompt_id].cancel_requested_at
-        if wanted_at is not None and wanted_at <= ended:
-            return True
-        return any(
-            worker_id == run.worker_id and run.started_at <= at <= ended
-            for worker_id, at in self.evidence.lapses
-        )
-
-    def _paused(self, run: RunRow) -> bool:
-        """Whether its worker slept while it waited: then the silence may be its own."""
-        harms = self.evidence.harms_of(self.tables.pids.get(run.worker_id, 0))
-        pauses = [(harm.began, harm.ended) for harm in harms if harm.kind == "pause"]
-        return overlaps(pauses, run.started_at, run.finished_at or run.started_at)
+        # It goes by what the server said to others at that time, which also went wrong at random.
+        return (True, False) if run.error_code in CAUSES else (True,)
 
     def _in_company(self, run: RunRow) -> bool:
         """Whether another run of its worker broke off with it: together they may be an outage."""
@@ -337,9 +330,30 @@ class Audit:
         """
         if request is None:
             return run.error_code == "first_frame_timeout"
-        times = [request.asked_at, *(at for at, _ in request.progress), request.ended_at or 0.0]
+        times = [run.started_at - self.evidence.offset, request.asked_at]
+        times += [*(at for at, _ in request.progress), request.ended_at or 0.0]
         longest = max(after - before for before, after in pairwise(times))
         return longest > PATIENCE[run.error_code or ""] - LATE_SECONDS
+
+    def _crash(self, run: RunRow) -> None:
+        """A pause whose worker came back in time, and a planned stop, are no crashes."""
+        if run.error_code != "lease_expired" or run.finished_at is None:
+            return
+        ended, near = run.finished_at, 2 * plan.LEASE_SECONDS
+        final_at = self.tables.prompts[run.prompt_id].finished_at or float("inf")
+        if overlaps(self.evidence.database_away, ended - near, ended + near):
+            return
+        harms = self.evidence.harms_of(self.tables.pids.get(run.worker_id, 0))
+        kills = [harm.began for harm in harms if harm.kind == "kill"]
+        for harm in harms:
+            back_by = harm.ended + near
+            was_paused = harm.kind == "pause" and harm.began <= ended <= harm.ended
+            stayed = not any(harm.began <= at <= back_by for at in kills)
+            if was_paused and stayed and final_at > back_by:
+                self._find(CHARGED, f"run {run.id}: a pause counts as a crash")
+            was_told = harm.kind == "term" and run.started_at < harm.began
+            if was_told and any(harm.began + SAID_SECONDS <= at <= ended for at in kills):
+                self._find(CHARGED, f"run {run.id}: a planned stop counts as a crash")
 
     def _robbery(self, run: RunRow) -> None:
         if run.error_code != "lease_expired" or run.finished_at is None:

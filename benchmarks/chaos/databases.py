@@ -1,7 +1,8 @@
 """The databases of the experiment, and what is done to them.
 
-PostgreSQL is a real server with its durable settings, killed as a power failure would
-(`pg_ctl stop -m immediate`) and started again.  SQLite lives on a small file system of
+PostgreSQL is a real server, killed as a power failure would (`pg_ctl stop -m immediate`) and
+started again; its owner has set `synchronous_commit` to off.  Both are put back to copies that
+are seconds or minutes old, locked by strangers, and PostgreSQL's sessions turn read-only.  SQLite lives on a small file system of
 its own that is filled to the last byte and emptied again, so that SQLite and the kernel
 say what they say when a disk is full.  Where no such file system can be mounted (it
 needs Linux and its namespaces), the size of files is limited instead: then the error
@@ -16,16 +17,20 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
+
+import psycopg
 
 from benchmarks.chaos.tables import connection
 from tests.fakes import postgres
 
 DISK_BYTES = 384 * 1024 * 1024
 BALLAST_BYTES = 1024 * 1024
+# A server whose owner has chosen speed: what it acknowledges may be gone after a crash.
+LAZY = {"synchronous_commit": "off", "wal_writer_delay": "5s"}
 INSIDE = "SPOOL_CRASH_HAS_ITS_OWN_MOUNTS"
 
 
@@ -34,13 +39,31 @@ class Database(Protocol):
 
     Attributes:
         outages: epoch seconds between which it may have refused to work.
+        went_back: epoch seconds of each copy that took its place, and of when it did.
     """
 
     url: str
     outages: list[tuple[float, float]]
+    went_back: list[tuple[float, float]]
 
     def harm(self, seconds: float) -> None:
         """Take it away, for so long at least, and bring it back."""
+        ...
+
+    def snapshot(self, number: int) -> None:
+        """Put a consistent copy aside, as a backup would have it."""
+        ...
+
+    def go_back(self, number: int, forget: Callable[[], None]) -> None:
+        """Put the copy in the place of the database; `forget` is called in between."""
+        ...
+
+    def read_only(self, number: int, seconds: float) -> bool:
+        """Let sessions be read-only for so long; False where there is no such thing."""
+        ...
+
+    def lock(self, number: int, seconds: float) -> None:
+        """Let a stranger hold a lock for so long."""
         ...
 
     def connect(self) -> Any:
@@ -55,13 +78,67 @@ class Postgres:
         self._server = server
         self.url = server.create_database("crash")
         self.outages: list[tuple[float, float]] = []
+        self.went_back: list[tuple[float, float]] = []
+        self._copied_at: dict[int, float] = {}
 
     def harm(self, seconds: float) -> None:
+        with self._crashed():
+            time.sleep(seconds)
+
+    @contextmanager
+    def _crashed(self) -> Iterator[None]:
         began = time.time()
         self._server.crash()
-        time.sleep(seconds)
+        yield
         self._server.start()
         self.outages.append((began, time.time()))
+
+    def snapshot(self, number: int) -> None:
+        with self._crashed():
+            self._copied_at[number] = time.time()
+            _copy(self._server.data, self._copy(number))
+
+    def go_back(self, number: int, forget: Callable[[], None]) -> None:
+        with self._crashed():
+            shutil.rmtree(self._server.data)
+            _copy(self._copy(number), self._server.data)
+            forget()
+            self.went_back.append((self._copied_at[number], time.time()))
+        shutil.rmtree(self._copy(number))
+
+    def _copy(self, number: int) -> Path:
+        return self._server.home / f"copy-{number}"
+
+    def read_only(self, number: int, seconds: float) -> bool:
+        """Every second time sessions that begin later can write, as behind a failover."""
+        began = time.time()
+        if number % 2:
+            self._set("ALTER DATABASE crash SET default_transaction_read_only = off")
+        self._set("ALTER SYSTEM SET default_transaction_read_only = on")
+        time.sleep(seconds)
+        self._set("ALTER SYSTEM RESET default_transaction_read_only")
+        self._set("ALTER DATABASE crash RESET default_transaction_read_only")
+        self.outages.append((began, time.time()))
+        return True
+
+    def _set(self, statement: str) -> None:
+        with closing(connection(self._server.url())) as client:
+            client.execute("SET default_transaction_read_only = off")
+            client.execute(statement)
+            client.execute("SELECT pg_reload_conf()")
+
+    def lock(self, number: int, seconds: float) -> None:
+        """Every second time of the table, as VACUUM FULL does; else of three running prompts."""
+        began = time.time()
+        rows = "SELECT id FROM prompts WHERE status = 'running' ORDER BY id LIMIT 3 FOR UPDATE"
+        whole = number % 2
+        with closing(self.connect()) as client, suppress(psycopg.Error):
+            client.execute("BEGIN")
+            client.execute("LOCK TABLE prompts" if whole else rows)
+            time.sleep(seconds)
+            client.execute("ROLLBACK")
+        if whole:
+            self.outages.append((began, time.time()))
 
     def connect(self) -> Any:
         return connection(self.url)
@@ -73,9 +150,13 @@ class Sqlite:
     def __init__(self, folder: Path, *, pids: Callable[[], list[int]]) -> None:
         self._folder = folder
         self._pids = pids
-        self.path = folder / "spool.db"
+        self._place = folder / "place"  # as a whole, for its files belong together
+        self._place.mkdir()
+        self.path = self._place / "spool.db"
         self.url = f"sqlite:///{self.path}"
         self.outages: list[tuple[float, float]] = []
+        self.went_back: list[tuple[float, float]] = []
+        self._copied_at: dict[int, float] = {}
 
     def harm(self, seconds: float) -> None:
         began = time.time()
@@ -83,6 +164,36 @@ class Sqlite:
             self._fill(seconds)
         else:
             self._limit(seconds)
+        self.outages.append((began, time.time()))
+
+    def snapshot(self, number: int) -> None:
+        place = self._folder / f"copy-{number}"
+        place.mkdir()
+        with closing(self.connect()) as live, closing(sqlite3.connect(place / "spool.db")) as copy:
+            live.backup(copy)
+        self._copied_at[number] = time.time()
+
+    def go_back(self, number: int, forget: Callable[[], None]) -> None:
+        """Move the files away and the copy to their place, while workers have them open."""
+        began, away = time.time(), self._folder / f"old-{number}"
+        self._place.rename(away)
+        forget()
+        (self._folder / f"copy-{number}").rename(self._place)
+        self.went_back.append((self._copied_at[number], time.time()))
+        self.outages.append((began, time.time()))
+        shutil.rmtree(away)
+
+    def read_only(self, number: int, seconds: float) -> bool:
+        del number, seconds
+        return False
+
+    def lock(self, number: int, seconds: float) -> None:
+        del number
+        began = time.time()
+        with closing(self.connect()) as client, suppress(sqlite3.Error):
+            client.execute("BEGIN IMMEDIATE")
+            time.sleep(seconds)
+            client.execute("ROLLBACK")
         self.outages.append((began, time.time()))
 
     def _fill(self, seconds: float) -> None:
@@ -127,11 +238,20 @@ class Sqlite:
         return connection(self.url)
 
 
+def _copy(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+
+
 @contextmanager
-def opened(kind: str, folder: Path, *, pids: Callable[[], list[int]]) -> Iterator[Database]:
-    """A fresh database without tables; it is gone afterwards."""
+def opened(
+    kind: str, folder: Path, *, pids: Callable[[], list[int]], clock: Mapping[str, str]
+) -> Iterator[Database]:
+    """A fresh database without tables; it is gone afterwards.
+
+    clock: what a server of PostgreSQL has in its environment, to go by another clock.
+    """
     if kind == "postgresql":
-        with postgres.private(settings=postgres.DURABLE) as server:
+        with postgres.private(settings={**postgres.DURABLE, **LAZY}, environment=clock) as server:
             yield Postgres(server)
         return
     disk = folder / "disk"

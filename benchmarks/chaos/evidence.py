@@ -14,7 +14,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from benchmarks.chaos import plan
@@ -26,6 +25,7 @@ from tests.fakes.words import words
 
 Span = tuple[float, float]
 LOCK_SECONDS = 0.25  # a pause of twice that is too short to be told from chance
+PROGRESS_CHARS = 500  # a run that comes so much further than any before it makes progress
 CLOCK_SECONDS = 0.01  # how exactly tables and the log of the server tell the time
 
 # Seen from the server's side: after these an answer is whole, whatever else came.
@@ -56,8 +56,8 @@ class Evidence:
     added: int = 0
     max_crashes: int = plan.MAX_CRASHES
     cancelled_by_hand: set[int] = field(default_factory=set)
-    lapses: list[tuple[str, float]] = field(default_factory=list)  # a worker's id, and when
     lock_waits: list[Span] = field(default_factory=list)  # see `stopped_writers`
+    went_back: list[Span] = field(default_factory=list)  # when it was copied, and put back
     offset: float = field(default_factory=lambda: time.time() - time.monotonic())
 
     def __post_init__(self) -> None:
@@ -119,18 +119,14 @@ class Evidence:
                 return at + self.offset
         return float("inf")
 
+    def was_put_back_under(self, run: RunRow) -> bool:
+        """Whether the database became an older copy while this run was under way."""
+        until = run.finished_at or time.time()
+        return any(run.started_at < at <= until for _, at in self.went_back)
+
     def harms_of(self, pid: int) -> list[Harm]:
         """What was done to one process."""
         return [harm for harm in self.harms if harm.pid == pid]
-
-
-def lapses_in(logged: Iterable[dict]) -> list[tuple[str, float]]:
-    """When a worker found its lease over, and told all its runs to stop."""
-    return [
-        (event["worker_id"], datetime.fromisoformat(event["timestamp"]).timestamp())
-        for event in logged
-        if event.get("event") == "lease_lapsed"
-    ]
 
 
 def stopped_writers(harms: Iterable[Harm], tables: Tables) -> list[Span]:
@@ -158,3 +154,9 @@ def thoughts_of(one: Served) -> str:
     """The reasoning that a request got, if all of it was sent."""
     behaviour = one.behaviour
     return "".join(words(behaviour.voice + one.prompt, behaviour.thinking, kind="thinking"))
+
+
+def got_further(run: RunRow, runs: list[RunRow]) -> bool:
+    """Whether a run made progress beyond every run of its prompt before it."""
+    furthest = max((other.chars for other in runs if other.attempt < run.attempt), default=0)
+    return run.chars >= furthest + PROGRESS_CHARS

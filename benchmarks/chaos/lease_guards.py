@@ -113,6 +113,13 @@ LEASES = (
         "tests/store/test_sessions.py::test_odd_defaults_of_a_database_change_nothing",
     ),
     Mutant(
+        "A worker whose threads have died ends",
+        "worker/loop.py",
+        "        if not all(each.is_alive() for each in self._threads):\n",
+        "        if not all(each for each in self._threads):\n",
+        "tests/test_loop.py::test_a_worker_whose_threads_have_died_ends_instead_of_looking_well",
+    ),
+    Mutant(
         "A pause is no crash once its worker says that it lives",
         SIDE,
         "            _take_back_crashes(connection, worker_id, ids)\n        ended",

@@ -71,6 +71,12 @@ class What(StrEnum):
     KILL = "kill"  # SIGKILL to a worker, which is replaced at once
     PAUSE = "pause"  # SIGSTOP to a worker, SIGCONT later
     DATABASE = "database"  # PostgreSQL crashes, or the disk of SQLite fills up
+    SNAPSHOT = "snapshot"  # a copy of the database is put aside
+    WENT_BACK = "went back"  # the database is put back to a copy of seconds or minutes ago
+    READ_ONLY = "read-only"  # sessions of PostgreSQL turn read-only, for all or until they are new
+    LOCK = "lock"  # a stranger holds a lock for longer than a lease
+    CLOCK = "clock"  # the clock by which leases run is set forward
+    TERM = "term"  # SIGTERM to a worker, and SIGKILL before it may be done
     DOWN = "down"  # the model server refuses connections
     CANCEL = "cancel"  # `spool cancel` for a running prompt
     CANCEL_SQL = "cancel by SQL"  # UPDATE prompts SET cancel_requested_at
@@ -82,7 +88,7 @@ class Act:
     """Something that happens `at` so many seconds after the start.
 
     Attributes:
-        index: which worker, or which slice.
+        index: which worker, which slice, or which snapshot.
         seconds: how long it lasts, where it lasts.
     """
 
@@ -127,8 +133,13 @@ def draw(
     crashes: int,
     minutes: float,
     chaos_seconds: float | None = None,
+    each: int = 0,
 ) -> Plan:
-    """Draw a plan; the same arguments give the same plan."""
+    """Draw a plan; the same arguments give the same plan.
+
+    each: how often the database goes back, is read-only, is locked by a stranger; and how many
+    workers are told to stop and killed.
+    """
     dice = random.Random(seed)
     total = minutes * 60
     chaos = chaos_seconds or total * CHAOS_WITHIN
@@ -146,6 +157,8 @@ def draw(
         Act(dice.uniform(0.05, 1.0) * chaos, cancels[n % len(cancels)])
         for n in range(max(4, prompts // 50))
     ]
+    for number in range(each):
+        acts += _meddling(dice, chaos, number, each, workers)
     made = tuple(_prompt(dice, number) for number in range(prompts))
     return Plan(seed, made, tuple(sorted(acts)), chaos, total)
 
@@ -165,6 +178,26 @@ def _outage(dice: random.Random, chaos: float, number: int, crashes: int) -> Act
     at = chaos * (number + dice.uniform(0.3, 0.7)) / crashes
     length = dice.choice((0.0, 0.0, 1.0, LEASE_SECONDS, 2 * LEASE_SECONDS))
     return Act(at, What.DATABASE, number, length)
+
+
+def _meddling(dice: random.Random, chaos: float, number: int, each: int, workers: int) -> list[Act]:
+    """One of each: a copy and the way back, a read-only phase, a lock, a clock, a planned stop."""
+
+    def at(since: float, until: float) -> float:
+        return chaos * (number + dice.uniform(since, until)) / each
+
+    back_at = at(0.0, 0.2)
+    # Every third time it is a copy of minutes ago, if there were minutes.
+    age = dice.uniform(60.0, 180.0) if number % 3 == 2 else dice.uniform(2.0, 12.0)
+    lock_seconds = dice.uniform(1.2, 2.5) * LEASE_SECONDS
+    return [
+        Act(max(0.05 * chaos, back_at - age), What.SNAPSHOT, number),
+        Act(max(0.05 * chaos + 1.0, back_at), What.WENT_BACK, number),
+        Act(at(0.3, 0.5), What.READ_ONLY, number, dice.uniform(1.0, 2.0) * LEASE_SECONDS),
+        Act(at(0.6, 0.8), What.LOCK, number, lock_seconds),
+        Act(at(0.0, 1.0), What.CLOCK, seconds=dice.uniform(0.5, 20.0) * LEASE_SECONDS),
+        Act(at(0.0, 1.0), What.TERM, dice.randrange(workers), dice.uniform(0.1, 2.0)),
+    ]
 
 
 def _prompt(dice: random.Random, number: int) -> dict[str, str]:

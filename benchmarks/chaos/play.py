@@ -22,6 +22,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.chaos import plan
+from benchmarks.chaos.clock import Clock
 from benchmarks.chaos.databases import Database
 from benchmarks.chaos.plan import Act, Plan, What
 from benchmarks.chaos.stage import Crew, ModelServer, run_spool
@@ -51,9 +52,11 @@ class Play:
     crew: Crew
     server: ModelServer
     database: Database
+    clock: Clock
     config: Path
     slices: list[Path]
     say: Callable[[str], None]
+    forget: Callable[[], None] = lambda: None  # what was seen, when the database goes back
     done: Counter = field(default_factory=Counter)
     cancelled_by_hand: set[int] = field(default_factory=set)
     cancelled_at: dict[int, float] = field(default_factory=dict)
@@ -62,6 +65,8 @@ class Play:
 
     def __post_init__(self) -> None:
         self._threads: list[threading.Thread] = []
+        self._copies: set[int] = set()
+        self._slices_added: set[int] = set()
         self._dice = Random(self.plan.seed)
         self._sqlite = self.database.url.startswith("sqlite")
         self._lock = threading.Lock()
@@ -96,21 +101,52 @@ class Play:
     def _act(self, act: Act) -> bool:
         """Do it; False if it cannot be done just now, because every worker is down."""
         match act.what:
-            case What.KILL | What.PAUSE:
-                kill = act.what is What.KILL
-                crew, at = self.crew, act.index
-                worked = crew.kill(at) if kill else crew.pause(at, act.seconds)
+            case What.KILL | What.PAUSE | What.TERM:
+                worked = self._harm_worker(act)
                 self.done[act.what] += worked
                 return worked
             case What.ADD:
                 self._beside(self._add, act.index)
+            case What.CLOCK:
+                self.done[act.what] += self.clock.step(act.seconds)
             case What.DATABASE:
                 self._beside(self._harm_database, act.seconds)
+            case What.SNAPSHOT | What.WENT_BACK | What.READ_ONLY | What.LOCK:
+                self._beside(self._meddle, act)
             case What.DOWN:
                 self._beside(self._server_down, act.seconds)
             case _:
                 self._beside(self._cancel, act.what)
         return True
+
+    def _harm_worker(self, act: Act) -> bool:
+        match act.what:
+            case What.KILL:
+                return self.crew.kill(act.index)
+            case What.PAUSE:
+                return self.crew.pause(act.index, act.seconds)
+        return self.crew.stop(act.index, act.seconds)
+
+    def _meddle(self, act: Act) -> None:
+        """What strangers and backups do to a database; a copy that is not made is not put back."""
+        with self._database_busy:
+            match act.what:
+                case What.SNAPSHOT:
+                    self.database.snapshot(act.index)
+                    self._copies.add(act.index)
+                case What.READ_ONLY:
+                    if not self.database.read_only(act.index, act.seconds):
+                        return
+                case What.LOCK:
+                    self.database.lock(act.index, act.seconds)
+                case What.WENT_BACK:
+                    if act.index not in self._copies:
+                        return
+                    self.database.go_back(act.index, self.forget)
+        self._count(act.what)
+        if act.what is What.WENT_BACK:  # whoever restores a backup adds again what came since
+            for index in sorted(self._slices_added):
+                self._put(index)
 
     def _beside(self, work: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
@@ -132,16 +168,22 @@ class Play:
             self.done[what] += 1
 
     def _add(self, index: int) -> None:
+        self._put(index)
+        with self._lock:
+            self.added += len(self.slices[index].read_text().splitlines())
+            self._slices_added.add(index)
+            self.done[What.ADD] += 1
+
+    def _put(self, index: int) -> None:
         """Add a slice until it is said to be there: adding twice adds nothing twice."""
         for _ in range(ADD_TRIES):
             with suppress(subprocess.TimeoutExpired):
                 path = str(self.slices[index])
-                if run_spool(self.config, "add", path, "--batch", plan.BATCH).returncode == 0:
+                source = self.crew.source
+                adding = run_spool(self.config, "add", path, "--batch", plan.BATCH, source=source)
+                if adding.returncode == 0:
                     break
             time.sleep(0.5)
-        with self._lock:
-            self.added += len(self.slices[index].read_text().splitlines())
-            self.done[What.ADD] += 1
 
     def _cancel(self, how: What) -> None:
         running = self._rows("SELECT id FROM prompts WHERE status = 'running' ORDER BY id")
@@ -151,11 +193,15 @@ class Play:
             (prompt_id,) = self._dice.choice(running)
         self.cancelled_at[prompt_id] = time.time()
         if how is What.CANCEL:
-            worked = run_spool(self.config, "cancel", str(prompt_id)).returncode == 0
+            worked = self._cancel_by_command(prompt_id)
         else:
             worked = self._change(prompt_id, how)
         if worked:
             self._count(how)
+
+    def _cancel_by_command(self, prompt_id: int) -> bool:
+        done = run_spool(self.config, "cancel", str(prompt_id), source=self.crew.source)
+        return done.returncode == 0
 
     def _change(self, prompt_id: int, how: What) -> bool:
         now = NOW[self._sqlite]

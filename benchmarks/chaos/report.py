@@ -17,6 +17,7 @@ from benchmarks.chaos.play import Play
 from benchmarks.chaos.stage import Harm
 from benchmarks.chaos.tables import Tables
 
+OURS = ("lease_expired", "lease_lost", "shutdown", "orphaned", "handed_back", "commits_forgotten")
 Line = tuple[str, object]
 
 
@@ -52,6 +53,19 @@ def _harms(play: Play, evidence: Evidence) -> Iterable[Line]:
     longest = max((end - begin for begin, end in evidence.database_outages), default=0.0)
     name = "disk full" if play.database.url.startswith("sqlite") else "PostgreSQL crashes"
     yield name, f"{play.done[What.DATABASE]}, away for {downtime:.0f} s, at most {longest:.1f} s"
+    if play.done[What.TERM]:
+        yield "SIGTERM, then SIGKILL", play.done[What.TERM]
+    if evidence.went_back:
+        ages = sorted(at - copied for copied, at in evidence.went_back)
+        told = f"{len(ages)} times, {ages[0]:.0f} to {ages[-1]:.0f} s old"
+        yield "the database put back to a copy", told
+    if play.done[What.READ_ONLY]:
+        yield "sessions turned read-only", play.done[What.READ_ONLY]
+    if play.clock.steps:
+        told = f"{len(play.clock.steps)} times, {play.clock.steps[-1][1]:.0f} s in all"
+        yield "the clock of leases set forward", told
+    if play.done[What.LOCK]:
+        yield "a lock held by a stranger, longer than a lease", play.done[What.LOCK]
     if evidence.lock_waits:
         longest = max(end - begin for begin, end in evidence.lock_waits)
         yield (
@@ -129,8 +143,7 @@ def _tokens(tables: Tables, evidence: Evidence) -> Iterable[Line]:
     ours = {
         request.request_id
         for run in tables.runs.values()
-        if run.error_code in {"lease_expired", "lease_lost", "shutdown", "orphaned"}
-        and (request := evidence.request_of(run, tables))
+        if run.error_code in OURS and (request := evidence.request_of(run, tables))
     }
     sent = Counter()
     for one in evidence.served:

@@ -38,23 +38,25 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _BOUND, *plain]
 
 
-def environment() -> dict[str, str]:
-    """What children see: this checkout, and no settings of the person who runs it."""
+def environment(source: Path = ROOT) -> dict[str, str]:
+    """What children see: a checkout, this one, and no settings of the person who runs it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SPOOL_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return {**kept, "PYTHONPATH": str(source), "PYTHONUNBUFFERED": "1"}
 
 
 def spool(config: Path, *arguments: str) -> list[str]:
-    """The command line of `spool`, out of this checkout."""
+    """The command line of `spool`, out of the checkout that `environment` names."""
     return python("-m", "worker", "--config", str(config), *arguments)
 
 
-def run_spool(config: Path, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess:
+def run_spool(
+    config: Path, *arguments: str, timeout: float = 60.0, source: Path = ROOT
+) -> subprocess.CompletedProcess:
     """Run one command of `spool` to its end."""
     return subprocess.run(
         spool(config, *arguments),
         cwd=config.parent,
-        env=environment(),
+        env=environment(source),
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -156,6 +158,7 @@ class Slot:
     resume_at: float | None = None
     began: float = 0.0
     restart_at: float | None = None
+    kill_at: float | None = None  # it was told to stop, and has until then
 
 
 @dataclass
@@ -166,6 +169,8 @@ class Crew:
     size: int
     harms: list[Harm] = field(default_factory=list)
     exits: Counter = field(default_factory=Counter)  # exit codes of workers that ended themselves
+    source: Path = ROOT
+    clock: Mapping[str, str] = field(default_factory=dict)  # see clock.py
 
     def __post_init__(self) -> None:
         self._logs = [self.config.parent / f"worker-{n}.log" for n in range(self.size)]
@@ -176,7 +181,7 @@ class Crew:
             return subprocess.Popen(
                 spool(self.config, "run"),
                 cwd=self.config.parent,
-                env=environment(),
+                env={**environment(self.source), **self.clock},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -200,6 +205,18 @@ class Crew:
         slot.process.wait()
         self.harms.append(Harm(slot.process.pid, "kill", now, now))
         self._slots[victim] = Slot(self._start(victim))
+        return True
+
+    def stop(self, index: int, seconds: float) -> bool:
+        """SIGTERM; `tick` kills it if it has not ended after so long.  False if nobody is there."""
+        victim = self._victim(index, paused=False)
+        if victim is None or self._slots[victim].kill_at is not None:
+            return False
+        slot = self._slots[victim]
+        now = time.time()
+        slot.process.terminate()
+        slot.kill_at = time.monotonic() + seconds
+        self.harms.append(Harm(slot.process.pid, "term", now, now))
         return True
 
     def pause(self, index: int, seconds: float) -> bool:
@@ -228,6 +245,9 @@ class Crew:
                 slot.resume_at = None
                 slot.process.send_signal(signal.SIGCONT)
                 self.harms.append(Harm(slot.process.pid, "pause", slot.began, time.time()))
+            if slot.kill_at is not None and now >= slot.kill_at and slot.process.poll() is None:
+                self.kill(index)
+                continue
             if slot.process.poll() is None:
                 continue
             if slot.restart_at is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -115,29 +115,32 @@ def _epoch(value: Any) -> Any:
     return value.timestamp() if isinstance(value, datetime) else value
 
 
-def _rows(connection: Any, table: str, kind: type, order: str) -> Iterable[Any]:
+def _rows(connection: Any, table: str, kind: type, true: Callable[[float], float]) -> Iterable[Any]:
     names = list(kind.__dataclass_fields__)
-    cursor = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}")
+    cursor = connection.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY id")
     for row in cursor:
         values = dict(zip(names, row, strict=True))
         for name in names:
-            if name.endswith("_at"):
-                values[name] = _epoch(values[name])
+            if name.endswith("_at") and values[name] is not None:
+                values[name] = true(_epoch(values[name]))
         yield kind(**values)
 
 
-def read(connection: Any) -> Tables:
-    """All tables."""
+def read(connection: Any, true: Callable[[float], float] = lambda told: told) -> Tables:
+    """All tables.
+
+    true: the epoch second at which the database told this one, if its clock was set.
+    """
     chunks: dict[int, list[ChunkRow]] = defaultdict(list)
     cursor = connection.execute(
         "SELECT run_id, seq, kind, text, created_at FROM chunks ORDER BY run_id, seq"
     )
     for run_id, seq, kind, text, created_at in cursor:
-        chunks[run_id].append(ChunkRow(seq, kind, text, _epoch(created_at)))
+        chunks[run_id].append(ChunkRow(seq, kind, text, true(_epoch(created_at))))
     workers = connection.execute("SELECT id, pid, lease_until FROM workers").fetchall()
     return Tables(
-        {row.id: row for row in _rows(connection, "prompts", PromptRow, "id")},
-        {row.id: row for row in _rows(connection, "runs", RunRow, "id")},
+        {row.id: row for row in _rows(connection, "prompts", PromptRow, true)},
+        {row.id: row for row in _rows(connection, "runs", RunRow, true)},
         dict(chunks),
         {id_: pid for id_, pid, _ in workers},
         {id_: _epoch(until) for id_, _, until in workers},
@@ -179,8 +182,17 @@ class Watcher:
         self.seen: dict[int, tuple[int, int]] = {}
         self.completed: set[int] = set()
         self.looks = 0
+        self._guard = threading.Lock()
+        self._went_back = False
         self._thread = threading.Thread(target=self._work, name="watcher", daemon=True)
         self._thread.start()
+
+    def forget(self) -> None:
+        """The database is an older one from now on: what was seen before counts no more."""
+        with self._guard:
+            self.seen.clear()
+            self.completed.clear()
+            self._went_back = True
 
     def stop(self) -> None:
         """Look no more."""
@@ -190,9 +202,10 @@ class Watcher:
     def _work(self) -> None:
         while not self._stopping.wait(WATCH_SECONDS):
             with suppress(psycopg.Error, sqlite3.Error):
+                self._went_back = False
                 connection = self._connect()
                 try:
-                    while not self._stopping.wait(WATCH_SECONDS):
+                    while not (self._stopping.wait(WATCH_SECONDS) or self._went_back):
                         self._look(connection)
                 finally:
                     connection.close()
@@ -202,12 +215,17 @@ class Watcher:
             "SELECT r.id, COUNT(*), SUM(LENGTH(c.text)) FROM runs r JOIN chunks c"
             " ON c.run_id = r.id WHERE r.status = 'streaming' GROUP BY r.id"
         )
-        for run_id, chunks, chars in found.fetchall():
-            before = self.seen.get(run_id, (0, 0))
-            self.seen[run_id] = (max(before[0], chunks), max(before[1], chars))
+        rows = found.fetchall()
         since = max(self.completed, default=0) - 500
         done = connection.execute(
             f"SELECT id FROM runs WHERE status = 'completed' AND id > {since}"
         )
-        self.completed |= {run_id for (run_id,) in done.fetchall()}
+        completed = {run_id for (run_id,) in done.fetchall()}
+        with self._guard:
+            if self._went_back:
+                return
+            for run_id, chunks, chars in rows:
+                before = self.seen.get(run_id, (0, 0))
+                self.seen[run_id] = (max(before[0], chunks), max(before[1], chars))
+            self.completed |= completed
         self.looks += 1

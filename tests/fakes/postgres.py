@@ -21,7 +21,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -51,12 +51,18 @@ class Server:
     """
 
     def __init__(
-        self, home: Path, *, settings: dict[str, str] = FAST, tcp_port: int | None = None
+        self,
+        home: Path,
+        *,
+        settings: dict[str, str] = FAST,
+        tcp_port: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home
         self.data = home / "data"
         self.tcp_port = tcp_port
         self._settings = settings
+        self._environment = environment or {}
         self._bin = _binaries(home)
 
     def create(self) -> None:
@@ -151,7 +157,7 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self.home,
-                env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
+                env={**os.environ, "LC_ALL": "C", "TZ": "UTC", **self._environment},
                 user=UNPRIVILEGED if os.geteuid() == 0 else None,
                 check=False,
             )
@@ -171,12 +177,17 @@ class Server:
 
 
 @contextmanager
-def private(*, tcp_port: int | None = None, settings: dict[str, str] = FAST) -> Iterator[Server]:
+def private(
+    *,
+    tcp_port: int | None = None,
+    settings: dict[str, str] = FAST,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """A running server that belongs to the caller, who may crash it."""
     _sweep()
     home = Path(tempfile.mkdtemp(prefix=PREFIX))
     (home / "users").write_text(f"{os.getpid()}\n")
-    server = Server(home, settings=settings, tcp_port=tcp_port)
+    server = Server(home, settings=settings, tcp_port=tcp_port, environment=environment)
     try:
         server.create()
         server.start()
