@@ -113,6 +113,34 @@ def test_the_budget_of_the_worker_fills_every_buffer():
     assert budget.used_bytes == 0
 
 
+def test_what_decoders_hold_is_charged_and_given_back():
+    """A limit that counts most of what it bounds bounds nothing."""
+    budget = Budget(1000)
+    one, other = Buffer(1, Limits(), budget), Buffer(2, Limits(), budget)
+    assert not one.hold(300)
+    one.add(Kind.TEXT, "x" * 700, at=0)
+    assert budget.used_bytes == 1000
+    assert other.full
+    assert not one.hold(100)
+    assert budget.used_bytes == 800
+    one.discard()
+    assert (budget.used_bytes, budget.held_bytes, budget.holders) == (0, 0, 0)
+
+
+def test_who_holds_the_longest_frame_gives_way_when_half_of_the_budget_is_held():
+    """Streams with ordinary frames go on beside one that grows without end."""
+    budget = Budget(1000)
+    small = [Buffer(number, Limits(), budget) for number in range(4)]
+    giant = Buffer(9, Limits(), budget)
+    assert not any(each.hold(20) for each in small)
+    assert not giant.hold(420)
+    assert giant.hold(430)
+    assert not any(each.hold(20) for each in small)
+    giant.discard()
+    assert not any(each.hold(120) for each in small)
+    assert any(each.hold(130) for each in small)
+
+
 def test_only_text_counts_as_characters_of_the_answer():
     """`chars` is the length of the output; a first thought is a first sign of life."""
     buffer = Buffer(7, Limits(), Budget(10**9))

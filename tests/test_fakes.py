@@ -15,6 +15,7 @@ import pytest
 from tests.fakes import postgres
 from tests.fakes.clock import FakeClock
 from tests.fakes.frames import SPEECHES
+from tests.fakes.patience import HANG_SECONDS
 from tests.fakes.plan import FAULTS, Behaviour, Plan, expected_text, expected_thinking
 from tests.fakes.server import FakeServer
 from tests.fakes.words import words
@@ -165,7 +166,7 @@ def test_as_a_process_it_tells_its_port_keeps_a_log_and_ends_with_its_input(tmp_
             lines = client.post(url + "/api/generate", json=body).text.splitlines()
             assert json.loads(lines[-1])["done"] is True
             assert client.get(url + "/log").json()[0]["prompt"] == "x"
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=HANG_SECONDS) == 0
     entry = json.loads(log.read_text().splitlines()[0])
     assert (entry["prompt"], entry["done_sent"], entry["ended"]) == ("x", True, "complete")
     assert entry["chars_sent"] == len(expected_text("x", 3))

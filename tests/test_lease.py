@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.fakes.clock import FakeClock
+from tests.fakes.patience import HANG_SECONDS
 from worker.errors import StoreBroken, StoreBusy, StoreError
 from worker.lease import STILL_SECONDS_MIN, Lease, LeaseKeeper
 from worker.records import WorkerInfo
@@ -77,7 +78,7 @@ class Store:
         self.calls.append("renew")
         self.called.set()
         if self.slow:
-            assert self.slow.wait(30)
+            assert self.slow.wait(HANG_SECONDS)
         if self.error:
             raise self.error
         return self.known
@@ -286,8 +287,8 @@ def test_the_watchdog_never_sleeps_past_the_end_of_the_lease():
 def test_the_threads_renew_and_watch_by_themselves():
     """A renewal that hangs in a dead connection keeps nobody from noticing the end."""
     with kept(0.01, sent_at=0, hangs=True) as it:
-        assert it.store.called.wait(30)
-        assert it.lapsed.wait(30)
+        assert it.store.called.wait(HANG_SECONDS)
+        assert it.lapsed.wait(HANG_SECONDS)
         assert it.said == ["lease_lapsed"]
 
 
@@ -295,7 +296,7 @@ def test_stopping_does_not_wait_for_a_renewal_that_hangs(monkeypatch):
     """Its thread is a daemon; the worker has to end in time."""
     monkeypatch.setattr("worker.lease.RETRY_SECONDS_MAX", 0.01)
     with kept(36_000, sent_at=-36_000, hangs=True) as it:
-        assert it.store.called.wait(30)
+        assert it.store.called.wait(HANG_SECONDS)
         it.keeper.stop()
         assert it.store.slow is not None
         assert not it.store.slow.is_set()

@@ -122,6 +122,88 @@ class Carried:
 
 
 @aio
+async def test_an_answer_that_never_ends_is_ended_and_what_came_is_kept():
+    """A model that repeats itself fills a disk in a night."""
+    carried = Carried([say("x" * 100)] * 10_000)
+    outcome = await carried.outcome(endpoint=endpoint(max_output_bytes=5_000))
+    assert outcome.ending.error_code == ErrorCode.OUTPUT_TOO_LARGE
+    assert "max_output_bytes = 5000" in outcome.ending.error
+    assert outcome.ending.prompt_event is PromptEvent.FAIL
+    assert 5_000 < outcome.ending.chars <= 5_100
+    assert len(carried.commits.text) == outcome.ending.chars
+
+
+EMPTY = [
+    event({"choices": []}),
+    event({"choices": [{"index": 0, "delta": {}}]}),
+    event({"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": None}]}),
+    event({"choices": [], "usage": None}),
+    PING,
+    b"\n",
+]
+
+
+@aio
+@pytest.mark.parametrize("empty", EMPTY)
+async def test_frames_that_hold_nothing_are_no_progress(empty):
+    """A server that sends them for ever says nothing for ever."""
+    carried = Carried([say("x"), *[Pause(0.5), empty] * 1000])
+    outcome = await carried.outcome(endpoint=endpoint(idle_timeout_seconds=8))
+    assert outcome.ending.error_code == ErrorCode.IDLE_TIMEOUT
+    assert carried.clock.monotonic() < 1000 + 8 + 2
+
+
+@aio
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [say("x")] * 20,
+        [think("x")] * 20,
+        [event({"choices": [], "usage": {"completion_tokens": n}}) for n in range(20)],
+        [event({"choices": [], "prompt_progress": {"processed": n}}) for n in range(20)],
+    ],
+)
+async def test_output_counts_and_changes_of_state_are_progress(frames):
+    """However slowly they come."""
+    steps = [step for frame in frames for step in (Pause(5), frame)]
+    carried = Carried([say("a"), *steps, STOP, DONE])
+    outcome = await carried.outcome(endpoint=endpoint(idle_timeout_seconds=8))
+    assert outcome.ending.prompt_event is PromptEvent.COMPLETE
+
+
+@aio
+async def test_an_unfinished_frame_is_charged_to_the_budget_of_the_worker():
+    """It is held as text is; when the streams hold too much together, the longest is tried again."""
+    begun = b'data: {"choices":[{"index":0,"delta":{"content":"'
+    carried = Carried([begun, *[b"x" * 1000] * 90, HOLD])
+    carried.budget = carried.rooms.budget
+    running = carried.start()
+    await carried.holding()
+    assert 90_000 < carried.budget.used_bytes < 100_000
+    carried.control.stop(ShutDown("bye"))
+    await running
+    assert carried.budget.used_bytes == 0
+    crowded = Carried([begun, *[b"x" * 1000] * 90, HOLD])
+    crowded.budget.used_bytes = crowded.budget.held_bytes = 450_000
+    crowded.budget.holders = 10
+    outcome = await crowded.start()
+    assert outcome.ending.error_code == ErrorCode.FRAME_TOO_LARGE
+    assert outcome.ending.prompt_event is PromptEvent.REQUEUE
+    assert crowded.budget.used_bytes == crowded.budget.held_bytes == 450_000
+
+
+@aio
+async def test_thoughts_and_tool_calls_count_against_the_bytes_of_an_answer():
+    """All of it is stored; and an answer that is done is not too long."""
+    carried = Carried([think("\u00e9" * 50)] * 10_000)
+    outcome = await carried.outcome(endpoint=endpoint(max_output_bytes=5_000))
+    assert outcome.ending.error_code == ErrorCode.OUTPUT_TOO_LARGE
+    carried = Carried([say("x" * 6_000) + STOP + DONE])
+    outcome = await carried.outcome(endpoint=endpoint(max_output_bytes=5_000))
+    assert outcome.ending.prompt_event is PromptEvent.COMPLETE
+
+
+@aio
 async def test_a_run_is_completed_in_one_transaction_when_the_done_frame_arrives():
     """The last chunk, usage, finish reason and both states go in together."""
     it = Carried([say("Hello "), say("world"), STOP, USAGE, DONE])
@@ -208,7 +290,7 @@ async def test_a_finish_reason_in_place_of_a_done_frame_is_recorded_as_such():
     """Where an endpoint accepts that, `done_frame` tells the two apart."""
 
     class Lenient:
-        frames, usage, finish_reason = 1, Usage(), "stop"
+        frames, usage, finish_reason, progress, held_bytes = 1, Usage(), "stop", 1, 0
 
         def feed(self, data):
             from worker.wire.events import Done

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes.answer import Script
 from tests.fakes.clock import FakeClock
+from tests.fakes.patience import HANG_SECONDS
 from tests.fakes.server import closed_port
 from tests.stream.conftest import (  # noqa: F401 - fixtures, shared with tests/stream/
     CHAT,
@@ -46,7 +47,7 @@ async def test_a_reader_tells_status_type_and_request_id(way):
     way.server.scripts["/x"] = Script(b"", 201, {"content-type": "a/b", "request-id": "req-1"})
     async with way.open(way.ask(path="/x")) as reader:
         assert (reader.status, reader.content_type, reader.request_id) == (201, "a/b", "req-1")
-        assert await reader.read(5) is None
+        assert await reader.read(HANG_SECONDS) is None
     way.server.scripts["/x"] = Script(b"", 200, {"x-request-id": "req-2"})
     async with way.open(way.ask(path="/x")) as reader:
         assert (reader.content_type, reader.request_id) == (None, "req-2")
@@ -59,7 +60,7 @@ async def test_the_body_arrives_in_blocks_of_at_most_64_kib(way, framing):
     way.server.scripts["/x"] = Script(body, framing=framing)
     got = b""
     async with way.open(way.ask(path="/x")) as reader:
-        while (data := await reader.read(5)) is not None:
+        while (data := await reader.read(HANG_SECONDS)) is not None:
             assert 0 < len(data) <= KIB64
             got += data
     assert got == body
@@ -110,7 +111,7 @@ async def test_prompts_share_no_cookies(way):
 async def test_leaving_closes_the_connection_at_once(way, fault):
     """The server need not generate what nobody reads; also while a read was waiting."""
     async with way.open(way.ask(f"[[fault={fault}]]")) as reader:
-        assert await reader.read(5)
+        assert await reader.read(HANG_SECONDS)
         await reader.read(0.001)
     await way.server.until(lambda: not way.server.connections)
     assert way.server.served[0].ended == "left"
@@ -157,7 +158,7 @@ async def test_hundreds_of_streams_hinder_nobody(way):
 async def until_done(reader: Reader) -> None:
     got = b""
     while b"[DONE]" not in got:
-        got += await reader.read(5) or b""
+        got += await reader.read(HANG_SECONDS) or b""
 
 
 async def test_drained_the_connection_is_kept(way):
@@ -196,7 +197,7 @@ async def test_draining_never_fails_and_takes_no_more_than_64_kib(way, script):
     way.server.scripts["/x"] = script
     async with way.open(way.ask(path="/x")) as reader:
         await until_done(reader)
-        await asyncio.wait_for(reader.drain(), 5)
+        await asyncio.wait_for(reader.drain(), HANG_SECONDS)
     await way.server.until(lambda: not way.server.connections)
     assert way.server.served[0].bytes_sent < 10_000_000
 
@@ -206,8 +207,8 @@ async def test_draining_ends_when_its_time_is_over(way, monkeypatch):
     monkeypatch.setattr(stream_module, "_DRAIN_SECONDS", 0.05)
     for fault in ("stall", "pings"):
         async with way.open(way.ask(f"[[fault={fault}]]")) as reader:
-            assert await reader.read(5)
-            await asyncio.wait_for(reader.drain(), 5)
+            assert await reader.read(HANG_SECONDS)
+            await asyncio.wait_for(reader.drain(), HANG_SECONDS)
 
 
 # Is anybody there?
@@ -263,7 +264,7 @@ async def test_a_proxy_of_the_environment_is_used(server, endpoint, monkeypatch)
     stream = Stream(clock=SystemClock())
     for url, body in (("http://nowhere.invalid/v1", b"by proxy"), (server.url + "/v1", b"direct")):
         async with stream.open(Request(url, b"{}", {}), endpoint, CHAT) as reader:
-            assert await reader.read(5) == body
+            assert await reader.read(HANG_SECONDS) == body
     await stream.aclose()
 
 
@@ -293,7 +294,7 @@ class Moving:
         """Nothing is open."""
 
 
-GZIP = gzip.compress(b"")[:10]
+GZIP = gzip.compress(b"", mtime=0)[:10]  # the same in every process of a test run
 NOTHING = b"\x00\x00\x00\xff\xff"  # a block of deflate that holds nothing
 MOVING = [(GZIP, NOTHING), (b"", b"\n"), (b"", b":\n"), (b"", b"x")]
 
@@ -313,7 +314,7 @@ async def test_a_body_that_only_moves_ends_at_the_deadline_of_an_error(
     ):
         began_at = clock.monotonic()
         with pytest.raises(ServerFailed):
-            await asyncio.wait_for(ask(), 30)
+            await asyncio.wait_for(ask(), HANG_SECONDS)
         assert clock.monotonic() - began_at <= 5.5
     await stream.aclose()
 
@@ -326,9 +327,9 @@ async def test_a_body_that_only_moves_ends_when_its_beginning_or_its_rest_is_rea
     body = Moving(clock, brings, first=first)
     reader = Reader(response, body, clock, where="host:80", redact=str, turns=Turns())
     began_at = clock.monotonic()
-    assert len(await asyncio.wait_for(reader.beginning(1000, seconds=10), 30)) < 100
+    assert len(await asyncio.wait_for(reader.beginning(1000, seconds=10), HANG_SECONDS)) < 100
     assert clock.monotonic() - began_at <= 10.5
-    await asyncio.wait_for(reader.drain(), 30)
+    await asyncio.wait_for(reader.drain(), HANG_SECONDS)
     assert clock.monotonic() - began_at <= 12
 
 
@@ -341,5 +342,5 @@ async def test_one_read_of_a_body_that_only_moves_waits_once(first, brings):
     reader = Reader(response, body, clock, where="host:80", redact=str, turns=Turns())
     for _ in range(20):
         before = clock.monotonic()
-        await asyncio.wait_for(reader.read(1.0), 30)
+        await asyncio.wait_for(reader.read(1.0), HANG_SECONDS)
         assert clock.monotonic() - before <= 1.0

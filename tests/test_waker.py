@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.fakes.patience import HANG_SECONDS
 from worker import waker
 from worker.errors import StoreBusy
 from worker.waker import Waker
@@ -79,7 +80,7 @@ class Awake:
         )
 
     def wake(self) -> None:
-        self.wakes.get(timeout=30)
+        self.wakes.get(timeout=HANG_SECONDS)
 
 
 @contextmanager
@@ -125,7 +126,7 @@ def test_on_sqlite_a_commit_of_somebody_else_wakes():
     with awake(store) as it:
         it.wake()
         it.wake()
-        assert store.over.wait(30)
+        assert store.over.wait(HANG_SECONDS)
 
 
 def test_on_sqlite_a_file_that_cannot_be_read_for_a_moment_is_looked_at_again():
@@ -133,5 +134,5 @@ def test_on_sqlite_a_file_that_cannot_be_read_for_a_moment_is_looked_at_again():
     store = Looking([7, StoreBusy("locked"), 9, 9])
     with awake(store) as it:
         it.wake()
-        assert store.over.wait(30)
+        assert store.over.wait(HANG_SECONDS)
         assert it.said == ["listener_lost", "listener_back"]

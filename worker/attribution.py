@@ -35,6 +35,7 @@ from worker.errors import (
     Crashed,
     ErrorCode,
     LeaseLost,
+    OutputTooLarge,
     ServerFailed,
     ShutDown,
     SpoolError,
@@ -171,7 +172,10 @@ def nature_of(error: SpoolError, *, begun: bool) -> Nature:
 def _natures(error: SpoolError, *, begun: bool) -> Iterator[tuple[Nature, bool]]:
     yield Nature.PATIENCE, isinstance(error, Busy)
     yield Nature.UNREACHABLE, error.code is ErrorCode.UNREACHABLE
-    yield Nature.OWN, isinstance(error, ShutDown | LeaseLost | Cancelled | StoreError)
+    yield (
+        Nature.OWN,
+        isinstance(error, ShutDown | LeaseLost | Cancelled | StoreError | OutputTooLarge),
+    )
     yield Nature.OWN, error.verdict is Verdict.STOP or not error.charged
     yield Nature.REQUEST, begun and error.code is ErrorCode.TOTAL_TIMEOUT
     yield Nature.REQUEST, error.code in (ErrorCode.INTERNAL_ERROR, ErrorCode.GENERATION_ABORTED)

@@ -4,7 +4,8 @@ A buffer belongs to one run.  It keeps the order in which the output arrived:
 neighbouring deltas of one kind become one chunk, a change of kind begins the
 next.  `take` hands out everything as numbered chunks, and the numbers never
 come back: a flush that has to be sent again is sent with the same chunks, and
-newer text waits behind it (`Limits.stream_bytes` is how much may wait).
+newer text waits behind it (`Limits.stream_bytes` is how much may wait).  What the
+decoder of the run holds is charged to the same budget.
 """
 
 from __future__ import annotations
@@ -17,11 +18,29 @@ MAX_CHUNK_CHARS = 65_536  # keeps one row, one parameter, and a page of what is 
 
 
 class Budget:
-    """Unflushed bytes of all runs of a worker together; shared by their buffers."""
+    """What all runs of a worker hold together; shared by their buffers.
+
+    Attributes:
+        used_bytes: text that is not stored yet, and what decoders hold.
+        held_bytes: the part of it that decoders hold, most of it unfinished frames.
+        holders: runs whose decoders hold anything.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self.used_bytes = 0
+        self.held_bytes = 0
+        self.holders = 0
+
+    def is_exceeded_by(self, held_bytes: int) -> bool:
+        """Whether a run holds so much that it has to give it up.
+
+        Text goes away when it is stored, what decoders hold only with its frame.  So half of the
+        budget is for the latter, and who holds more than the average gives way first.
+        """
+        if self.held_bytes <= self._limit_bytes // 2:
+            return False
+        return held_bytes * self.holders >= self.held_bytes
 
     @property
     def exhausted(self) -> bool:
@@ -55,7 +74,9 @@ class Buffer:
         self._oldest_at: float | None = None
         self._next_seq = 0
         self._flying_bytes = 0
+        self._held_bytes = 0
         self.waiting_bytes = 0
+        self.produced_bytes = 0  # of the whole run, of every kind
         self.chars = 0
         self.first_text_at: float | None = None
 
@@ -74,9 +95,19 @@ class Buffer:
         # Half a surrogate pair is for the database to refuse, by name, not for the books.
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         self.waiting_bytes += size
+        self.produced_bytes += size
         self._budget.used_bytes += size
         if kind is Kind.TEXT:
             self.chars += len(text)
+
+    def hold(self, held_bytes: int) -> bool:
+        """Charge what the decoder holds now; whether it is too much."""
+        budget, change = self._budget, held_bytes - self._held_bytes
+        budget.used_bytes += change
+        budget.held_bytes += change
+        budget.holders += bool(held_bytes) - bool(self._held_bytes)
+        self._held_bytes = held_bytes
+        return bool(held_bytes) and budget.is_exceeded_by(held_bytes)
 
     @property
     def chunks(self) -> int:
@@ -128,3 +159,4 @@ class Buffer:
         self._flying_bytes += self.waiting_bytes
         self.waiting_bytes = 0
         self.landed()
+        self.hold(0)

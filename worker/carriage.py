@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 from worker import retry
 from worker.attribution import Evidence, Failure, Finding
-from worker.buffer import Budget, Limits
+from worker.buffer import Budget, Buffer, Limits
 from worker.clock import Clock
 from worker.committer import RunWriter, Submit
 from worker.deadlines import Deadlines, overslept
-from worker.errors import Refused, SpoolError, Truncated, Unfinished
+from worker.errors import FrameTooLarge, OutputTooLarge, Refused, SpoolError, Truncated, Unfinished
 from worker.records import Ending, Endpoint, Request, Run
 from worker.wire.events import Decoder, Dialect
 
@@ -256,6 +256,20 @@ def as_ended(error: SpoolError, decoder: Decoder | None) -> SpoolError:
         f"the stream ended cleanly with the finish reason {reason!r}, but its done frame never"
         " came; if the server never sends one, set accept_finish_without_done = true"
     )
+
+
+def check_size(buffer: Buffer, decoder: Decoder, endpoint: Endpoint) -> None:
+    """Raise OutputTooLarge or FrameTooLarge if a run produced, or holds, more than it may."""
+    if buffer.hold(decoder.held_bytes):
+        raise FrameTooLarge(
+            "unfinished frames of all streams together take half of worker_buffer_bytes, and this"
+            " one is among the longest; raise that setting, or lower concurrency",
+        )
+    if buffer.produced_bytes > endpoint.max_output_bytes:
+        raise OutputTooLarge(
+            f"the answer is longer than max_output_bytes = {endpoint.max_output_bytes}: limit it"
+            " with max_tokens, or raise that setting of the endpoint"
+        )
 
 
 async def read_in_time(

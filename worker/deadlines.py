@@ -1,7 +1,7 @@
 """The deadlines of one response: first frame, idle, total.  Told the time, knows no clock.
 
-Only frames that carry progress count (`Decoder.frames`): a server that sends
-pings for an hour is idle for an hour.  Connecting has a deadline of its own, in
+Only progress counts (`Decoder.progress`): a server that sends pings, or frames that
+hold nothing, for an hour is idle for an hour.  Connecting has a deadline of its own, in
 the stream.
 """
 
@@ -20,14 +20,14 @@ class Deadlines:
 
     def __init__(self, endpoint: Endpoint, *, started_at: float) -> None:
         self._endpoint = endpoint
-        self._frames = 0
+        self._progress = 0
         self._total_at = _after(started_at, endpoint.total_timeout_seconds)
         self._progress_at = _after(started_at, endpoint.first_frame_timeout_seconds)
 
-    def progressed(self, frames: int, *, at: float) -> None:
-        """The decoder has seen `frames` frames by now."""
-        if frames > self._frames:
-            self._frames = frames
+    def progressed(self, progress: int, *, at: float) -> None:
+        """The decoder has come so far by now."""
+        if progress > self._progress:
+            self._progress = progress
             self._progress_at = _after(at, self._endpoint.idle_timeout_seconds)
 
     def resumed(self, *, since: float, at: float) -> None:
@@ -69,7 +69,7 @@ class Deadlines:
             raise self.too_long()
         if at < self._progress_at:
             return
-        if self._frames:
+        if self._progress:
             raise Stalled(
                 f"no progress for idle_timeout_seconds = {self._endpoint.idle_timeout_seconds:g}",
                 code=ErrorCode.IDLE_TIMEOUT,

@@ -14,6 +14,7 @@
     │   │   └── Unfinished     RETRY_LATER  ... though it gave a finish reason, and ended cleanly
     │   ├── Malformed          RETRY_LATER  a complete frame that is not what the protocol says
     │   ├── FrameTooLarge      RETRY_LATER  one frame above `max_frame_bytes`
+    │   ├── OutputTooLarge     FAIL         one answer above `max_output_bytes`
     │   ├── Busy               RETRY_LATER  429, 503 and their kin; may say how long to wait
     │   ├── ServerFailed       RETRY_LATER  the server reports a fault of its own
     │   │   └── Crashed        RETRY_LATER  ... namely that what worked on the answer went away
@@ -60,6 +61,7 @@ class ErrorCode(StrEnum):
     NO_DONE_FRAME = "no_done_frame"
     MALFORMED_FRAME = "malformed_frame"
     FRAME_TOO_LARGE = "frame_too_large"
+    OUTPUT_TOO_LARGE = "output_too_large"
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     SERVER_ERROR = "server_error"
@@ -221,6 +223,13 @@ class FrameTooLarge(WireError):
     """One frame is longer than `max_frame_bytes`; the message names both sizes."""
 
     code = ErrorCode.FRAME_TOO_LARGE
+
+
+class OutputTooLarge(WireError):
+    """One answer is longer than `max_output_bytes` of its endpoint; what came of it is kept."""
+
+    verdict = Verdict.FAIL
+    code = ErrorCode.OUTPUT_TOO_LARGE
 
 
 class Busy(WireError):

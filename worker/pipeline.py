@@ -14,6 +14,7 @@ from worker.carriage import (
     Outcome,
     Rooms,
     begin_decoding,
+    check_size,
     opened,
     read_in_time,
     seconds_to_wait,
@@ -49,8 +50,9 @@ async def carry(
                     control.heard(decoder.frames, at=now)
                     done = writer.keep(events, at=now)  # buffer
                     deadlines.woke(asked_at=asked_at, wait_seconds=wait_seconds, at=now)
-                    deadlines.progressed(decoder.frames, at=now)
+                    deadlines.progressed(decoder.progress, at=now)
                     if done is None:
+                        check_size(writer.buffer, decoder, endpoint)
                         deadlines.check(at=now)
                         if await writer.flush_if_due(at=now):  # flush
                             deadlines.resumed(since=now, at=clock.monotonic())

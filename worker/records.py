@@ -34,6 +34,24 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Certificates:
+    """The TLS files of one endpoint, in PEM; None where there is none.
+
+    Attributes:
+        ca_file: authorities that are trusted beside the usual ones.
+        client_cert_file: the certificate, with its chain, that is shown to servers that ask.
+        client_key_file: its key; None if the same file holds it.
+    """
+
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+
+
+NO_CERTIFICATES = Certificates()
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A configured place to send prompts; see config/spool.toml for each field."""
 
@@ -51,6 +69,8 @@ class Endpoint:
     total_timeout_seconds: float = 0.0
     accept_finish_without_done: bool = False
     canary: str = "Hi"
+    max_output_bytes: int = 64 * 1024 * 1024
+    certificates: Certificates = NO_CERTIFICATES
     embedded: bool = False
     embedded_context_tokens: int = 4096
 

@@ -48,12 +48,11 @@ from worker.transport import (
     CodingError,
     FastTransport,
     PlainBody,
-    Proxied,
+    Router,
     TimedBody,
     Turns,
     explain,
     routes,
-    stock,
     timed,
 )
 from worker.version import __version__
@@ -181,21 +180,18 @@ class Stream:
     ) -> None:
         self._clock = clock
         self._turns = Turns()
-        direct: httpx.AsyncBaseTransport = (
+        direct = (
             FastTransport(
                 verify=verify,
                 read_interval_seconds=read_interval_seconds,
                 read_interval_most_seconds=read_interval_most_seconds,
             )
             if transport == "fast"
-            else stock(verify)
+            else None
         )
+        self._proxies = routes.environment()
         self._client = Client(
-            direct,
-            {
-                pattern: None if proxy is None else Proxied(proxy, verify)
-                for pattern, proxy in routes.environment().items()
-            },
+            Router(direct, verify, self._proxies),
             {"user-agent": f"promptspool/{__version__}", "accept-encoding": "identity"},
         )
 
@@ -226,7 +222,7 @@ class Stream:
         request = Request(url=endpoint.base_url, body=b"", headers={}, method="GET")
         try:
             response = await self._send(request, endpoint, dialect, _PROBE_SECONDS)
-        except (Stalled, Broken) as error:
+        except (Stalled, Broken, Malformed) as error:
             raise Unreachable(error.message, charged=False) from error
         body = timed(response)
         try:
@@ -240,6 +236,11 @@ class Stream:
         if isinstance(fault, Busy | ServerFailed):
             raise fault
         raise ServerFailed(fault.message, http_status=response.status_code)
+
+    def proxy(self, endpoint: Endpoint) -> str | None:
+        """The proxy that requests of an endpoint go through, without its password."""
+        proxy = self._proxies.through(httpx.URL(endpoint.base_url))
+        return None if proxy is None else routes.without_secrets(proxy)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -260,6 +261,7 @@ class Stream:
                 request.body,
                 (request.headers, key, endpoint.headers),
                 connect_seconds,
+                certificates=endpoint.certificates,
             )
             async with limit:
                 return await self._client.send(outgoing, stream=True)
@@ -363,5 +365,15 @@ def _translated(
     if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.ProxyError):
         sentence = explain.unreachable(error, where, endpoint.connect_timeout_seconds)
         return Unreachable(redactor(endpoint)(sentence), charged=False)
-    reason = redactor(endpoint)(explain.reason(error))
-    return Broken(f"{where} closed the connection before it answered: {reason}")
+    redact = redactor(endpoint)
+    if about_tls := explain.of_tls(error, where):
+        return Unreachable(redact(about_tls), charged=False)
+    reason = redact(explain.reason(error))
+    if isinstance(error, httpx.RemoteProtocolError) and not explain.is_cut(error):
+        return Malformed(f"{where} answered with something that is not HTTP/1.1: {reason}")
+    hint = ""
+    if url.startswith("https:") and endpoint.certificates.client_cert_file is None:
+        hint = (
+            "; if it wants a client certificate, set client_cert_file"  # not every server says so
+        )
+    return Broken(f"{where} closed the connection before it answered: {reason}{hint}")

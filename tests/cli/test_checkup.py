@@ -157,3 +157,13 @@ def test_an_embedded_endpoint_is_looked_for_on_disk(check, here, monkeypatch):
     ((health, said),) = check('[endpoints.default]\nembedded = true\nmodel = "tiny.gguf"')
     assert health == "broken"
     assert "needs xllamacpp, which is not installed" in said
+
+
+def test_a_proxy_of_the_environment_is_told(check, monkeypatch):
+    """Without its password; what is on this machine is asked without it."""
+    monkeypatch.setenv("http_proxy", "http://user:password@127.0.0.1:1")
+    said = [each for _, each in check(table("http://far.invalid/v1", "openai-chat"))]
+    assert any("through the proxy http://127.0.0.1:1," in each for each in said)
+    assert "password" not in "".join(said)
+    with model_server(ollama("llama3.2")) as (url, _):
+        assert [health for health, _ in check(table(url))] == ["ok"]

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from importlib import import_module
-from time import perf_counter
 
 import pytest
 
@@ -42,19 +41,14 @@ def test_no_heavy_library_is_imported_to_say_little(arguments):
     assert HEAVY & set(modules) == set()
 
 
-def test_help_is_quick():
-    """Within eight times of starting Python for nothing."""
-
-    def best(code):
-        took = []
-        for _ in range(9):
-            before = perf_counter()
-            python(code)
-            took.append(perf_counter() - before)
-        return min(took)
-
-    listing = "from worker.cli import cli; cli.main(['--help'], prog_name='spool')"
-    assert best(listing) < 8 * best("pass")
+def test_help_imports_little():
+    """What takes time is importing; a bare start of Python has some thirty modules."""
+    code = (
+        "import sys\nfrom worker.cli import cli\n"
+        "try: cli.main(['--help'], prog_name='spool')\nexcept SystemExit: pass\n"
+        "print(len(sys.modules), file=sys.stderr)"
+    )
+    assert int(python(code).stderr.splitlines()[-1]) < 250
 
 
 def test_every_answer_in_json_has_a_schema():

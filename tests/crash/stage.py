@@ -31,10 +31,11 @@ from benchmarks.chaos.stage import (
     write_config,
 )
 from tests.conftest import Client
+from tests.fakes.patience import HANG_SECONDS
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = HANG_SECONDS
 POLL_SECONDS = 0.03
 
 
@@ -178,7 +179,7 @@ class Stage:
 
     def requests(self) -> list[dict[str, Any]]:
         """What the server has been asked, and what it has sent until now."""
-        with urllib.request.urlopen(f"{self.server.url}/log", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.server.url}/log", timeout=HANG_SECONDS) as answer:
             return [one for one in json.loads(answer.read()) if one["method"] == "POST"]
 
     def text(self, run_id: int) -> str:

@@ -9,6 +9,7 @@ import sys
 import httpx
 import pytest
 
+from tests.fakes.patience import HANG_SECONDS
 from worker.embedded import library
 from worker.embedded.models import bundled_model
 
@@ -39,10 +40,10 @@ def server():
     with child_for(bundled_model()) as child:
         port = json.loads(child.stdout.readline())["port"]
         assert child.stdout.read() == b""  # one line, and nothing after it
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=HANG_SECONDS) as client:
             yield client
         child.stdin.close()
-        assert child.wait(timeout=60) == 0
+        assert child.wait(timeout=HANG_SECONDS) == 0
 
 
 def frames(response):
@@ -132,4 +133,4 @@ def test_a_child_that_cannot_serve_says_why_and_ends(tmp_path):
     bad.write_bytes(b"GGUF")
     with child_for(bad) as child:
         assert "error" in json.loads(child.stdout.read())
-        assert child.wait(timeout=60) == 1
+        assert child.wait(timeout=HANG_SECONDS) == 1

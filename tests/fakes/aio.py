@@ -8,9 +8,9 @@ import gc
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
-P = ParamSpec("P")
+from tests.fakes.patience import HANG_SECONDS
 
-SECONDS_MAX = 60.0  # a test that hangs says where, long before pytest ends it
+P = ParamSpec("P")
 
 
 def aio(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -23,7 +23,7 @@ def aio(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
         async def watched() -> None:
             loop = asyncio.get_running_loop()
             loop.set_exception_handler(lambda _, context: complaints.append(repr(context)))
-            async with asyncio.timeout(SECONDS_MAX):
+            async with asyncio.timeout(HANG_SECONDS):
                 await test(*args, **kwargs)
             gc.collect(1)  # futures complain when they are collected
             await asyncio.sleep(0)

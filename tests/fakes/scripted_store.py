@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tests.fakes.aio import Bell
+from tests.fakes.patience import HANG_SECONDS
 from worker.attribution import SUSPECT_RUNS
 from worker.errors import StoreBusy
 from worker.records import Chunk, Ending, Neighbour, Rescued, Run, WorkerInfo
@@ -121,7 +122,7 @@ class ScriptedStore:
         self.calls[name] += 1
         self.bell.ring()
         if gate := self.gates.get(name):
-            assert gate.wait(30), f"nobody opened the gate of {name}"
+            assert gate.wait(HANG_SECONDS), f"nobody opened the gate of {name}"
         if self.failures[name]:
             raise self.failures[name].popleft()
         if self.away:

@@ -12,6 +12,7 @@ import sqlite3
 import httpx
 import pytest
 
+from tests.fakes.patience import HANG_SECONDS
 from tests.real.limits import LIMITS
 from worker.cli.service import worker_of
 from worker.log import make
@@ -62,7 +63,7 @@ def ask_whole(endpoint, question):
     request = dialect.request(endpoint, Run(1, 1, 1, 1, 1, endpoint.name, "m", prompt=question))
     body = {**json.loads(request.body), "stream": False}
     body.pop("stream_options", None)
-    answer = httpx.post(request.url, json=body, headers=dict(request.headers), timeout=60)
+    answer = httpx.post(request.url, json=body, headers=dict(request.headers), timeout=HANG_SECONDS)
     assert answer.status_code == 200, answer.text
     return whole_text(endpoint.dialect, answer.json()), counts(endpoint.dialect, answer.json())
 

@@ -37,7 +37,8 @@ def test_the_shipped_file_names_every_setting():
     tree = tomllib.loads(text)
     assert set(tree) == {*Values.model_fields, "endpoints"}
     commented = {name for name in EndpointTable.model_fields if f"# {name} = " in text}
-    assert commented == {"api_key_env", "api_key_file"}
+    tls = {"ca_file", "client_cert_file", "client_key_file"}
+    assert commented == {"api_key_env", "api_key_file"} | tls
     assert set(tree["endpoints"]["default"]) | commented == set(EndpointTable.model_fields)
 
 
@@ -64,5 +65,5 @@ def test_the_defaults_of_an_endpoint_are_those_it_gets():
     """Also where the default depends on the dialect."""
     endpoint = EndpointTable().resolved("default", api_key=None)
     for name in EndpointTable.model_fields:
-        if not name.startswith("api_key"):
+        if not name.startswith("api_key") and not name.endswith("_file"):
             assert getattr(endpoint, name) == endpoint_default(name), name

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from tests.fakes.patience import HANG_SECONDS
 from worker.errors import StoreBroken, StoreBusy
 from worker.records import NewPrompt
 from worker.store import Store
@@ -21,7 +22,7 @@ def listener(postgres_store):
 def test_a_new_prompt_is_heard(postgres_store, listener):
     """Also one that arrived before anybody waited."""
     postgres_store.add([NewPrompt(prompt="x")])
-    assert listener.wait(10.0)
+    assert listener.wait(HANG_SECONDS)
 
 
 def test_silence_lasts_as_long_as_it_was_asked_for(listener):
@@ -33,10 +34,10 @@ def test_silence_lasts_as_long_as_it_was_asked_for(listener):
 def test_a_wait_ends_when_a_prompt_arrives(postgres_store, listener):
     """Long before its time is up."""
     heard = []
-    waiting = threading.Thread(target=lambda: heard.append(listener.wait(60.0)))
+    waiting = threading.Thread(target=lambda: heard.append(listener.wait(HANG_SECONDS)))
     waiting.start()
     postgres_store.add([NewPrompt(prompt="x")])
-    waiting.join(timeout=30.0)
+    waiting.join(timeout=HANG_SECONDS)
     assert heard == [True]
 
 
@@ -49,10 +50,10 @@ def test_a_line_that_was_cut_is_an_error_and_another_one_works(
         " datname = current_database() AND pid <> pg_backend_pid()"
     )
     with pytest.raises(StoreBusy):
-        listener.wait(10.0)
+        listener.wait(HANG_SECONDS)
     again = postgres_store.listener()
     postgres_store.add([NewPrompt(prompt="x")])
-    assert again.wait(10.0)
+    assert again.wait(HANG_SECONDS)
     again.close()
 
 

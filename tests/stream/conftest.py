@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.fakes.patience import HANG_SECONDS
 from tests.fakes.server import FakeServer
 from worker.clock import SystemClock
 from worker.errors import SpoolError
@@ -63,8 +64,8 @@ def endpoint_fixture(server) -> Endpoint:
         base_url=server.url + "/v1",
         model="fake",
         api_key="sk-secret-key",
-        connect_timeout_seconds=5,
-        first_frame_timeout_seconds=5,
+        connect_timeout_seconds=HANG_SECONDS,
+        first_frame_timeout_seconds=HANG_SECONDS,
     )
 
 
@@ -96,7 +97,7 @@ class Way:
         got = b""
         try:
             async with self.open(request, dialect, **changes) as reader:
-                while (data := await reader.read(5)) is not None:
+                while (data := await reader.read(HANG_SECONDS)) is not None:
                     got += data
         except SpoolError as error:
             return error, got

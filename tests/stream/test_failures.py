@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import gzip
 import re
+import socket
 import ssl
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.answer import Script
+from tests.fakes.patience import HANG_SECONDS
 from tests.fakes.server import FakeServer, closed_port
 from tests.stream.conftest import CHAT
 from worker import stream as stream_module
@@ -28,7 +31,7 @@ from worker.errors import (
     Unreachable,
     Verdict,
 )
-from worker.records import Endpoint, Request
+from worker.records import Certificates, Endpoint, Request
 from worker.stream import Stream, redactor
 
 pytestmark = pytest.mark.anyio
@@ -107,7 +110,7 @@ async def test_without_a_limit_headers_are_waited_for(way):
     """0 means no limit, here as everywhere."""
     patient = {"connect_timeout_seconds": 0, "first_frame_timeout_seconds": 0}
     async with way.open(way.ask("[[delay=0.1]]"), **patient) as reader:
-        assert await reader.read(5)
+        assert await reader.read(HANG_SECONDS)
 
 
 @pytest.mark.parametrize("fault", ["disconnect", "reset-early"])
@@ -251,7 +254,7 @@ async def test_a_bomb_is_refused_and_comes_in_small_pieces_until_then(way):
     size = 0
     with pytest.raises(Malformed, match=r"compresses its answer.*more than 200 times"):  # noqa: PT012
         async with way.open(way.ask(path="/x")) as reader:
-            while (data := await reader.read(5)) is not None:
+            while (data := await reader.read(HANG_SECONDS)) is not None:
                 assert len(data) <= 65536
                 size += len(data)
     assert 0 < size < 1 << 23
@@ -347,3 +350,120 @@ async def test_cancelled_while_it_connects_it_leaves_nothing_open(way, deaf_port
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+# TLS: each fault has its own cure.
+
+TLS = Path(__file__).parent.parent / "fakes" / "tls"
+TRUSTED = Certificates(ca_file=str(TLS / "test-only-ca.pem"))
+
+
+def tls_server(name: str, *, wants_client: bool = False, newest: bool = True) -> FakeServer:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / f"test-only-{name}.pem", TLS / f"test-only-{name}.key")
+    if wants_client:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(TLS / "test-only-ca.pem")
+    if not newest:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return FakeServer(tls=context)
+
+
+def answering_alert(listener: socket.socket) -> None:
+    """A server as OpenSSL writes them: it tells why, and closes."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "test-only-server.pem", TLS / "test-only-server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(TLS / "test-only-ca.pem")
+    accepted, _ = listener.accept()
+    connection = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+    with connection, contextlib.suppress(OSError):
+        with contextlib.suppress(ssl.SSLError):
+            connection.do_handshake()
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+
+
+async def test_a_server_that_says_that_it_wants_a_client_certificate_is_believed(way):
+    """No attempt is used up: nothing of the prompt can be at fault."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.get_running_loop().run_in_executor(None, answering_alert, listener)
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        error = await refused(way, url, certificates=TRUSTED)
+        assert "wants a client certificate that it knows" in error.message
+        await way.stream.aclose()
+        await serving
+
+
+async def test_a_ca_file_of_the_endpoint_is_trusted(way):
+    """Beside the usual authorities, for this endpoint alone."""
+    async with tls_server("server") as server:
+        await way.probe(base_url=server.url, certificates=TRUSTED)
+        error = await refused(way, server.url)
+        assert "set ca_file of the endpoint" in error.message
+
+
+async def test_a_wrong_name_is_told_apart_from_an_unknown_authority(way):
+    """The cure is in base_url."""
+    async with tls_server("other") as server:
+        error = await refused(way, server.url, certificates=TRUSTED)
+    assert "is for another name" in error.message
+
+
+async def test_an_expired_certificate_is_told(way):
+    """And neither the name nor the authority is blamed."""
+    async with tls_server("expired") as server:
+        error = await refused(way, server.url, certificates=TRUSTED)
+    assert "has expired" in error.message
+
+
+@pytest.mark.parametrize("newest", [True, False])
+async def test_a_server_that_wants_a_client_certificate_is_told(way, newest):
+    """This one just closes, with TLS 1.3 only after the handshake; the hint is the same."""
+    async with tls_server("server", wants_client=True, newest=newest) as server:
+        with pytest.raises((Unreachable, Broken), match="client_cert_file"):
+            async with way.open(Request(server.url, b"{}", {}), certificates=TRUSTED):
+                pass
+        shown = dataclasses.replace(
+            TRUSTED,
+            client_cert_file=str(TLS / "test-only-client.pem"),
+            client_key_file=str(TLS / "test-only-client.key"),
+        )
+        await way.probe(base_url=server.url, certificates=shown)
+
+
+@pytest.mark.parametrize("transport", ["fast", "httpx"])
+async def test_a_stale_variable_is_named(endpoint, monkeypatch, transport):
+    """It was set years ago, in some profile."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/bundle.pem")
+    stream = Stream(clock=SystemClock(), transport=transport)
+    async with tls_server("server") as server:
+        with pytest.raises(
+            Unreachable, match=r"SSL_CERT_FILE = /no/such/bundle\.pem cannot be used"
+        ):
+            await stream.probe(dataclasses.replace(endpoint, base_url=server.url), CHAT)
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("first", [b"\x15\x03\x03\x00\x02\x02\x46", b"220 mail.test ESMTP\r\n"])
+async def test_what_is_no_http_is_no_lost_connection(way, first):
+    """It is named: TLS, or whoever listens at that port."""
+    way.server.scripts["/x"] = Script(b"", before=first)
+    error, _ = await way.outcome(way.ask(path="/x"))
+    assert isinstance(error, Malformed)
+    assert "is not HTTP/1.1" in error.message
+
+
+ODD_HEADS = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 200 OK\r\nX-Cause: one\r\n two\r\nContent-Length: 5\r\n\r\nhello",
+]
+
+
+@pytest.mark.parametrize("answer", ODD_HEADS)
+async def test_an_odd_head_is_read(way, answer):
+    """Over both transports."""
+    way.server.scripts["/x"] = Script(b"", before=answer)
+    error, got = await way.outcome(way.ask(path="/x"))
+    assert (error, got) == (None, b"hello")

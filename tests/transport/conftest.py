@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
+from tests.fakes.patience import HANG_SECONDS
 from tests.fakes.server import FakeServer
 from worker.transport import FastTransport
 
@@ -30,7 +31,7 @@ async def server() -> AsyncIterator[FakeServer]:
 @pytest.fixture
 async def fast() -> AsyncIterator[httpx.AsyncClient]:
     """A client over the fast transport, without coalescing."""
-    async with httpx.AsyncClient(transport=FastTransport(), timeout=5) as client:
+    async with httpx.AsyncClient(transport=FastTransport(), timeout=HANG_SECONDS) as client:
         yield client
 
 
@@ -40,7 +41,7 @@ async def client(request) -> AsyncIterator[httpx.AsyncClient]:
     transport = (
         FastTransport() if request.param == "fast" else httpx.AsyncHTTPTransport(verify=False)
     )
-    async with httpx.AsyncClient(transport=transport, timeout=5) as client:
+    async with httpx.AsyncClient(transport=transport, timeout=HANG_SECONDS) as client:
         yield client
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from worker.records import NO_CERTIFICATES, Certificates
 from worker.transport import client as module
 from worker.transport.client import Client
 
@@ -20,7 +21,7 @@ def answering(**response):
 
 @pytest.fixture
 async def client():
-    async with Client(answering(status_code=200), {}, FIELDS) as made:
+    async with Client(answering(status_code=200), FIELDS) as made:
         yield made
 
 
@@ -92,7 +93,7 @@ async def test_what_no_header_can_hold_is_refused_each_time(client):
 async def test_no_cookie_is_kept():
     """Prompts share nothing."""
     setting = answering(status_code=200, headers={"set-cookie": "a=b; Path=/"})
-    async with Client(setting, {}, FIELDS) as client:
+    async with Client(setting, FIELDS) as client:
         for _ in range(2):
             response = await client.send(client.prepare("POST", URL, b"{}", [], None))
             assert "cookie" not in response.request.headers
@@ -104,16 +105,15 @@ async def test_no_cookie_is_kept():
 async def test_a_redirect_is_told_and_not_followed():
     """httpx would build the next request, and fail on a target that is no URL."""
     away = answering(status_code=302, headers={"location": "http://[nowhere"})
-    async with Client(away, {}, FIELDS) as client:
+    async with Client(away, FIELDS) as client:
         response = await client.send(client.prepare("POST", URL, b"{}", [], None))
     assert response.extensions["location"] == "http://[nowhere"
     assert response.next_request is None
 
 
-async def test_a_proxy_carries_what_is_meant_for_it():
-    """Patterns are httpx's."""
-    proxied = answering(status_code=203)
-    async with Client(answering(status_code=200), {"all://far.test": proxied}, FIELDS) as client:
-        near = await client.send(client.prepare("POST", URL, b"{}", [], None))
-        far = await client.send(client.prepare("POST", "http://far.test/", b"{}", [], None))
-    assert (near.status_code, far.status_code) == (200, 203)
+async def test_a_request_names_the_certificates_of_its_endpoint(client):
+    """Also the second one, which is made after the model."""
+    mine = Certificates(ca_file="mine.pem")
+    for certificates in (mine, NO_CERTIFICATES, mine):
+        request = client.prepare("POST", URL, b"{}", [], None, certificates=certificates)
+        assert request.extensions["certificates"] == certificates

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import weakref
 
-import pytest
-
+from benchmarks.worlds.loop import WorldLoop
 from worker.transport.coalesce import READS_PER_SECOND_MAX, Wheel
 
-pytestmark = pytest.mark.anyio
 INTERVAL = 0.08
+
+
+def simulated(test):
+    """Run a coroutine in simulated time: a busy machine is as fast as an idle one."""
+
+    @functools.wraps(test)
+    def run():
+        with asyncio.Runner(loop_factory=WorldLoop) as runner:
+            runner.run(test())
+
+    return run
 
 
 class Sleeper:
@@ -26,6 +36,7 @@ class Sleeper:
         self.woken.set()
 
 
+@simulated
 async def test_who_parks_is_woken_within_the_interval():
     """Also when the time asked for is longer: the interval is the limit."""
     wheel, sleeper = Wheel(INTERVAL), Sleeper([])
@@ -33,9 +44,10 @@ async def test_who_parks_is_woken_within_the_interval():
     assert wheel.park(sleeper, 60)
     await sleeper.woken.wait()
     assert sleeper.woken_at is not None
-    assert INTERVAL * 0.8 <= sleeper.woken_at - start < INTERVAL + 0.1
+    assert INTERVAL * 0.99 <= sleeper.woken_at - start <= INTERVAL * 1.01
 
 
+@simulated
 async def test_a_shorter_wait_ends_before_a_longer_one():
     """However late it was asked for within the turn."""
     log: list[Sleeper] = []
@@ -46,12 +58,14 @@ async def test_a_shorter_wait_ends_before_a_longer_one():
     assert log == [short, long]
 
 
+@simulated
 async def test_less_than_a_slot_is_not_worth_parking():
     """The caller then goes on reading."""
     wheel, sleeper = Wheel(INTERVAL), Sleeper([])
     assert not wheel.park(sleeper, INTERVAL / 10)
 
 
+@simulated
 async def test_many_share_one_timer_and_all_wake():
     """A thousand streams cost as many timers as one."""
     log: list[Sleeper] = []
@@ -63,6 +77,7 @@ async def test_many_share_one_timer_and_all_wake():
     assert sorted(map(id, log)) == sorted(map(id, sleepers))
 
 
+@simulated
 async def test_after_a_rest_it_turns_again():
     """The timer stops when nobody is parked and starts with the next one."""
     wheel = Wheel(INTERVAL)
@@ -72,6 +87,7 @@ async def test_after_a_rest_it_turns_again():
         await sleeper.woken.wait()
 
 
+@simulated
 async def test_closed_it_wakes_nobody_and_holds_nobody():
     """A transport that is closed leaves nothing behind."""
     wheel = Wheel(INTERVAL)
@@ -84,6 +100,7 @@ async def test_closed_it_wakes_nobody_and_holds_nobody():
     assert gone() is None
 
 
+@simulated
 async def test_the_more_are_parked_the_slower_it_turns():
     """A worker reads so often a second, however many streams it has; never later than the most."""
     for parked, interval in ((10, 0.08), (READS_PER_SECOND_MAX // 10, 0.1), (10_000, 0.2)):
@@ -94,10 +111,10 @@ async def test_the_more_are_parked_the_slower_it_turns():
         await asyncio.gather(*(sleeper.woken.wait() for sleeper in sleepers))
         waited = max(sleeper.woken_at or 0.0 for sleeper in sleepers) - start
         # The first slot was armed when one was parked.
-        assert interval * 7 / 8 <= waited + 0.01
-        assert waited < interval + 0.3
+        assert interval * 7 / 8 <= waited <= interval * 1.01
 
 
+@simulated
 async def test_it_is_never_faster_than_asked():
     """A shorter `most` than the interval is no shorter interval."""
     assert Wheel(0.2, 0.1).most_seconds == 0.2

@@ -9,12 +9,14 @@ import httpx
 import pytest
 
 from tests.fakes.answer import Script
+from tests.fakes.patience import HANG_SECONDS
 from tests.fakes.plan import expected_text
 from worker.transport import Exchange, FastTransport, connection
 from worker.transport.coalesce import Wheel
 
 pytestmark = pytest.mark.anyio
 BLOCK = 64 * 1024
+NEVER_SECONDS = 100 * HANG_SECONDS  # an interval that no test can wait for
 
 
 async def blocks(exchange: Exchange) -> list[bytes]:
@@ -59,44 +61,43 @@ async def test_a_reader_that_does_not_read_stops_the_server(server, interval):
 
 async def test_tokens_are_gathered(server, chat, monkeypatch):
     """Many tokens in one read, and the text is the same."""
-    monkeypatch.setattr(connection, "DELAY_SHARE", 1.0)
+    monkeypatch.setattr(connection, "DELAY_SHARE", 1e9)
     prompt = "[[tokens=200 rate=400]]"
-    counts = {}
-    for interval in (0, 0.1):
-        transport = FastTransport(read_interval_seconds=interval)
-        async with (
-            httpx.AsyncClient(transport=transport) as client,
-            client.stream(
-                "POST", server.url + "/v1/chat/completions", json=chat(prompt)
-            ) as response,
-        ):
-            got = await blocks(response.extensions["exchange"])
-        assert b"".join(got).count(b"chat.completion.chunk") == 203
-        counts[interval] = len(got)
-    assert counts[0] > 60
-    assert counts[0.1] < 20
+    transport = FastTransport(read_interval_seconds=NEVER_SECONDS)
+    async with (
+        httpx.AsyncClient(transport=transport, timeout=None) as client,
+        client.stream("POST", server.url + "/v1/chat/completions", json=chat(prompt)) as response,
+    ):
+        exchange = response.extensions["exchange"]
+        got = [await exchange.read()]
+        await server.until(lambda: server.served[0].ended is not None)
+        while transport._wheel._parked:  # the interval is over
+            transport._wheel._turn()
+        got += await blocks(exchange)
+    assert b"".join(got).count(b"chat.completion.chunk") == 203
+    assert len(got) <= 3
     assert server.served[0].chars_sent == len(expected_text(prompt))
 
 
 async def test_the_first_bytes_are_not_held_back(server, chat, monkeypatch):
     """Nor the headers before them."""
     monkeypatch.setattr(connection, "DELAY_SHARE", 1.0)
-    transport = FastTransport(read_interval_seconds=60)
+    transport = FastTransport(read_interval_seconds=NEVER_SECONDS)
     async with (
         httpx.AsyncClient(transport=transport) as client,
         client.stream(
             "POST", server.url + "/v1/chat/completions", json=chat("[[fault=stall after=0]]")
         ) as response,
     ):
-        assert await asyncio.wait_for(response.extensions["exchange"].read(), 5)
+        assert await asyncio.wait_for(response.extensions["exchange"].read(), HANG_SECONDS)
 
 
 async def test_a_short_answer_is_not_held_back(server, chat):
     """Gathering may take a sixteenth of the time of the answer, however long the interval is."""
-    transport = FastTransport(read_interval_seconds=60)
+    transport = FastTransport(read_interval_seconds=NEVER_SECONDS)
     async with httpx.AsyncClient(transport=transport) as client:
         url = server.url + "/v1/chat/completions"
-        await asyncio.wait_for(client.post(url, json=chat("[[tokens=20 rate=100]]")), 5)
+        await asyncio.wait_for(client.post(url, json=chat("[[tokens=20 rate=100]]")), HANG_SECONDS)
 
 
 async def test_a_busy_stream_is_not_held_back(server, monkeypatch):
@@ -106,15 +107,17 @@ async def test_a_busy_stream_is_not_held_back(server, monkeypatch):
     transport = FastTransport(read_interval_seconds=0.5)
     parks = Parks(transport)
     async with httpx.AsyncClient(transport=transport) as client:
-        response = await client.get(server.url + "/x", timeout=60)
+        response = await client.get(server.url + "/x", timeout=HANG_SECONDS)
     assert len(response.content) == 20_000_000
-    assert parks.count < 20
+    assert parks.count < 20_000_000 // BLOCK // 2
 
 
 @pytest.mark.parametrize(
     ("fault", "error"), [("cut", httpx.RemoteProtocolError), ("reset", httpx.ReadError)]
 )
-async def test_the_end_is_noticed_within_the_interval(server, chat, monkeypatch, fault, error):
+async def test_the_end_is_noticed_at_the_end_of_the_interval(
+    server, chat, monkeypatch, fault, error
+):
     """Also while the connection is parked."""
     monkeypatch.setattr(connection, "DELAY_SHARE", 1.0)
     transport = FastTransport(read_interval_seconds=0.1)
@@ -126,16 +129,14 @@ async def test_the_end_is_noticed_within_the_interval(server, chat, monkeypatch,
         exchange = response.extensions["exchange"]
         assert await exchange.read()
         await server.until(lambda: server.served[0].ended is not None)
-        start = asyncio.get_running_loop().time()
         with pytest.raises(error):
             await blocks(exchange)
-        assert asyncio.get_running_loop().time() - start < 1
 
 
 async def test_in_a_hurry_nothing_is_held_back(server, chat, monkeypatch):
     """As when the done frame came and only the end of the body is missing."""
     monkeypatch.setattr(connection, "DELAY_SHARE", 1e6)
-    transport = FastTransport(read_interval_seconds=60)
+    transport = FastTransport(read_interval_seconds=NEVER_SECONDS)
     parks = Parks(transport)
     body = chat("[[tokens=40 rate=100]]")
     async with (
@@ -147,7 +148,7 @@ async def test_in_a_hurry_nothing_is_held_back(server, chat, monkeypatch):
         await exchange.read(0.05)
         assert parks.count == 1
         exchange.hurry()
-        got = await asyncio.wait_for(blocks(exchange), 10)
+        got = await asyncio.wait_for(blocks(exchange), HANG_SECONDS)
         assert got[-1].endswith(b"[DONE]\n\n")
         assert parks.count == 1
         assert len(transport._idle) == 1

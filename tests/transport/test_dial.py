@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from tests.fakes.patience import HANG_SECONDS
 from worker.transport import dial as dialling
 from worker.transport.dial import dial
 
@@ -45,11 +46,19 @@ async def test_an_unknown_name_is_told():
         await dial("nobody.invalid", 80)
 
 
-async def test_a_dead_address_does_not_hold_up_a_living_one(monkeypatch, listener, deaf_port):
+async def test_a_dead_address_does_not_hold_up_a_living_one(monkeypatch, listener):
     """A broken IPv6 route costs a moment, not the whole time-out."""
-    living = listener.getsockname()
-    route(monkeypatch, ("127.0.0.1", deaf_port), living)
-    with await asyncio.wait_for(dial("two-addresses", 0), 5) as sock:
+    dead, living = ("127.0.0.1", 1), listener.getsockname()
+    route(monkeypatch, dead, living)
+    attempt = dialling._attempt
+
+    async def attempted(address):
+        if address[1] == dead:
+            await asyncio.Event().wait()
+        return await attempt(address)
+
+    monkeypatch.setattr(dialling, "_attempt", attempted)
+    with await asyncio.wait_for(dial("two-addresses", 0), HANG_SECONDS) as sock:
         assert sock.getpeername() == living
 
 
@@ -57,9 +66,9 @@ async def test_a_refusing_address_is_followed_by_the_next_at_once(monkeypatch, l
     """No need to wait a moment for that one."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         refusing = closed.getsockname()
-    monkeypatch.setattr(dialling, "_STAGGER_SECONDS", 60)
+    monkeypatch.setattr(dialling, "_STAGGER_SECONDS", 100 * HANG_SECONDS)
     route(monkeypatch, refusing, listener.getsockname())
-    with await asyncio.wait_for(dial("two-addresses", 0), 5) as sock:
+    with await asyncio.wait_for(dial("two-addresses", 0), HANG_SECONDS) as sock:
         assert sock.getpeername() == listener.getsockname()
 
 

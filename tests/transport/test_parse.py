@@ -242,3 +242,74 @@ def test_released_it_is_freed_at_once():
         assert gone() is None
     finally:
         gc.enable()
+
+
+ODD = {
+    "length twice": b"Content-Length: 5\r\ncontent-length: 5\r\n",
+    "length listed": b"Content-Length: 5, 5\r\n",
+    "length last": b"X: 1\r\nContent-Length: 5\r\nContent-Length:5\r\n",
+    "folded": b"X-Cause: one\r\n two\r\n\tthree\r\nContent-Length: 5\r\n",
+    "folded last": b"Content-Length: 5\r\nX-Cause: one\r\n two\r\n",
+    "space before the colon": b"Content-Length : 5\r\nX-Cause\t: 1\r\n",
+    "all of it": b"X : one\r\n two\r\nContent-Length : 5\r\ncontent-length: 5\r\n",
+}
+
+
+@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\n"])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
+def test_an_odd_head_whose_meaning_is_clear_is_read(fields, size, before):
+    """As browsers and h11 read it; the connection carries nothing more."""
+    parser, body = parse(before + OK + fields + b"\r\nhello", size=size)
+    assert (parser.status, parser.complete, body) == (200, True, b"hello")
+    assert not parser.keep_alive
+    if b"two" in fields:
+        assert any(value.startswith(b"one two") for _, value in parser.headers)
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: 5, 6\r\n",
+        b"no colon\r\nContent-Length: 5\r\n",
+        b"X: \x00\r\nContent-Length: 5\r\n",
+    ],
+)
+def test_an_odd_head_without_a_clear_meaning_is_refused(fields, size):
+    """To guess where a body ends would be to guess what it says."""
+    with pytest.raises(httpx.RemoteProtocolError):
+        parse(OK + fields + b"\r\nhello", size=size)
+
+
+def test_chunked_twice_is_chunked():
+    """Two proxies add the same field."""
+    twice = b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
+    parser, body = parse(OK + twice + b"5\r\nhello\r\n0\r\n\r\n", size=1000)
+    assert (parser.complete, body) == (True, b"hello")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x15\x03\x03\x00\x02\x02\x46", "it speaks TLS; should base_url begin with https://"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH-2.0-OpenSSH"),
+        (b"\xff\xfe" * 100, "xff"),
+    ],
+)
+def test_what_is_no_http_is_quoted(data, said):
+    """Whoever typed the wrong port sees who is there."""
+    with pytest.raises(httpx.RemoteProtocolError) as caught:
+        parse(data, size=1000)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_head_that_is_odd_and_endless_is_stopped():
+    """What waits to be rewritten counts."""
+    parser = ResponseParser("POST")
+    with pytest.raises(httpx.RemoteProtocolError, match="framing"):  # noqa: PT012
+        parser.feed(OK + b"X : 1\r\n")
+        for _ in range(2 * HEAD_LIMIT_BYTES // 1000):
+            parser.feed(b"Y: " + b"y" * 997)

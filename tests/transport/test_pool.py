@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.fakes.answer import Script
+from tests.fakes.patience import HANG_SECONDS
 from tests.fakes.server import FakeServer, closed_port
 from worker.transport import FastTransport
 
@@ -74,7 +75,7 @@ async def test_a_server_that_speaks_unasked_is_hung_up_on(fast, server):
     """On a connection that rests, every byte is out of place."""
     await fast.get(server.url + "/")
     next(iter(server.connections))._transport.write(b"HTTP/1.1 408 Timeout\r\n\r\n")
-    await asyncio.wait_for(server.until(lambda: not server.connections), 5)
+    await asyncio.wait_for(server.until(lambda: not server.connections), HANG_SECONDS)
     assert (await fast.get(server.url + "/")).json() == {"status": "ok"}
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from tests.fakes.patience import HANG_SECONDS
 from worker.transport import Exchange, timed
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +46,7 @@ async def test_a_wait_that_runs_out_does_not_end_the_read(reader, body):
     for _ in range(3):
         assert await reader.read(0.001) == b""
     body.blocks.put_nowait(b"one")
-    assert await reader.read(5) == b"one"
+    assert await reader.read(HANG_SECONDS) == b"one"
     body.blocks.put_nowait(None)
     assert await reader.read(None) is None
     await reader.aclose()
@@ -59,7 +60,7 @@ async def test_a_cancelled_wait_does_not_end_the_read(reader, body):
     with pytest.raises(asyncio.CancelledError):
         await waiting
     body.blocks.put_nowait(b"one")
-    assert await reader.read(5) == b"one"
+    assert await reader.read(HANG_SECONDS) == b"one"
     await reader.aclose()
 
 
@@ -67,9 +68,9 @@ async def test_blocks_are_cut_to_64_kib_and_empty_ones_skipped(reader, body):
     """Whatever httpx hands out."""
     for block in (b"", b"x" * 100_000, None):
         body.blocks.put_nowait(block)
-    assert len(await reader.read(5)) == 65536
-    assert len(await reader.read(5)) == 100_000 - 65536
-    assert await reader.read(5) is None
+    assert len(await reader.read(HANG_SECONDS)) == 65536
+    assert len(await reader.read(HANG_SECONDS)) == 100_000 - 65536
+    assert await reader.read(HANG_SECONDS) is None
     await reader.aclose()
 
 
@@ -79,7 +80,7 @@ async def test_many_small_blocks_are_one_read(reader, body):
         body.blocks.put_nowait(b"token ")
     body.blocks.put_nowait(None)
     reads = []
-    while (data := await reader.read(5)) is not None:
+    while (data := await reader.read(HANG_SECONDS)) is not None:
         reads.append(data)
     assert b"".join(reads) == b"token " * 1000
     assert len(reads) < 10
@@ -90,7 +91,7 @@ async def test_it_reads_ahead_64_kib_and_no_further(reader, body):
     """Then the socket waits, and with it the server."""
     for _ in range(100):
         body.blocks.put_nowait(bytes(10_000))
-    assert await reader.read(5)
+    assert await reader.read(HANG_SECONDS)
     for _ in range(200):
         await asyncio.sleep(0)
     assert body.blocks.qsize() >= 100 - 7 - 7
@@ -102,7 +103,7 @@ async def test_an_error_comes_out_of_the_read(reader, body):
     assert await reader.read(0.001) == b""
     body.blocks.put_nowait(httpx.ReadError("gone"))
     with pytest.raises(httpx.ReadError, match="gone"):
-        await reader.read(5)
+        await reader.read(HANG_SECONDS)
     await reader.aclose()
 
 

@@ -5,7 +5,7 @@ import pytest
 from tests.wire.reading import bytewise
 from worker.errors import FrameTooLarge, Malformed
 from worker.wire import framing
-from worker.wire.framing import FrameBody, most_raw_bytes
+from worker.wire.framing import VALUES_MAX, FrameBody, most_raw_bytes
 
 
 def keep():
@@ -46,3 +46,25 @@ def test_a_long_frame_that_is_not_json_is_malformed():
 def test_how_much_is_held_raw():
     assert most_raw_bytes(1000) == 1000
     assert most_raw_bytes(10**9) == framing.SKIM_FROM_BYTES
+
+
+MANY = VALUES_MAX + 10
+
+
+@pytest.mark.parametrize("unit", [b"{},", b"1,", b'"a",', b'"\\"",'])
+@pytest.mark.parametrize("keep", [None, lambda: {"values": None}])
+def test_a_frame_with_too_many_values_is_refused_before_it_is_parsed(unit, keep):
+    """Parsing them would keep every other stream waiting, however few bytes they take."""
+    body = FrameBody(1 << 24, keep)
+    body.add(b'{"values":[' + unit * MANY + b"0]}")
+    with pytest.raises(FrameTooLarge, match="values"):
+        body.finish()
+
+
+@pytest.mark.parametrize("text", [b"a, b, ", b'\\", ', b"\\\\, "])
+def test_commas_of_a_text_are_no_values(text):
+    """A long text in one frame has as many as it likes."""
+    whole = b'{"values":"' + text * MANY + b'"}'
+    body = FrameBody(1 << 24, None)
+    body.add(whole)
+    assert body.finish() == whole

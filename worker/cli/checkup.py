@@ -61,12 +61,16 @@ def endpoints(loaded: Loaded, clock: Clock) -> list[Finding]:
         settings = loaded.settings
         stream = Stream(clock=clock, transport=settings.transport, read_interval_seconds=0)
         try:
-            return await asyncio.gather(
+            found = await asyncio.gather(
                 *(
                     _endpoint(stream, each, loaded.missing_keys.get(name))
                     for name, each in settings.endpoints.items()
                 )
             )
+            ways = [_way(stream, each) for each in settings.endpoints.values()]
+            return [
+                each for pair in zip(found, ways, strict=True) for each in pair if each is not None
+            ]
         finally:
             await stream.aclose()
 
@@ -93,6 +97,18 @@ async def _endpoint(stream: Stream, endpoint: Endpoint, missing_key: str | None)
             return broken(about, f"{endpoint.shown_url} refuses the key: {error.message}", cure)
         names = None  # many servers list no models; that they answer is what counts
     return _model(about, endpoint, names)
+
+
+def _way(stream: Stream, endpoint: Endpoint) -> Finding | None:
+    """Through which proxy of the environment its requests go; None if they go direct."""
+    proxy = None if endpoint.embedded else stream.proxy(endpoint)
+    if proxy is None:
+        return None
+    return ok(
+        f"endpoint {endpoint.name}",
+        f"is asked through the proxy {proxy}, which HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names;"
+        " NO_PROXY exempts hosts",
+    )
 
 
 async def _embedded(about: str, endpoint: Endpoint) -> Finding:

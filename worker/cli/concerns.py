@@ -28,6 +28,7 @@ _CURES: Mapping[str, str] = {
     ErrorCode.CONTEXT_EXCEEDED: "the prompt is longer than the model's context",
     ErrorCode.QUOTA_EXHAUSTED: "the account has no credit left: top it up, then `spool retry`",
     ErrorCode.FRAME_TOO_LARGE: "raise max_frame_bytes, then `spool retry`",
+    ErrorCode.OUTPUT_TOO_LARGE: "limit answers with max_tokens, or raise max_output_bytes",
     ErrorCode.ENDPOINT_DIED: "the server went down under them again and again: look at its log",
     ErrorCode.TOO_MANY_CRASHES: "workers died while carrying them: look at their logs first",
 }

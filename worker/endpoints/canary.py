@@ -197,7 +197,7 @@ async def _read(reader: Reader, decoder: Decoder, endpoint: Endpoint, clock: Clo
         now = clock.monotonic()
         if decoder.frames and enough_at == inf:
             enough_at = now + READ_SECONDS
-        deadlines.progressed(decoder.frames, at=now)
+        deadlines.progressed(decoder.progress, at=now)
         deadlines.check(at=now)
 
 

@@ -9,6 +9,7 @@ wrong place.  An embedded endpoint has neither: Spool starts its server itself.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,8 +17,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from worker.certificates import CertificatesUnusable, load
 from worker.errors import SettingsError
-from worker.records import Endpoint
+from worker.records import Certificates, Endpoint
 
 DialectName = Literal[
     "ollama-generate",
@@ -121,6 +123,28 @@ class EndpointTable(BaseModel):
         " to be found out whether the endpoint refuses everybody or just one prompt.  GET asks for"
         " the base URL instead, which costs no token and proves less.",
     )
+    max_output_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024,
+        description="Of one answer, in UTF-8: text, thinking and tool calls together.  Longer ones"
+        " are ended with output_too_large and what they have; six hours of text are some 11 MB.",
+    )
+    ca_file: str | None = Field(
+        default=None,
+        description="A PEM file with authorities to trust beside the usual ones, for a server with"
+        " a certificate of your own.",
+    )
+    client_cert_file: str | None = Field(
+        default=None,
+        description="A PEM file with the certificate, and its chain, to show to servers that ask"
+        " for one.",
+    )
+    client_key_file: str | None = Field(
+        default=None,
+        repr=False,
+        description="A PEM file with the key of client_cert_file, not encrypted; leave it out if"
+        " that file holds the key as well.",
+    )
     embedded: bool = Field(
         default=False,
         description="true: Spool starts the bundled llama.cpp server itself.  Leave base_url and"
@@ -157,6 +181,8 @@ class EndpointTable(BaseModel):
             total_timeout_seconds=self.total_timeout_seconds,
             accept_finish_without_done=self.accept_finish_without_done,
             canary=self.canary,
+            max_output_bytes=self.max_output_bytes,
+            certificates=self._certificates,
             embedded=self.embedded,
             embedded_context_tokens=self.embedded_context_tokens,
         )
@@ -177,6 +203,7 @@ class EndpointTable(BaseModel):
                 ),
             )
         yield from _header_problems(self.headers)
+        yield from self._certificate_problems()
         for key in sorted(_NO_OPTIONS & self.options.keys()):
             yield "options", f"may not hold `{key}`, which is not an option: remove it"
 
@@ -193,6 +220,24 @@ class EndpointTable(BaseModel):
                 yield "model", "is missing: say which model to ask for"
         if self.base_url is not None:
             yield from _url_problems(self.base_url)
+
+    def _certificate_problems(self) -> Iterator[Problem]:
+        """Files of certificates that cannot be used are named before anything is sent."""
+        if self.client_key_file is not None and self.client_cert_file is None:
+            yield "client_key_file", "needs client_cert_file: set both, or the latter alone"
+            return
+        try:
+            load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self._certificates)
+        except CertificatesUnusable as error:
+            yield error.setting, error.why
+
+    @property
+    def _certificates(self) -> Certificates:
+        return Certificates(
+            _expanded(self.ca_file),
+            _expanded(self.client_cert_file),
+            _expanded(self.client_key_file),
+        )
 
     def key(self, environ: Mapping[str, str]) -> str | None:
         """The API key, read now; raises SettingsError naming the variable or file that lacks it."""
@@ -212,6 +257,10 @@ class EndpointTable(BaseModel):
         if not key.isascii() or not key.isprintable():
             raise SettingsError("the key holds characters that no HTTP header can carry")
         return key
+
+
+def _expanded(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser())
 
 
 def _is_variable(name: str) -> bool:

@@ -17,7 +17,13 @@ from worker.settings.endpoints import OLLAMA_MODEL, OLLAMA_URL, EndpointTable
 from worker.settings.model import Values, plain
 
 _WIDTH = 98
-_EXAMPLES = {"api_key_env": '"SOME_VARIABLE"', "api_key_file": '"/run/secrets/some_key"'}
+_EXAMPLES = {
+    "api_key_env": '"SOME_VARIABLE"',
+    "api_key_file": '"/run/secrets/some_key"',
+    "ca_file": '"/etc/ssl/my-authority.pem"',
+    "client_cert_file": '"/etc/ssl/my-client.pem"',
+    "client_key_file": '"/run/secrets/my-client.key"',
+}
 
 
 def as_toml() -> str:

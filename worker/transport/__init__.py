@@ -15,7 +15,8 @@ parser of httptools, one block of bytes per read of the socket.
     parse.py       one response: bytes in, head and blocks out
     serialize.py   one request: httpx.Request in, bytes out
 
-    routes.py      which URLs go through a proxy, and over httpx's own transport
+    router.py      which transport carries a request
+    routes.py      which URLs go through a proxy of the environment
     timed.py       a response body that can be waited for with a limit
     coding.py      content codings, told by the first bytes, undone in bounded steps
     body.py        the plain bytes of a response, in pieces that are quick to decode
@@ -34,7 +35,7 @@ from worker.transport.client import Client
 from worker.transport.coding import CodingError
 from worker.transport.exchange import BLOCK_BYTES, Exchange
 from worker.transport.pool import FastTransport
-from worker.transport.routes import Proxied, stock
+from worker.transport.router import Router
 from worker.transport.timed import TimedBody, timed
 from worker.transport.turns import Turns
 
@@ -45,11 +46,10 @@ __all__ = [
     "Exchange",
     "FastTransport",
     "PlainBody",
-    "Proxied",
+    "Router",
     "TimedBody",
     "Turns",
     "explain",
     "routes",
-    "stock",
     "timed",
 ]

@@ -2,8 +2,7 @@
 
 Requests of one endpoint differ in their bodies alone, so each is made after a
 model; httpx reads the URL and merges the headers once.  Prompts share nothing:
-no cookies are kept, and redirects are only told.  Which transport carries a
-request is httpx's choice, by the proxies of the environment.
+no cookies are kept, and redirects are only told.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import httpx
+
+from worker.records import NO_CERTIFICATES, Certificates
 
 Fields = Mapping[str, str]
 
@@ -21,21 +22,14 @@ class Client(httpx.AsyncClient):
     """Sends requests; the target of a redirect is left in the extension `location` of a response.
 
     Args:
-        transport: for everything that goes direct.
-        proxies: pattern of URLs to the transport for them; None: direct.
+        transport: for everything.
         fields: headers of every request.
     """
 
-    def __init__(
-        self,
-        transport: httpx.AsyncBaseTransport,
-        proxies: Mapping[str, httpx.AsyncBaseTransport | None],
-        fields: Fields,
-    ) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport, fields: Fields) -> None:
         self._models: dict[object, httpx.Request] = {}
         super().__init__(
             transport=transport,
-            mounts=proxies,
             headers=fields,
             event_hooks={"response": [_keep_redirect]},
             trust_env=False,
@@ -48,17 +42,27 @@ class Client(httpx.AsyncClient):
         body: bytes,
         fields: Sequence[Fields],
         connect_seconds: float | None,
+        *,
+        certificates: Certificates = NO_CERTIFICATES,
     ) -> httpx.Request:
         """A request with these headers, of which a later one replaces its namesake.
 
         Raises UnicodeEncodeError and httpx.InvalidURL.
         """
-        key = (method, url, connect_seconds, *(tuple(some.items()) for some in fields))
+        key = (
+            method,
+            url,
+            connect_seconds,
+            certificates,
+            *(tuple(some.items()) for some in fields),
+        )
         model = self._models.get(key)
         if model is None:
             if len(self._models) >= _MOST_MODELS:
                 self._models.clear()
-            model = self._models[key] = self._model(method, url, fields, connect_seconds)
+            model = self._model(method, url, fields, connect_seconds)
+            model.extensions["certificates"] = certificates
+            self._models[key] = model
         request = httpx.Request(
             method,
             model.url,

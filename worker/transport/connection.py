@@ -269,7 +269,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _lost_tls(self, error: ssl.SSLError) -> None:
         if self.exchange is not None:
-            self.exchange.fail(httpx.ReadError(str(error)))
+            lost = httpx.ReadError(str(error))
+            lost.__cause__ = error.with_traceback(None)
+            self.exchange.fail(lost)
         self.abort()
 
     def _shake(self, tls: Tls, handshake: asyncio.Future[None]) -> None:

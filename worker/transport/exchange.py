@@ -153,7 +153,7 @@ class Exchange(httpx.AsyncByteStream):
         deadline = None if timeout_seconds is None else loop.time() + timeout_seconds
         while not self.parser.head_complete:
             if self._error is not None:
-                raise copy(self._error)  # its traceback will hold us
+                raise _again(self._error)
             left = None if deadline is None else deadline - loop.time()
             if left is not None and left <= 0:
                 raise httpx.ReadTimeout(f"no response within {timeout_seconds:g} s")
@@ -170,7 +170,7 @@ class Exchange(httpx.AsyncByteStream):
         while not self._blocks:
             if self._carrier is None:
                 if self._error is not None:
-                    raise copy(self._error)  # its traceback will hold us
+                    raise _again(self._error)
                 return None
             if (left is not None and left < 0) or not await self._wait(left):
                 return b""
@@ -230,3 +230,10 @@ def _resolve(waiter: asyncio.Future[bool], outcome: bool) -> None:
     """Answer a waiter that may have been answered or cancelled already."""
     if not waiter.done():
         waiter.set_result(outcome)
+
+
+def _again(error: httpx.TransportError) -> httpx.TransportError:
+    """A copy to be raised, with its cause: the traceback of what is raised will hold us."""
+    again = copy(error)
+    again.__cause__ = error.__cause__
+    return again

@@ -6,10 +6,14 @@ llhttp does not tell three things that matter here, so this class does: whether
 an end of file is an end of body, whether the connection may be used again, and
 that a server which sends framing without end (headers, trailers, chunk
 extensions) must be stopped.
+
+Heads that llhttp refuses although their meaning is clear are written anew and read
+again: folded lines, a space before the colon, the same Content-Length twice.
 """
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 import httptools
@@ -19,6 +23,13 @@ HEAD_LIMIT_BYTES = 64 * 1024  # h11 allows 100 KiB, nginx 32 KiB
 _BODYLESS = frozenset({204, 304})
 _SWITCHING_PROTOCOLS = 101
 _INFORMATIONAL_BELOW = 200
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_SPACED_NAME = re.compile(rb"^([-!#$%&'*+.^_`|~0-9A-Za-z]+)[ \t]+:", re.MULTILINE)
+_INFORMATIONAL = re.compile(rb"HTTP/\d\.\d 1\d\d")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
+_LENGTH = b"content-length:"
+_QUOTED_BYTES = 40  # of what is no HTTP, in a message
 
 
 class Framing(Enum):
@@ -58,25 +69,35 @@ class ResponseParser:
         self._fault: str | None = None
         self._body: list[bytes] = []
         self.on_body = self._body.append
-        self._parser = httptools.HttpResponseParser(self)
+        self._head = bytearray()  # as it came, until it is complete
+        self._refused: httptools.HttpParserError | None = None
+        self._rewritten = False
+        self._parser = self._machine()
+
+    def _machine(self) -> httptools.HttpResponseParser:
+        machine = httptools.HttpResponseParser(self)
         # What h11 takes, and some servers in the wild send.
-        self._parser.set_dangerous_leniencies(
+        machine.set_dangerous_leniencies(
             lenient_chunked_length=True,
             lenient_optional_cr_before_lf=True,
             lenient_spaces_after_chunk_size=True,
         )
+        return machine
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take one read; raises httpx.RemoteProtocolError."""
         self.received += len(data)
         before = len(self._body)
+        if not self.head_complete:
+            self._head += data
         try:
-            self._parser.feed_data(data)
+            self._parse(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self.complete:
-                reason = self._fault or str(error) or type(error).__name__
-                raise httpx.RemoteProtocolError(reason) from error
+                raise httpx.RemoteProtocolError(self._reason(error)) from error
             self.keep_alive = False  # something follows the response: not ours to understand
+        if self.head_complete:
+            self._head.clear()
         if self._surplus_at is not None:
             del self._body[self._surplus_at :]
         if len(self._body) > before:
@@ -87,6 +108,36 @@ class ResponseParser:
                 self._fault = f"more than {HEAD_LIMIT_BYTES} bytes of framing without a body byte"
         if self._fault:
             raise httpx.RemoteProtocolError(self._fault)
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Feed llhttp; a head that it refuses is fed once more when it is whole, and plainer."""
+        try:
+            if self._refused is None:
+                self._parser.feed_data(data)
+                return
+        except httptools.HttpParserError as error:
+            if self.head_complete or self._rewritten or not self._head.startswith(b"HTTP/"):
+                raise
+            self._refused = error
+        while (end := _HEAD_END.search(self._head)) and _INFORMATIONAL.match(self._head):
+            del self._head[: end.end()]
+        if end is None:
+            return  # the limit of a head holds here as well
+        self._refused, self._rewritten = None, True
+        self.headers.clear()
+        self.reason = b""
+        self._parser = self._machine()
+        self._parser.feed_data(
+            _plainer(bytes(self._head[: end.start()])) + self._head[end.start() :]
+        )
+
+    def _reason(self, error: Exception) -> str:
+        """What is wrong with these bytes, in words."""
+        if self.head_complete or self._fault or self._head.startswith(b"HTTP/"):
+            return self._fault or str(error) or type(error).__name__
+        if _TLS_RECORD.match(self._head):
+            return "it speaks TLS; should base_url begin with https:// there?"
+        return repr(bytes(self._head[:_QUOTED_BYTES])).removeprefix("b")
 
     def take(self) -> bytes:
         """The body bytes that came since the last call, as one block."""
@@ -173,12 +224,14 @@ class ResponseParser:
     def _decide(self, fields: dict[bytes, bytes]) -> None:
         """How the body ends and whether the connection lives on (RFC 9112, section 6.3)."""
         connection = {token.strip() for token in fields.get(b"connection", b"").split(b",")}
-        self.keep_alive = self.http_version == b"HTTP/1.1" and b"close" not in connection
+        is_odd = self._rewritten  # such a server is not trusted with a second response
+        is_last = self.http_version != b"HTTP/1.1" or b"close" in connection
+        self.keep_alive = not (is_last or is_odd)
         if self._method == "HEAD" or self.status in _BODYLESS:
             self.complete = True
         elif (coding := fields.get(b"transfer-encoding")) is not None:
             self.framing = Framing.CHUNKED
-            if coding != b"chunked":
+            if {each.strip() for each in coding.split(b",")} != {b"chunked"}:
                 self._fault = "only Transfer-Encoding: chunked is supported"
         elif (length := fields.get(b"content-length")) is not None:
             self.framing = Framing.LENGTH
@@ -186,3 +239,19 @@ class ResponseParser:
         else:
             self.framing = Framing.CLOSE
             self.keep_alive = False
+
+
+def _plainer(head: bytes) -> bytes:
+    """The same head without folded lines, spaces before colons, and repeated lengths."""
+    lines = [
+        line.rstrip(b"\r") for line in _SPACED_NAME.sub(rb"\1:", _FOLD.sub(b" ", head)).split(b"\n")
+    ]
+    lengths = [line for line in lines if _is_length(line)]
+    values = {value.strip() for line in lengths for value in line[len(_LENGTH) :].split(b",")}
+    if len(values) == 1:  # several that contradict each other stay as they are
+        lines = [line for line in lines if not _is_length(line)] + [_LENGTH + values.pop()]
+    return b"\r\n".join(lines)
+
+
+def _is_length(line: bytes) -> bool:
+    return line[: len(_LENGTH)].lower() == _LENGTH

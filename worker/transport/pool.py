@@ -19,12 +19,16 @@ from typing import TypeAlias
 
 import httpx
 
+from worker.certificates import CertificatesUnusable
+from worker.records import NO_CERTIFICATES, Certificates
 from worker.transport.coalesce import Wheel
 from worker.transport.connection import Connection
 from worker.transport.dial import dial
 from worker.transport.exchange import BLOCK_BYTES, Exchange
+from worker.transport.tls import client_context
 
-Origin: TypeAlias = tuple[str, str, int, str]  # scheme, host, port, name for TLS
+# scheme, host, port, name for TLS, files for TLS
+Origin: TypeAlias = tuple[str, str, int, str, Certificates]
 Timeouts: TypeAlias = Mapping[str, float | None]
 
 _PORTS = {"http": 80, "https": 443}
@@ -52,7 +56,7 @@ class FastTransport(httpx.AsyncBaseTransport):
         keepalive_expiry_seconds: float = 15.0,
     ) -> None:
         self._verify = verify
-        self._context: ssl.SSLContext | None = None
+        self._contexts: dict[Certificates, ssl.SSLContext] = {}
         self._wheel = (
             Wheel(read_interval_seconds, read_interval_most_seconds)
             if read_interval_seconds > 0
@@ -97,7 +101,7 @@ class FastTransport(httpx.AsyncBaseTransport):
 
     async def _connect(self, origin: Origin, timeout_seconds: float | None) -> Connection:
         """A new connection; the time-out covers name, TCP and TLS together."""
-        scheme, host, port, server_hostname = origin
+        scheme, host, port, server_hostname, certificates = origin
         deadline = asyncio.timeout(timeout_seconds)
         try:
             async with deadline:
@@ -107,12 +111,12 @@ class FastTransport(httpx.AsyncBaseTransport):
                 if scheme == "https":
                     try:
                         await connection.start_tls(
-                            self._tls_context(), server_hostname, self._plain
+                            self._tls_context(certificates), server_hostname, self._plain
                         )
                     except BaseException:
                         connection.abort()
                         raise
-        except (OSError, UnicodeError) as error:
+        except (OSError, UnicodeError, CertificatesUnusable) as error:
             if deadline.expired():
                 raise httpx.ConnectTimeout(f"not connected within {timeout_seconds} s") from error
             raise httpx.ConnectError(str(error)) from error
@@ -132,15 +136,15 @@ class FastTransport(httpx.AsyncBaseTransport):
             raise
         return connection
 
-    def _tls_context(self) -> ssl.SSLContext:
+    def _tls_context(self, certificates: Certificates) -> ssl.SSLContext:
         """Made when it is first needed: loading the certificates takes 20 ms."""
-        if self._context is None:
-            verify = self._verify
-            context = verify if isinstance(verify, ssl.SSLContext) else None
-            self._context = context or httpx.create_ssl_context(verify=bool(verify))
-            self._context.set_alpn_protocols(["http/1.1"])
-            self._plain = memoryview(bytearray(2 * BLOCK_BYTES))
-        return self._context
+        context = self._contexts.get(certificates)
+        if context is None:
+            context = client_context(certificates, self._verify)
+            context.set_alpn_protocols(["http/1.1"])
+            self._contexts[certificates] = context
+            self._plain = self._plain or memoryview(bytearray(2 * BLOCK_BYTES))
+        return context
 
     # Connections that rest.
 
@@ -194,7 +198,8 @@ def _origin(request: httpx.Request) -> Origin:
         raise httpx.UnsupportedProtocol(f"Request URL has an unsupported protocol {url.scheme!r}.")
     host = url.raw_host.decode("ascii")
     sni: str = request.extensions.get("sni_hostname") or host
-    return url.scheme, host, url.port or _PORTS[url.scheme], sni
+    certificates: Certificates = request.extensions.get("certificates") or NO_CERTIFICATES
+    return url.scheme, host, url.port or _PORTS[url.scheme], sni, certificates
 
 
 async def _carry(exchange: Exchange, request: httpx.Request, timeouts: Timeouts) -> httpx.Response:

@@ -8,9 +8,46 @@ socket and this class only translates.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable
 from typing import cast
+
+import httpx
+
+from worker.certificates import load, unusable
+from worker.records import NO_CERTIFICATES, Certificates
+
+# What names the trusted authorities when an endpoint does not.
+AUTHORITY_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+def client_context(certificates: Certificates, verify: ssl.SSLContext | bool) -> ssl.SSLContext:
+    """The context for connections of an endpoint; raises CertificatesUnusable.
+
+    `verify` is what httpx takes; a context is used as it is while the endpoint has no files.
+    """
+    if isinstance(verify, ssl.SSLContext) and certificates == NO_CERTIFICATES:
+        return verify
+    context = _with_authorities(verify=bool(verify))
+    load(context, certificates)
+    return context
+
+
+def _with_authorities(*, verify: bool) -> ssl.SSLContext:
+    """The usual authorities, or those that a variable names."""
+    try:
+        return httpx.create_ssl_context(verify=verify)
+    except OSError as error:  # ssl.SSLError is one
+        name = named_authorities()
+        if name is None:
+            raise
+        unusable(f"the environment variable {name}", os.environ[name], error)
+
+
+def named_authorities() -> str | None:
+    """The variable that names the authorities, if one is set."""
+    return next((name for name in AUTHORITY_VARIABLES if os.environ.get(name)), None)
 
 
 class Tls:

@@ -46,6 +46,8 @@ class Answer(Generic[F]):
         shape: of the dialect's frames.
         plain: those of them that hold text and nothing else, where that is worth a lane.
         done_frame: what ends a completion, in words for messages.
+        frames_are_states: a frame without output tells a state of its own: a block that begins,
+            a tool that runs.
         frames: frames that carried progress.
         finish_reason: the last raw reason seen, storable.
         refused: the visible output is a refusal, so a plain stop is one too.
@@ -54,6 +56,7 @@ class Answer(Generic[F]):
     shape: ClassVar[Shape[Any]]
     plain: ClassVar[Plain[Any] | None] = None
     done_frame: ClassVar[str]
+    frames_are_states: ClassVar[bool] = False
 
     def __init__(self, *, accept_finish_without_done: bool = False) -> None:
         self.frames = 0

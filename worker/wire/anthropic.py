@@ -72,6 +72,7 @@ class MessagesAnswer(Answer[_Event]):
 
     shape: ClassVar[Shape[Any]] = Shape(_Event)
     done_frame = "message_stop"
+    frames_are_states = True
 
     def __init__(self, *, accept_finish_without_done: bool = False) -> None:
         super().__init__(accept_finish_without_done=accept_finish_without_done)

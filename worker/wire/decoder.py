@@ -47,6 +47,7 @@ from worker.wire.reports import page_words
 from worker.wire.text import QUOTED_CHARS_MAX, clip
 
 _SPACE = b" \t\r\n"
+PROMPT_PROGRESS = b'"prompt_progress"'  # llama.cpp tells how far it has read a long prompt
 # What is looked at for a message, of a frame or a body that may be as long as it likes.
 _WORDS_BYTES_MAX = 2000
 _PAGE_BYTES_MAX = 20_000
@@ -91,6 +92,8 @@ class StreamDecoder:
         self._content_type = content_type or ""
         self._whole: FrameBody | None = None
         self._mould = Mould(framing.boundary)
+        self._known: object = (False, answer.usage, None)
+        self._progress = 0
         self._start()
 
     def _start(self) -> None:
@@ -126,9 +129,24 @@ class StreamDecoder:
         whole = self._whole.held_bytes if self._whole else 0
         return opening + whole + self._intake.held_bytes
 
+    @property
+    def progress(self) -> int:
+        """How often what is known of the answer has changed."""
+        return self._progress
+
     def feed(self, data: bytes) -> Sequence[Event]:
         """Take one network read; `b""` is legal and quiet."""
-        return self._guarded(lambda: self._feed(data))
+        events = self._guarded(lambda: self._feed(data))
+        answer = self._answer
+        known = (
+            answer.frames if answer.frames_are_states else bool(answer.frames),
+            answer.usage,
+            answer.finish_reason,
+        )
+        if events or known != self._known or PROMPT_PROGRESS in data:
+            self._known = known
+            self._progress += 1
+        return events
 
     def close(self) -> Sequence[Event]:
         """The body ended."""

@@ -53,11 +53,23 @@ class Decoder(Protocol):
     """Bytes in, events out; no socket, no clock.  One decoder serves one response.
 
     Attributes:
-        frames: protocol frames that carried progress so far (pings, comments and
-            keep-alives do not count): what the idle deadline watches.
+        frames: protocol frames so far; pings, comments and keep-alives are none.
         usage: the last counts seen, also when the stream never ends properly.
         finish_reason: the last raw finish reason seen, done or not.
+        progress: grows with output, counts, a finish reason or a change of state: what the idle
+            deadline watches.
+        held_bytes: bytes in memory between two calls.
     """
+
+    @property
+    def progress(self) -> int:
+        """How often what is known of the answer has changed."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in memory between two calls."""
+        ...
 
     @property
     def frames(self) -> int:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from worker.wire.framing import PINGS, SENTINEL, Machine, most_raw_bytes
+from worker.wire.framing import PINGS, SENTINEL, VALUES_MAX, Machine, most_raw_bytes
 
 _COMMENTS = re.compile(rb"\n\n:[^\n]*(?=\n\n)")  # starts with a literal: six times faster
 _SPECIAL_NAMES = frozenset({b"error", *(name.encode() for name in PINGS)})
@@ -73,7 +73,8 @@ class Intake:
             straddles = self._rest.endswith(b"\n") and data.startswith(b"\n")
             end = 1 if straddles and len(self._boundary) > 1 else 0
         if end:
-            yield self._release(data, end), True
+            block = self._release(data, end)
+            yield block, block.count(b",") <= VALUES_MAX
         self._rest += data[end:]
         if len(self._rest) > self._most:
             self._careful = True

@@ -19,7 +19,8 @@ from typing import Protocol
 from worker.errors import FrameTooLarge, Malformed
 from worker.wire.skim import Keep, Skimmer
 
-SKIM_FROM_BYTES = 256 * 1024
+SKIM_FROM_BYTES = 32 * 1024
+VALUES_MAX = 30_000  # of one frame; each takes some microseconds, and nothing else runs meanwhile
 SENTINEL = b"[DONE]"
 PINGS = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 
@@ -110,12 +111,13 @@ class FrameBody:
         """The content, or what is wanted of it.
 
         Raises:
+            FrameTooLarge: it holds more than `VALUES_MAX` values.
             Malformed: a long frame is not a JSON object.
         """
         if self._skimmer is None:
-            return bytes(self._raw)
+            return _with_few_values(bytes(self._raw))
         try:
-            return self._skimmer.finish()
+            return _with_few_values(self._skimmer.finish())
         except ValueError as error:
             raise Malformed(f"a frame of {self._size} bytes is not JSON: {error}") from error
 
@@ -125,3 +127,14 @@ class FrameBody:
                 f"a frame of at least {self._size} bytes, {held} of which have to be held,"
                 f" exceeds max_frame_bytes = {self._limit}; raise that setting"
             )
+
+
+def _with_few_values(text: bytes) -> bytes:
+    """The same JSON text, unless it holds more values than may be parsed at one go."""
+    if text.count(b",") <= VALUES_MAX:
+        return text
+    # Commas inside of strings are text: drop escaped quotes, then every other part is outside.
+    parts = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    if sum(part.count(b",") for part in parts[::2]) > VALUES_MAX:
+        raise FrameTooLarge(f"a frame with more than {VALUES_MAX} values")
+    return text

@@ -104,6 +104,7 @@ class ResponsesAnswer(Answer[_Event]):
 
     shape: ClassVar[Shape[Any]] = _SHAPE
     done_frame = "response.completed or response.incomplete"
+    frames_are_states = True
     _keep_less: ClassVar[Mapping[str, Keep]] = _without_text(_SHAPE.keep)
 
     def __init__(self, *, accept_finish_without_done: bool = False) -> None:
