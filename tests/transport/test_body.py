@@ -110,3 +110,26 @@ async def test_what_was_held_to_be_recognised_comes_at_the_end():
     assert await pieces(PlainBody(Blocks(b"x"), "", Turns())) == [b"", b"x"]
     assert await pieces(PlainBody(Blocks(b"{", b"}"), "br", Turns())) == [b"", b"", b"{}"]
     assert await pieces(PlainBody(Blocks(), "gzip", Turns())) == []
+
+
+@aio
+async def test_large_reads_of_many_bodies_take_turns():
+    """Each is decoded in a step of the loop of its own, small ones as they come."""
+    turns, steps, taken = Turns(), [0], []
+
+    async def other() -> None:
+        while True:
+            steps[0] += 1
+            await asyncio.sleep(0)
+
+    async def reading(block: bytes) -> None:
+        if await PlainBody(Blocks(block), "", turns).read(5):
+            taken.append((len(block), steps[0]))
+
+    running = asyncio.ensure_future(other())
+    await asyncio.gather(*(reading(b"x" * BLOCK_BYTES) for _ in range(10)))
+    assert len({step for _, step in taken}) == 10
+    taken.clear()
+    await asyncio.gather(*(reading(b"x" * 1000) for _ in range(10)))
+    assert len({step for _, step in taken}) == 1
+    running.cancel()

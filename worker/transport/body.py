@@ -2,8 +2,8 @@
 
 What decoding costs is the lines and values of a block more than its bytes: 64 KiB
 of blank lines take a tenth of a second, 64 KiB of text a thousandth.  So a block
-with many of them is handed out in small pieces, and whatever is handed out without
-waiting for the network waits for a turn on the event loop.
+with many of them is handed out in small pieces.  These pieces and large reads wait for
+a turn on the event loop, so that many streams together do not hold it either.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from worker.transport.turns import Turns
 
 DENSE_MARKS = 4096  # line ends and commas in a block; text of a model has half as many
 DENSE_PIECE_BYTES = 1024
+TURN_FROM_BYTES = 16 * 1024  # a read of a model's tokens brings less
 
 
 class PlainBody:
@@ -51,6 +52,8 @@ class PlainBody:
             return self._start(self._unpacker.take(BLOCK_BYTES)) or self._rest()
         if not packed:
             return b""
+        if len(packed) > TURN_FROM_BYTES:
+            await self._turns.next()
         self._unpacker.feed(packed)
         return self._start(self._unpacker.take(BLOCK_BYTES))
 
