@@ -133,16 +133,19 @@ def test_stopping_while_postgresql_is_away_says_that_text_could_not_be_stored(
         unstored_is_told(stage, worker.output, prompt_id, run_id, stored)
 
 
-def test_a_worker_that_is_killed_after_it_was_told_to_stop_is_no_crash(stage: Stage) -> None:
+def test_a_worker_that_is_killed_after_it_was_told_to_stop_is_no_crash(
+    new_stage: Callable[..., Stage], database_url: str, sql: Client
+) -> None:
     """SIGTERM, then SIGKILL before it has ended, as supervisors do it."""
+    stage = new_stage(database_url, sql, shutdown_grace_seconds=600)
+    left = "SELECT COUNT(*) FROM workers WHERE leaving_at IS NOT NULL"
     (prompt_id,) = stage.add(LONG)
     for number in range(1, 4):
         worker = stage.start()
         until("it runs", lambda number=number: len(stage.runs(prompt_id)) == number)
         stage.until_text(prompt_id)
-        worker.pause()
         worker.terminate()
-        stage.sql("UPDATE workers SET leaving_at = started_at WHERE leaving_at IS NULL")
+        until("it says so", lambda number=number: stage.sql.one(left) == number)
         worker.kill()
     stage.start()
     until("it runs again", lambda: len(stage.runs(prompt_id)) == 4)
