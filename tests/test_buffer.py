@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from worker import buffer as buffers
 from worker.buffer import Budget, Buffer, Limits
-from worker.records import Chunk, Kind
+from worker.records import Chunk, ExtraPiece, Kind
 
 KINDS = st.sampled_from(list(Kind))
 TEXTS = st.text(max_size=30)
@@ -227,3 +227,23 @@ class Accounts(RuleBasedStateMachine):
 
 TestAccounts = Accounts.TestCase
 TestAccounts.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_what_is_no_text_goes_with_the_text_around_it() -> None:
+    """It is due like text, counts against the budget like text, and is numbered by itself."""
+    budget = Budget(1000)
+    buffer = Buffer(7, Limits(flush_seconds=1.0), budget)
+    buffer.add(Kind.TEXT, "a", at=0.0)
+    buffer.add_extra("logprobs", "[1]", at=0.5)
+    buffer.add(Kind.THINKING, "b", at=0.6)
+    assert (budget.used_bytes, buffer.due_at) == (5, 1.0)
+    first, last = buffer.take()
+    assert (first.extras, last.extras) == ((), (ExtraPiece(7, 0, "logprobs", "[1]"),))
+    buffer.add_extra("audio", '"é"', at=2.0)
+    assert buffer.due_at == 3.0
+    (alone,) = buffer.take()
+    assert (alone.seq, alone.kind, alone.text) == (2, Kind.TEXT, "")
+    assert alone.extras == (ExtraPiece(7, 1, "audio", '"é"'),)
+    assert buffer.take() == []
+    buffer.landed()
+    assert budget.used_bytes == 0

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.aio import aio
 from tests.fakes.answer import Script
 from tests.fakes.server import FakeServer
-from tests.wire.corpus import CASES, FOLDER, Case
+from tests.wire.corpus import CASES, Case
 from worker.cli.service import serve
 from worker.errors import ErrorCode
 from worker.log import make
@@ -26,7 +26,7 @@ CUT = {str(ErrorCode.NO_DONE_FRAME), str(ErrorCode.CONNECTION_LOST)}
 
 def script(case: Case) -> Script:
     """The transcript as its server sent it."""
-    body = (FOLDER / case.file).read_bytes()
+    body = case.raw
     end = "cut" if case.is_reset else "clean"
     split = max(7, len(body) // 500)
     return Script(body, case.status, case.headers, framing="chunked", split=split, end=end)
@@ -70,7 +70,14 @@ async def test_every_case_ends_in_its_row(
             name = f"case-{number}"
             versioned = "/v1" if case.dialect.startswith("openai") else ""
             base = f"/{name}{versioned}"
-            endpoints[name] = Endpoint(name, case.dialect, server.url + base, "m", concurrency=1)
+            endpoints[name] = Endpoint(
+                name,
+                case.dialect,
+                server.url + base,
+                "m",
+                concurrency=1,
+                options=case.options,
+            )
             for path in ("/api/generate", "/api/chat", "/chat/completions", "/completions",
                          "/responses", "/v1/messages", "/completion"):  # fmt: skip
                 server.scripts[base + path] = script(case)

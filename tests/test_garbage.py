@@ -18,7 +18,7 @@ from tests.fakes.answer import Script
 from tests.fakes.scripted_commits import ScriptedCommits
 from tests.fakes.scripted_stream import run
 from tests.fakes.server import FakeServer
-from tests.wire.corpus import CASES, FOLDER
+from tests.wire.corpus import CASES
 from worker.buffer import Budget, Limits
 from worker.carriage import Rooms
 from worker.carriers import Carriers, Summary
@@ -58,7 +58,7 @@ async def test_a_run_leaves_no_cycle_behind(dialect: str, end: str, garbage: lis
         stream = Stream(clock=SystemClock())
         place = Endpoint("default", dialect, server.url, "m")
         path = DIALECTS[dialect].request(place, run()).url.removeprefix(server.url)
-        body = (FOLDER / case.file).read_bytes()
+        body = case.raw
         body = body if end == "clean" else body[: len(body) // 2]
         server.scripts[path] = Script(
             body, headers=case.headers, framing="chunked", split=700, end=end

@@ -10,9 +10,9 @@ decoder of the run holds is charged to the same budget.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from worker.records import Chunk, Kind
+from worker.records import Chunk, ExtraPiece, Kind
 
 MAX_CHUNK_CHARS = 65_536  # keeps one row, one parameter, and a page of what is read, small
 
@@ -71,6 +71,8 @@ class Buffer:
         self._limits = limits
         self._budget = budget
         self._pieces: list[tuple[Kind, list[str]]] = []
+        self._extras: list[ExtraPiece] = []
+        self._next_extra = 0
         self._oldest_at: float | None = None
         self._next_seq = 0
         self._flying_bytes = 0
@@ -109,6 +111,17 @@ class Buffer:
         self._held_bytes = held_bytes
         return bool(held_bytes) and budget.is_exceeded_by(held_bytes)
 
+    def add_extra(self, kind: str, data: str, *, at: float) -> None:
+        """Keep what belongs to the answer and is no text; it is stored with the text around it."""
+        if self._oldest_at is None:
+            self._oldest_at = at
+        self._extras.append(ExtraPiece(self._run_id, self._next_extra, kind, data))
+        self._next_extra += 1
+        size = len(data.encode("utf-8", "surrogatepass"))
+        self.waiting_bytes += size
+        self.produced_bytes += size
+        self._budget.used_bytes += size
+
     @property
     def chunks(self) -> int:
         """Chunks handed out so far."""
@@ -135,16 +148,17 @@ class Buffer:
     def take(self) -> list[Chunk]:
         """Everything that waits, as chunks with fresh numbers; the buffer is empty afterwards."""
         chunks: list[Chunk] = []
+        if self._extras and not self._pieces:
+            self._pieces.append((Kind.TEXT, [""]))  # no text came with them
         for kind, parts in self._pieces:
             text = "".join(parts)
-            for start in range(0, len(text), MAX_CHUNK_CHARS):
+            for start in range(0, max(len(text), 1), MAX_CHUNK_CHARS):
                 piece = text[start : start + MAX_CHUNK_CHARS]
                 chunks.append(Chunk(self._run_id, self._next_seq, kind, piece))
                 self._next_seq += 1
-        self._pieces.clear()
-        self._oldest_at = None
-        self._flying_bytes += self.waiting_bytes
-        self.waiting_bytes = 0
+        if self._extras:
+            chunks[-1] = replace(chunks[-1], extras=tuple(self._extras))
+        self._forget()
         return chunks
 
     def landed(self) -> None:
@@ -154,9 +168,13 @@ class Buffer:
 
     def discard(self) -> None:
         """Forget everything: the run is lost, and another worker has the prompt."""
+        self._forget()
+        self.landed()
+        self.hold(0)
+
+    def _forget(self) -> None:
         self._pieces.clear()
+        self._extras.clear()
         self._oldest_at = None
         self._flying_bytes += self.waiting_bytes
         self.waiting_bytes = 0
-        self.landed()
-        self.hold(0)

@@ -242,7 +242,10 @@ def begin_decoding(
     """A fresh decoder for the response; the answer knows both from now on."""
     answer.reader = reader
     answer.decoder = dialect.decoder(
-        endpoint, max_frame_bytes=rooms.max_frame_bytes, content_type=reader.content_type
+        endpoint,
+        max_frame_bytes=rooms.max_frame_bytes,
+        content_type=reader.content_type,
+        run=answer.run,
     )
     return answer.decoder
 

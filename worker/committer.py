@@ -31,7 +31,7 @@ from worker import retry
 from worker.buffer import Budget, Buffer, Limits
 from worker.errors import ErrorCode, LeaseLost, SpoolError, StoreBusy, StoreError, Verdict
 from worker.records import Chunk, Ending, Kind, Run
-from worker.wire.events import Delta, Done, Event, Fault
+from worker.wire.events import Delta, Done, Event, Extra, Fault
 
 GROUP_CHARS_MAX = 8 * 1024 * 1024  # one transaction; more waits for the next
 _THREAD = "committer"
@@ -256,9 +256,8 @@ class Submit(Protocol):
 class RunWriter:
     """One run's way to the database: a buffer, and at most one flush under way.
 
-    A flush that fails keeps its chunks: they are sent again, before anything newer,
-    with whatever is sent next.  So what is stored of a run never has a hole.  Leaving
-    the context drops what nobody will store any more.
+    A flush that fails keeps its chunks: they are sent again, before anything newer, so
+    what is stored of a run never has a hole.  Leaving the context drops the rest.
     """
 
     def __init__(
@@ -305,6 +304,8 @@ class RunWriter:
             match event:
                 case Delta(kind, text):
                     self.buffer.add(kind, text, at=at)
+                case Extra(kind, data):
+                    self.buffer.add_extra(kind, data, at=at)
                 case Done():
                     return event
                 case Fault(error):

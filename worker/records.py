@@ -171,11 +171,27 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtraPiece:
+    """A piece of what a run has besides its text; `(run_id, seq)` is its key.
+
+    Attributes:
+        kind: docs/dialects.md lists the kinds.
+        data: JSON, as the server sent it.
+    """
+
+    run_id: int
+    seq: int
+    kind: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A flushed piece of a run's output; `(run_id, seq)` is its key.
 
     Attributes:
         request_hash: of the request that its run sent; with the first piece of a run only.
+        extras: what came with it and is no text; the text may be empty then.
     """
 
     run_id: int
@@ -183,6 +199,7 @@ class Chunk:
     kind: Kind
     text: str
     request_hash: str | None = None
+    extras: tuple[ExtraPiece, ...] = ()
 
 
 class Ending(msgspec.Struct, frozen=True):

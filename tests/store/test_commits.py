@@ -18,7 +18,7 @@ from tests.store.cast import (
     words,
 )
 from worker.errors import ErrorCode, ImpossibleTransition, StoreError, Verdict
-from worker.records import Ending, Kind, NewPrompt, Usage
+from worker.records import Ending, ExtraPiece, Kind, NewPrompt, Usage
 from worker.states import PromptEvent, RunEvent
 
 ODD = "a\u2028b\u0085c\r\n\U0001f468\u200d\U0001f469\u200d\U0001f467 \u202eא\ufeff'\"\\%s:x ` \t é"
@@ -68,6 +68,24 @@ def test_a_run_says_what_it_asked_from_its_first_text_on(store, sql):
     endings = [interrupted(run), interrupted(silent, request_hash="h2"), interrupted(older)]
     store.commit("w1", [], endings)
     assert sql(hashes) == [("h1",), ("h2",), (None,)]
+
+
+def test_what_is_no_text_is_stored_with_the_text_around_it(store, sql):
+    """Once, also when the same flush is sent again; and nothing of a run that is lost."""
+    run = start(store)
+    pieces = (ExtraPiece(run.id, 0, "logprobs", "[1]"), ExtraPiece(run.id, 1, "audio", '"\u2028"'))
+    chunk = replace(words(run, 0, "Be"), extras=pieces)
+    for _ in range(2):
+        assert store.commit("w1", [chunk], []) == set()
+    assert sql("SELECT run_id, seq, kind, data FROM run_extras ORDER BY seq") == [
+        (run.id, 0, "logprobs", "[1]"),
+        (run.id, 1, "audio", '"\u2028"'),
+    ]
+    last = replace(words(run, 1, ""), extras=(ExtraPiece(run.id, 2, "audio", "2"),))
+    assert store.commit("w2", [last], []) == {run.id}
+    assert sql.one("SELECT count(*) FROM run_extras") == 2
+    assert store.commit("w1", [last], [completed(run)]) == set()
+    assert sql.one("SELECT data FROM run_extras WHERE seq = 2") == "2"
 
 
 def test_calls_are_put_together_by_what_is_stored(store, sql):

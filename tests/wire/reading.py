@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
 from worker.errors import ErrorCode, Refused, SpoolError, Truncated, Verdict
-from worker.records import Endpoint, Kind, Usage
+from worker.records import Endpoint, Kind, Run, Usage
 from worker.wire import DIALECTS
 from worker.wire.decoder import StreamDecoder
-from worker.wire.events import Delta, Done, Event, Fault
+from worker.wire.events import Delta, Done, Event, Extra, Fault
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 
@@ -28,10 +29,14 @@ def decoder(
     max_frame_bytes: int = MAX_FRAME_BYTES,
     content_type: str | None = None,
     accept_finish_without_done: bool = False,
+    options: Mapping[str, object] | None = None,
+    messages: Sequence[object] | None = None,
 ) -> StreamDecoder:
+    """A fresh one; with options or messages, that of a run that asked with them."""
     where = endpoint(dialect, accept_finish_without_done=accept_finish_without_done)
+    run = Run(1, 1, 1, 1, 1, "e", "m", prompt="p", messages=messages, options=options or {})
     made = DIALECTS[dialect].decoder(
-        where, max_frame_bytes=max_frame_bytes, content_type=content_type
+        where, max_frame_bytes=max_frame_bytes, content_type=content_type, run=run
     )
     assert isinstance(made, StreamDecoder)
     return made
@@ -56,6 +61,7 @@ class Reading:
     usage: Usage
     finish_reason: str | None
     frames: int
+    extras: tuple[tuple[str, str], ...] = ()
 
     def of(self, kind: Kind) -> str:
         return "".join(text for each, text in self.runs if each is kind)
@@ -97,7 +103,7 @@ class Reading:
             error = self.end.error
             end = (type(error), error.code, error.verdict, error.charged)
         texts = {kind: self.of(kind) for kind in Kind}
-        return texts, end, self.usage, self.finish_reason, self.frames
+        return texts, end, self.usage, self.finish_reason, self.frames, self.extras
 
 
 def outcome(error: SpoolError) -> str:
@@ -121,19 +127,24 @@ def read(source: StreamDecoder, pieces: Iterable[bytes]) -> Reading:
         events += said
     events += source.close()
     assert source.feed(b"x") == source.close() == (), "after the end"
-    *deltas, end = events
+    extras = tuple((each.kind, each.data) for each in events if isinstance(each, Extra))
+    *deltas, end = [each for each in events if not isinstance(each, Extra)]
     assert isinstance(end, Done | Fault)
     assert all(isinstance(delta, Delta) for delta in deltas)
     runs = tuple(
         (kind, "".join(delta.text for delta in same))
         for kind, same in groupby(deltas, key=lambda delta: delta.kind)
     )
-    return Reading(runs, end, source.usage, source.finish_reason, source.frames)
+    return Reading(runs, end, source.usage, source.finish_reason, source.frames, extras)
 
 
 def check_storable(events: Sequence[Event]) -> None:
     deltas = [event for event in events if isinstance(event, Delta)]
-    assert all(isinstance(event, Delta) for event in events[:-1]), "only the last is terminal"
+    assert all(isinstance(event, Delta | Extra) for event in events[:-1]), "only the last ends"
+    for event in events:
+        if isinstance(event, Extra):
+            assert "\x00" not in event.data
+            json.loads(event.data.encode())
     assert all(a.kind is not b.kind for a, b in pairwise(deltas)), "not coalesced"
     for delta in deltas:
         assert delta.text

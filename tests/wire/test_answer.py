@@ -5,7 +5,8 @@ import pytest
 from worker.errors import ErrorCode, Malformed, ServerFailed, Truncated
 from worker.records import Kind, Usage
 from worker.wire.answer import Answer
-from worker.wire.events import Delta, Done, Fault
+from worker.wire.asking import Asked
+from worker.wire.events import Delta, Done, Extra, Fault
 
 
 class Plain(Answer):
@@ -107,7 +108,7 @@ def test_the_end_of_the_body_names_what_was_missing():
     error = end(answer).error
     assert isinstance(error, Truncated)
     assert "without the end" in str(error)
-    assert "12 frames" in str(error)
+    assert "12" not in str(error), "one cause has one sentence"
 
 
 @pytest.mark.parametrize(
@@ -124,3 +125,35 @@ def test_a_finish_without_done_counts_only_where_it_is_accepted(reason, kind):
     strict.note_finish(reason)
     strict.end_of_body()
     assert isinstance(end(strict), Fault)
+
+
+@pytest.mark.parametrize(
+    ("reason", "tokens", "limit", "stored"),
+    [
+        ("stop", 8, 8, "length"),
+        ("end_turn", 9, 8, "length"),
+        ("completed", 8, 8, "length"),
+        ("stop", 7, 8, "stop"),
+        ("stop", 8, None, "stop"),
+        ("stop", None, 8, "stop"),
+        ("stop", 0, 8, "stop"),
+        ("tool_calls", 8, 8, "tool_calls"),
+        ("max_tokens", 8, 8, "max_tokens"),
+        (None, 8, 8, None),
+    ],
+)
+def test_as_many_tokens_as_were_allowed_is_a_length(reason, tokens, limit, stored):
+    """Whatever the server calls it; its own word is kept beside the answer."""
+    answer = Plain(asked=Asked(max_tokens=limit))
+    answer.note_finish(reason)
+    answer.count(1, tokens)
+    answer.finish()
+    *kept, done = answer.events()
+    assert (done.finish_reason, answer.finish_reason) == (stored, stored)
+    assert kept == ([Extra("finish_reason", f'"{reason}"')] if stored != reason else [])
+
+
+def test_zero_tokens_are_a_count():
+    answer = Plain()
+    answer.count(0, 0)
+    assert answer.usage == Usage(0, 0)

@@ -196,3 +196,35 @@ def test_holes_are_tolerated():
 def test_refusals_keep_their_name():
     reading = said(delta("text_delta", text="I"), outcome("refusal", output_tokens=3), STOP)
     assert (reading.is_done, reading.finish_reason, reading.text) == (True, "refusal", "I")
+
+
+def test_blocks_that_are_no_text_are_kept():
+    """Tools that the server runs, citations, and types that are not known yet; in every lane."""
+    search = {"type": "server_tool_use", "id": "b", "name": "web_search", "input": {}}
+    cited = {"type": "citations_delta", "citation": {"cited_text": "x"}}
+    events = [
+        {"type": "content_block_start", "index": 0, "content_block": search},
+        delta("input_json_delta", 0, partial_json='{"q":1}'),
+        {"type": "content_block_delta", "index": 1, "delta": cited},
+        delta("text_delta", 1, text="a"),
+        delta("signature_delta", 1, signature="s"),
+        STOP,
+    ]
+    for pieces in ([written(*events)], bytewise(written(*events))):
+        reading = body("anthropic-messages", *pieces)
+        assert reading.text == "a"
+        assert [json.loads(data) for kind, data in reading.extras if kind == "blocks"] == [
+            search,
+            {"index": 0, "partial_json": '{"q":1}'},
+            cited,
+        ]
+
+
+def test_content_of_the_first_event_counts_if_no_other_comes():
+    """And if other content comes, it is compared with that."""
+    opening = start(input_tokens=1)
+    opening["message"]["content"] = [{"type": "text", "text": "Hello"}]
+    assert said(opening, STOP).text == "Hello"
+    assert said(opening, delta("text_delta", text="Hello there"), STOP).text == "Hello there"
+    assert said(opening, delta("text_delta", text="Hel"), STOP).text == "Hello"
+    assert isinstance(said(opening, delta("text_delta", text="Bye"), STOP).error, Malformed)

@@ -19,8 +19,9 @@ from worker.errors import (
 )
 from worker.records import Kind
 from worker.wire import DIALECTS, mould
-from worker.wire.events import Delta, Done
+from worker.wire.events import Delta, Done, Fault
 from worker.wire.framing import SKIM_FROM_BYTES
+from worker.wire.snapshots import PIECES
 
 EVENT_DIALECTS = [name for name in DIALECTS if not name.startswith("ollama")]
 READ = 64 * 1024
@@ -313,14 +314,6 @@ LONG_FRAMES = {
         b'],"done":true,"done_reason":"stop"}\n',
         "hi!",
     ),
-    "openai-responses": (
-        sse(b'{"type":"response.output_text.delta","delta":"hi!"}')
-        + b'event: response.completed\ndata: {"type":"response.completed","response":{"output":'
-        b'[{"type":"message","content":[{"type":"output_text","text":"',
-        b'hi!\\n\\"\xc3\xa9',
-        b'"}]}],"status":"completed"}}\n\n',
-        "hi!",
-    ),
     "llamacpp-completion": (
         sse(b'{"content":"hi","stop":false}') + b'data: {"content":"!","prompt":"',
         b'{\\"stop\\":true}',
@@ -342,27 +335,70 @@ def test_terminal_frames_that_are_legally_long_need_no_memory(name):
     assert most <= SKIM_FROM_BYTES + READ
 
 
-@pytest.mark.parametrize(
-    "kind", ["response.output_text.done", "response.content_part.done", "response.output_item.done"]
-)
-def test_responses_events_that_repeat_the_text_need_no_memory(kind):
-    start = sse(b'{"type":"response.output_text.delta","delta":"x"}')
-    start += b'data: {"type":"%b","text":"' % kind.encode()
-    middle = b'","part":{"text":"y"},"item":{"type":"message","content":[{"text":"y"}]}}\n\n'
-    done = sse(b'{"type":"response.completed","response":{"status":"completed"}}')
+PIECE = 'hi!\n"é\U0001f600'
+REPEATS = {
+    "response.output_text.done": lambda text: {"text": text},
+    "response.content_part.done": lambda text: {"part": {"type": "output_text", "text": text}},
+    "response.output_item.done": lambda text: {"item": message(text)},
+    "response.completed": lambda text: {
+        "response": {"status": "completed", "output": [message(text)]}
+    },
+}
+
+
+def message(text):
+    return {"type": "message", "content": [{"type": "output_text", "text": text}]}
+
+
+def spoken(kind, streamed, repeated, *, is_ascii=True):
+    """A long text in deltas, and once more in an event of this kind."""
+    delta = {"type": "response.output_text.delta", "delta": streamed}
+    repeat = {"type": kind, **REPEATS[kind](repeated)}
+    yield sse(json.dumps(delta, ensure_ascii=is_ascii).encode())
+    whole = sse(json.dumps(repeat, ensure_ascii=is_ascii).encode())
+    for start in range(0, len(whole), READ):
+        yield whole[start : start + READ]
+    if kind != "response.completed":
+        yield sse(b'{"type":"response.completed","response":{"status":"completed"}}')
+
+
+@pytest.mark.parametrize("kind", REPEATS)
+@pytest.mark.parametrize("is_ascii", [True, False])
+def test_long_events_that_repeat_the_text_need_no_memory(kind, is_ascii):
+    """Four times `max_frame_bytes`, and no more is held than of any unfinished frame."""
+    text = PIECE * 200_000
     source = decoder("openai-responses", max_frame_bytes=1024 * 1024)
-    events, most = feed_all(source, long(start, b"y" * READ, 100, middle + done))
-    assert events[0] == Delta(Kind.TEXT, "x")
+    half = json.dumps({"type": "response.output_text.delta", "delta": PIECE * 10_000}).encode()
+    for _ in range(19):
+        source.feed(sse(half))
+    pieces = spoken(kind, PIECE * 10_000, text, is_ascii=is_ascii)
+    events, most = feed_all(source, pieces)
     assert isinstance(events[-1], Done)
+    assert "".join(each.text for each in events[:-1]) == PIECE * 10_000
     assert most <= SKIM_FROM_BYTES + READ
 
 
+@pytest.mark.parametrize("kind", REPEATS)
+@pytest.mark.parametrize("is_ascii", [True, False])
+def test_a_long_repetition_shows_what_was_missing(kind, is_ascii):
+    """Its end is appended where it was not streamed; another text is an error."""
+    text = "".join(f"{number} \\ é\n" for number in range(60_000))
+    for missing in (0, 1, 3, 1000):
+        streamed = text[: len(text) - missing]
+        reading = body("openai-responses", *spoken(kind, streamed, text, is_ascii=is_ascii))
+        assert (reading.text == text, reading.is_done) == (True, True)
+    for wrong in (text[:400_000], "x", text[:-5000] + text[-4000:], text[:-1] + "x"):
+        reading = body("openai-responses", *spoken(kind, wrong, text, is_ascii=is_ascii))
+        assert isinstance(reading.error, Malformed)
+
+
 def test_a_long_terminal_frame_is_still_the_only_source_of_text():
-    start, part, end, _ = LONG_FRAMES["openai-responses"]
-    start = start[start.index(b"event:") :]
-    body_bytes = start + part * 60_000 + end
-    reading = body("openai-responses", *cut(body_bytes, range(READ, len(body_bytes), READ)))
-    assert reading.text == 'hi!\n"é' * 60_000
+    text = PIECE * 60_000
+    whole = sse(
+        json.dumps({"type": "response.completed", **REPEATS["response.completed"](text)}).encode()
+    )
+    reading = body("openai-responses", *cut(whole, range(READ, len(whole), READ)))
+    assert reading.text == text
     assert reading.is_done
 
 
@@ -476,8 +512,9 @@ def test_lines_that_differ_in_text_and_time_go_down_the_lane_above_all(monkeypat
     counting = replace(plain, decode=lambda line: decoded.append(line) or plain.decode(line))
     monkeypatch.setattr(type(source._answer), "plain", counting)
     said = [f"word {number} " for number in range(100)]
+    source.feed(timed_lines(*["x"] * PIECES))
     assert list(source.feed(timed_lines(*said))) == [Delta(Kind.TEXT, "".join(said))]
-    assert source.frames == 100
+    assert source.frames == 100 + PIECES
     assert len(decoded) == (2 if mould.pour else 100)
 
 
@@ -486,5 +523,22 @@ def test_without_the_compiled_part_everything_means_the_same(case, monkeypatch):
     """Whoever has no compiler loses time, and no word."""
     monkeypatch.setattr(mould, "pour", None)
     for places in ((), range(0, len(case.body), 7 + len(case.body) // 40)):
-        source = decoder(case.dialect, content_type=case.content_type)
+        source = case.decoder()
         check(case, read(source, cut(case.body, places)), f"cut at {places}")
+
+
+@pytest.mark.parametrize("name", ["openai-chat", "ollama-chat"])
+def test_a_frame_of_exactly_the_limit_is_read(name):
+    """And one byte more is too much."""
+    frame = b'{"choices":[{"index":0,"delta":{"content":"%b"}}]}'
+    lead, end = b"data: ", b"\n\n"
+    if name == "ollama-chat":
+        frame, lead, end = b'{"message":{"content":"%b"},"done":true}', b"", b"\n"
+    data = frame % (b"x" * 200)
+    for pieces in ([lead + data + end], bytewise(lead + data + end)):
+        reading = read(decoder(name, max_frame_bytes=len(data)), pieces)
+        assert not (isinstance(reading.end, Fault) and isinstance(reading.error, FrameTooLarge))
+        assert reading.text == "x" * 200
+        error = read(decoder(name, max_frame_bytes=len(data) - 1), pieces).error
+        assert isinstance(error, FrameTooLarge)
+        assert str(len(data)) not in str(error), "one cause has one sentence"

@@ -1,26 +1,31 @@
 """However the network cuts a recorded body, it means the same: what its expectations say."""
 
+import json
 import random
 
 import pytest
 
-from tests.wire.corpus import BIG, CASES, FOLDER, SMALL, STREAMS, check
-from tests.wire.reading import bytewise, cut, decoder, is_retryable, read
+from tests.wire.corpus import BIG, CASES, FOLDER, PEERS, SMALL, STREAMS, check, split_answer
+from tests.wire.reading import bytewise, cut, is_retryable, read
+from worker.wire import failure
+
+PEER_ROWS = json.loads((FOLDER / "peers.json").read_text())
 
 
 def read_pieces(case, pieces):
-    return read(decoder(case.dialect, content_type=case.content_type), pieces)
+    return read(case.decoder(), pieces)
 
 
 def test_the_corpus_is_all_there():
     """Seven dialects, and every file that a case names, gzip included."""
-    assert len(CASES) == 160
-    recorded = {path.name for path in FOLDER.iterdir()} - {
-        "cases.json",
-        "more.json",
-        ".gitattributes",
-    }
-    assert {case.file for case in CASES} == recorded
+    assert len(CASES) == 275
+    lists = {"cases.json", "more.json", "peers.json", "oddities.json", "ODDITIES.md"}
+    bodies = {path.name for path in FOLDER.iterdir()} - lists - {".gitattributes", "peers"}
+    answers = {path.name for path in PEERS.iterdir()}
+    odd = {row["id"] for row in json.loads((FOLDER / "oddities.json").read_text())}
+    rejected = {row["file"] for row in PEER_ROWS if row["status"] != 200}
+    assert {case.file for case in CASES} == bodies | odd | (answers - rejected)
+    assert answers == {row["file"] for row in PEER_ROWS}
     assert {case.dialect for case in CASES} == {
         "ollama-generate",
         "ollama-chat",
@@ -31,6 +36,24 @@ def test_the_corpus_is_all_there():
         "llamacpp-completion",
     }
     assert all(case.body or "empty" in case.file for case in CASES)
+
+
+def test_every_oddity_is_in_the_log():
+    """With its thread, and with what is right; sixty at least, of eight trackers at least."""
+    log = (FOLDER / "ODDITIES.md").read_text()
+    rows = json.loads((FOLDER / "oddities.json").read_text())
+    assert all(f"| {row['id']} | {row['source']} |" in log for row in rows)
+    assert len(rows) >= 60
+    assert len({row["source"].split("#")[0] for row in rows}) >= 8
+
+
+@pytest.mark.parametrize("row", [row for row in PEER_ROWS if row["status"] != 200], ids=str)
+def test_a_refusal_of_a_real_peer_is_quoted(row):
+    """Whatever form the peer gives it, what it says stands in the error."""
+    status, headers, body = split_answer((PEERS / row["file"]).read_bytes())
+    error = failure(status, headers, body)
+    assert (status, error.http_status) == (row["status"], row["status"])
+    assert row["words"] in error.message
 
 
 @pytest.mark.parametrize("case", STREAMS, ids=str)
@@ -45,7 +68,7 @@ def test_whole(case):
 def test_without_a_content_type(case):
     """Servers leave it out and lie about it; the bytes decide."""
     for content_type in (None, "text/event-stream", "application/json; charset=utf-8"):
-        source = decoder(case.dialect, content_type=content_type)
+        source = case.decoder(content_type=content_type)
         check(case, read(source, [case.body]), f"as {content_type}")
 
 

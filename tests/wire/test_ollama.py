@@ -132,13 +132,20 @@ def test_tool_calls_are_whole_and_counted_through():
     call = {"function": {"index": 0, "name": "f", "arguments": {"city": "Oslo"}}}
     reading = said(
         "ollama-chat",
-        {"message": {"content": "", "tool_calls": [{"id": "a", **call}, "junk", {"function": 3}]}},
+        {"message": {"content": "", "tool_calls": [{"id": "a", **call}, None]}},
         {"message": {"content": "", "tool_calls": [call]}, **DONE},
     )
     assert assemble_tool_calls(reading.tool_calls) == [
         {"index": 0, "id": "a", "name": "f", "arguments": '{"city":"Oslo"}'},
         {"index": 1, "id": None, "name": "f", "arguments": '{"city":"Oslo"}'},
     ]
+
+
+@pytest.mark.parametrize("calls", ["f", {"id": "a"}, ["junk"], [{"function": 3}]])
+def test_tool_calls_of_another_form_are_not_skipped(calls):
+    """A call that cannot be read is an error, not a gap in a completed answer."""
+    reading = said("ollama-chat", {"message": {"content": "a", "tool_calls": calls}}, DONE)
+    assert isinstance(reading.error, Malformed)
 
 
 @pytest.mark.parametrize("value", [5, {}, ["a"], False])

@@ -204,10 +204,22 @@ def test_of_what_is_spoken_the_words_are_the_text():
     assert (reading.text, reading.is_done) == ("Hi there", True)
 
 
-def test_other_answers_beside_the_first_are_left_out():
+def test_a_second_answer_in_one_stream_is_an_error():
+    """Only one could be stored, and the row would say completed."""
     other = {"choices": [{"index": 1, "delta": {"content": "NO"}, "finish_reason": "length"}]}
-    reading = said(other, chunk({"content": "a"}, "stop"), other)
-    assert (reading.text, reading.finish_reason) == ("a", "stop")
+    for frames in (
+        (other, chunk({"content": "a"}, "stop")),
+        (chunk({"content": "a"}), other, other),
+    ):
+        assert isinstance(said(*frames).error, Malformed)
+    both = {"choices": [*chunk({"content": "a"})["choices"], *other["choices"]]}
+    assert isinstance(said(both).error, Malformed)
+
+
+def test_a_choice_that_says_nothing_changes_nothing():
+    empty = {"choices": [{"index": 1, "delta": {"content": ""}, "finish_reason": "length"}]}
+    reading = said(chunk({"content": "a"}), chunk({"content": "b"}), empty, chunk({}, "stop"))
+    assert (reading.text, reading.finish_reason) == ("ab", "stop")
 
 
 @pytest.mark.parametrize("frame", [{"choices": None}, {"choices": [None]}, {"choices": [{}]}, {}])
@@ -294,8 +306,28 @@ def test_usage_wherever_it_stands(frame):
 def test_completions():
     reading = said(
         {"choices": [{"text": "a", "index": 0}]},
-        {"choices": [{"text": None, "index": 0}, {"text": "NO", "index": 1}]},
+        {"choices": [{"text": None, "index": 0}, {"text": "", "index": 1}]},
         {"choices": [{"text": "b", "index": 0, "finish_reason": "length", "usage": USAGE}]},
         name="openai-completions",
     )
     assert (reading.text, reading.finish_reason, reading.usage) == ("ab", "length", Usage(7, 3))
+
+
+def test_text_beside_an_error_is_kept():
+    """The chunk that reports an error may hold the last words before it."""
+    reading = said(
+        chunk({"content": "a"}), chunk({"content": "b"}, "error", error={"message": "x"})
+    )
+    assert (reading.text, type(reading.error)) == ("ab", ServerFailed)
+
+
+def test_a_message_after_deltas_adds_what_they_missed():
+    """Text and calls; another text is an error."""
+    call = {"id": "x", "function": {"name": "f", "arguments": '{"a":1}'}}
+    cut = {"index": 0, "id": "x", "function": {"name": "f", "arguments": '{"a"'}}
+    whole = {"choices": [{"index": 0, "message": {"content": "Hello", "tool_calls": [call]}}]}
+    reading = said(chunk({"content": "Hel"}), chunk({"tool_calls": [cut]}), whole)
+    assert reading.text == "Hello"
+    (got,) = assemble_tool_calls(reading.tool_calls)
+    assert (got["id"], got["arguments"]) == ("x", '{"a":1}')
+    assert isinstance(said(chunk({"content": "Hullo"}), whole).error, Malformed)

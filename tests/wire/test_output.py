@@ -47,13 +47,13 @@ def test_neighbours_of_one_kind_are_one_delta_also_when_something_unsayable_was_
 def test_tool_calls_are_lines_of_their_own_kind():
     output = Output()
     output.add(Kind.TEXT, "a")
-    output.add_tool(0, call_id="c", name="f")
-    output.add_tool(0, arguments="{}")
+    output.calls.piece("", index=0, call_id="c", name="f")
+    output.calls.piece("[]", index=0)
     assert output.take() == [
         Delta(Kind.TEXT, "a"),
         Delta(
             Kind.TOOL_CALLS,
-            '{"index":0,"id":"c","name":"f","arguments":""}\n{"index":0,"arguments":"{}"}\n',
+            '{"index":0,"id":"c","name":"f","arguments":""}\n{"index":0,"arguments":"[]"}\n',
         ),
     ]
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from worker.records import Endpoint
 from worker.wire import DIALECTS
 from worker.wire.plain import plain_events, plain_lines
+from worker.wire.snapshots import PIECES
 
 DIALECT_NAMES = ("ollama-generate", "ollama-chat", "openai-chat", "openai-completions")
 
@@ -165,5 +166,6 @@ def test_plain_text_does_take_the_fastest_lane(name):
     """Or nobody would notice that it is never taken."""
     block = b"".join(frame(name, text, PLAIN) for text in ("Hello", " wor", "ld"))
     reader = decoder(name, fastest=True)
+    reader.feed(b"".join(frame(name, "x", PLAIN) for _ in range(PIECES)))
     assert reader._take_plain(block)
     assert [event.text for event in reader.feed(b"")] == ["Hello world"]

@@ -294,3 +294,60 @@ def test_a_whole_answer_that_failed_is_none():
     assert isinstance(
         body("openai-responses", whole, accept_finish_without_done=True).error, Malformed
     )
+
+
+def test_items_of_other_types_are_kept():
+    """Once, as they came; what only announces them is not."""
+    image = {"type": "image_generation_call", "id": "i", "result": "UklG", "new": 1}
+    data = written(
+        event("response.output_item.added", output_index=0, item={**image, "result": None}),
+        event("response.mcp_call_arguments.delta", delta="{"),
+        event("response.output_item.done", output_index=0, item=image),
+        event(TEXT, delta="a", output_index=1),
+        completed(image, message("a")),
+    )
+    for pieces in ([data], bytewise(data)):
+        reading = body("openai-responses", *pieces)
+        assert (reading.text, reading.is_done) == ("a", True)
+        assert [(kind, json.loads(data)) for kind, data in reading.extras] == [("items", image)]
+
+
+@pytest.mark.parametrize("deltas", [[], ["new"], ["n", "ew"]])
+def test_a_terminal_event_that_repeats_the_beginning_adds_nothing_of_it(deltas):
+    """A request that ends with the beginning of the answer gets it back in the last events."""
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "THE PREFIX "}]
+    item = {**message("THE PREFIX new"), "id": "m"}
+    data = written(
+        *(event(TEXT, delta=delta, output_index=0, item_id="m") for delta in deltas),
+        event("response.output_item.done", output_index=0, item=item),
+        completed(item),
+    )
+    reading = body("openai-responses", data, messages=talk)
+    assert (reading.text, reading.is_done) == ("new", True)
+
+
+@pytest.mark.parametrize("order", range(6))
+def test_a_text_is_whole_wherever_it_is_repeated(order):
+    """Deltas, `.done`, the part, the item and the end: each alone, and all together."""
+    item = message("Hello world")
+    repeats = [
+        event("response.output_text.done", output_index=0, content_index=0, text="Hello world"),
+        event(
+            "response.content_part.done", output_index=0, content_index=0, part=item["content"][0]
+        ),
+        event("response.output_item.done", output_index=0, item=item),
+        completed(item),
+    ]
+    chosen = repeats if order == 5 else repeats[order : order + 1]
+    for deltas in ([], ["Hello"], ["Hello ", "world"]):
+        heard = [event(TEXT, delta=delta, output_index=0, content_index=0) for delta in deltas]
+        if order == 4:
+            heard = [event(TEXT, delta="Hello world")]
+        reading = said(*heard, *chosen[:-1], *(chosen[-1:] or ()), completed())
+        assert (reading.text, reading.is_done) == ("Hello world", True)
+
+
+def test_a_text_that_the_end_contradicts_is_an_error():
+    for text in ("Hullo world", "world", "Hello w"):
+        reading = said(event(TEXT, delta="Hello world"), completed(message(text)))
+        assert isinstance(reading.error, Malformed)

@@ -59,7 +59,7 @@ def test_what_the_fast_way_accepts_the_careful_way_reads_the_same(said):
     ("said", "frame"),
     [
         ({}, Frame()),
-        ({"done": 1, "reason": 2, "count": "3", "inner": [], "inners": {}}, Frame()),
+        ({"done": 1, "reason": 2, "count": "x3", "inner": [], "inners": {}}, Frame()),
         ({"done": "true"}, Frame()),
         ({"done": None, "reason": None, "count": None, "inner": None}, Frame()),
         ({"count": 26.0}, Frame(count=26)),

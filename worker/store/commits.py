@@ -50,7 +50,7 @@ from worker.store.constructs import (
     unnested,
 )
 from worker.store.endings import ENDING
-from worker.store.tables import CANCEL_WANTED, chunks, prompts, runs
+from worker.store.tables import CANCEL_WANTED, chunks, prompts, run_extras, runs
 
 STREAMING = sources(RunEvent.COMPLETE)  # the same for every run event
 CARRIED = sources(PromptEvent.COMPLETE)  # a prompt whose run is under way
@@ -161,6 +161,27 @@ def stored_chunks() -> Select[int, int, str]:
     return select(chunks.c.run_id, chunks.c.seq, chunks.c.text).where(
         chunks.c.run_id == bindparam("run"), among(chunks.c.seq, "seqs")
     )
+
+
+EXTRA: Mapping[str, TypeEngine[Any]] = {
+    "run_id": Id,
+    "seq": Integer(),
+    "kind": Text(),
+    "data": Text(),
+}
+
+
+@cache
+def add_extras(*, is_sqlite: bool) -> Insert:
+    """Insert what runs have besides their text; what is there is left alone."""
+    key = ["run_id", "seq"]
+    if is_sqlite:
+        rows = inserting(run_extras, is_sqlite=True).values(dict(bound(EXTRA)))
+        return rows.on_conflict_do_nothing(index_elements=key)
+    given = unnested(EXTRA)
+    there = exists().where(*(run_extras.c[name] == given[name] for name in key))
+    fresh = select(*given.values()).where(~there)
+    return run_extras.insert().from_select(list(EXTRA), fresh, False)
 
 
 REQUEST: Mapping[str, TypeEngine[Any]] = {"run_id": Id, "request_hash": Text()}

@@ -34,6 +34,7 @@ _KILLED = "the worker that carried it was told to stop, and was killed before it
 _CAME_BACK = "its worker was paused for longer than its lease, and lives"
 _ENDING_COLUMNS = parameters(ENDING)
 _CHUNK_COLUMNS = parameters(commits.CHUNK)
+_EXTRA_COLUMNS = parameters(commits.EXTRA)
 _REQUEST_COLUMNS = parameters(commits.REQUEST)
 _STRAY = "its prompt was changed by hand while it was streaming"
 
@@ -173,6 +174,11 @@ class WorkerSide(Attendance, EndpointSide):
             prepared = self._work_db.prepared(commits.note_requests(is_sqlite=is_sqlite))
             note = prepared.count_each if is_sqlite else prepared.count_arrays
             note(connection, _REQUEST_COLUMNS, first)
+        extras = [extra for chunk in chunks for extra in chunk.extras]
+        if extras:
+            prepared = self._work_db.prepared(commits.add_extras(is_sqlite=is_sqlite))
+            add = prepared.count_each if is_sqlite else prepared.count_arrays
+            add(connection, _EXTRA_COLUMNS, [(e.run_id, e.seq, e.kind, e.data) for e in extras])
 
     def _keep_tool_calls(self, connection: Borrowed, ids: Collection[int]) -> None:
         """Put the calls of runs that have ended together, by what is stored of them."""

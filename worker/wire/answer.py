@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Generic
 
 from worker.errors import ErrorCode, Malformed, ServerFailed, SpoolError, Truncated, Verdict
 from worker.records import Json, Kind, Usage
+from worker.wire.asking import NOTHING_ASKED, Asked
 from worker.wire.events import Done, Event, Fault
 from worker.wire.failure import stream_failure
 from worker.wire.finish import FinishGroup, finish_group
@@ -24,10 +25,13 @@ from worker.wire.output import Output
 from worker.wire.plain import Plain
 from worker.wire.shape import F, Shape
 from worker.wire.skim import Keep
+from worker.wire.snapshots import SnapshotGuard
 from worker.wire.text import QUOTED_CHARS_MAX, clip
+from worker.wire.thoughts import Thoughts, said_of, texts_of
 
 _REASON_CHARS_MAX = 200
 _REFUSAL = "refusal"
+_LENGTH = "length"
 _TOKENS_MAX = 2**31 - 1
 
 
@@ -51,6 +55,9 @@ class Answer(Generic[F]):
         frames: frames that carried progress.
         finish_reason: the last raw reason seen, storable.
         refused: the visible output is a refusal, so a plain stop is one too.
+        asked: what the request says about the answer.
+        is_settled: it is clear what kind of a stream this is; only then are short cuts open.
+        raw: the frame at hand as it came, while frames are understood one by one.
     """
 
     shape: ClassVar[Shape[Any]]
@@ -58,12 +65,18 @@ class Answer(Generic[F]):
     done_frame: ClassVar[str]
     frames_are_states: ClassVar[bool] = False
 
-    def __init__(self, *, accept_finish_without_done: bool = False) -> None:
+    def __init__(
+        self, *, accept_finish_without_done: bool = False, asked: Asked = NOTHING_ASKED
+    ) -> None:
+        self.asked = asked
+        self.is_settled = False
+        self.raw: Mapping[str, Json] | None = None
         self.frames = 0
         self.finish_reason: str | None = None
         self.output = Output()
         self.refused = False
         self._accepts_finish = accept_finish_without_done
+        self._snapshots: SnapshotGuard | None = SnapshotGuard()  # until it has seen enough
         self._prompt_tokens: int | None = None
         self._completion_tokens: int | None = None
         self._terminal: Done | Fault | None = None
@@ -84,6 +97,10 @@ class Answer(Generic[F]):
         """
         raise NotImplementedError
 
+    def settles(self) -> bool:
+        """Whether it is clear by now what kind of a stream this is."""
+        return self._snapshots is None
+
     def take_all(self, frames: Sequence[F]) -> bool:
         """Understand many frames without event names; False to be given them one by one instead.
 
@@ -93,6 +110,7 @@ class Answer(Generic[F]):
             self.take(frame, "")
             if self._terminal:
                 break
+        self.is_settled = self.is_settled or self.settles()
         return True
 
     def take_plain(self, texts: Sequence[str] | None) -> bool:
@@ -143,11 +161,23 @@ class Answer(Generic[F]):
             Malformed: it is neither, so output would be lost.
         """
         if type(value) is str:
+            if self._snapshots is not None and kind is Kind.TEXT and self._snapshots.saw(value):
+                self._snapshots = None
             self.output.add(kind, value)
         elif value is not None:
             raise Malformed(
                 f"text was expected, but the server sent {clip(repr(value), QUOTED_CHARS_MAX)}"
             )
+
+    def add_thoughts(self, part: Thoughts) -> None:
+        """Append the thoughts in a part of a frame."""
+        if not part.has_thoughts():
+            return
+        thoughts = list(texts_of(part))
+        for thought in thoughts:
+            self.output.add(Kind.THINKING, thought)
+        if not thoughts:  # encrypted, as a rule
+            self.output.add_extra("thoughts", said_of(part))
 
     def finish(self, *, done_frame: bool = True) -> None:
         """The done frame arrived; with a reason such as `abort` it is no completion.
@@ -157,7 +187,9 @@ class Answer(Generic[F]):
         """
         if self._terminal:
             return
+        self.settle()
         self.note_finish(None)  # the refusal may have come after the reason
+        self._check_length()
         if finish_group(self.finish_reason) is FinishGroup.BROKEN:
             self.fail(
                 ServerFailed(
@@ -167,6 +199,27 @@ class Answer(Generic[F]):
             )
         else:
             self._terminal = Done(self.finish_reason, self.usage, done_frame)
+
+    def settle(self) -> None:
+        """The answer is said to be whole: what was held back is written.
+
+        Raises:
+            Malformed: it cannot be whole, or not as it was streamed.
+        """
+        self.output.calls.settle()
+        if self._snapshots is not None:
+            self._snapshots.settle()
+
+    def _check_length(self) -> None:
+        """As many tokens as were allowed, and a natural reason: the limit cut the answer."""
+        limit, reason = self.asked.max_tokens, self.finish_reason
+        if (
+            limit
+            and (self._completion_tokens or 0) >= limit
+            and (finish_group(reason) is FinishGroup.NATURAL)
+        ):
+            self.output.add_extra("finish_reason", reason)
+            self.finish_reason = _LENGTH
 
     def fail(self, error: SpoolError) -> None:
         """The stream is over with an error."""
@@ -187,12 +240,13 @@ class Answer(Generic[F]):
         """The server reported an error inside the stream."""
         self.fail(stream_failure(said, had_output=self.output.has_any()))
 
-    def end_of_body(self) -> None:
-        """The body ended without a terminal frame."""
+    def end_of_body(self, words: str = "") -> None:
+        """The body ended without a terminal frame; `words` stood where frames belong."""
         if self._accepts_finish and self.finish_reason:
             self.finish(done_frame=False)
-        what = f"{self.frames} frames came" if self.frames else "no frame came"
-        self.fail(Truncated(f"the response ended without {self.done_frame}; {what}"))
+        what = "" if self.frames else "; no frame came"
+        what += f", but the text: {words}" if words else ""
+        self.fail(Truncated(f"the response ended without {self.done_frame}{what}"))
 
     def end_of_whole(self, said: Mapping[str, Json]) -> None:
         """The body was one object, not a stream."""

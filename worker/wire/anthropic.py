@@ -1,10 +1,12 @@
 """Anthropic messages: server-sent events with a `type` each.
 
 Done is `message_stop`; a `message_delta` with its stop reason is not.  Text is
-what `text_delta` and the start of a text block carry; signatures, citations and
-types that are not known yet are skipped.  Prompt tokens are the sum of fresh,
-cache-writing and cache-reading ones; the completion's count comes only from
-`message_delta`, because the one of `message_start` is a placeholder.
+what `text_delta` and the start of a text block carry.  Blocks and deltas that are
+no text (tools that the server runs itself, citations, redacted thoughts, types
+that are not known yet) are kept as extras; only signatures are skipped.  Prompt
+tokens are the sum of fresh, cache-writing and cache-reading ones; the
+completion's count comes only from `message_delta`, because the one of
+`message_start` is a placeholder.
 
 Errors come inside a 200 stream as well, and llama.cpp's imitation sends them
 under the event name `error` without the vendor's envelope.
@@ -13,19 +15,24 @@ under the event name `error` without the vendor's envelope.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any, ClassVar
 
 import msgspec
 
 from worker.records import Json, Kind, Run
 from worker.wire.answer import Answer, Reported
-from worker.wire.asking import Options, chat_messages, leading_system
+from worker.wire.asking import NOTHING_ASKED, Asked, Options, chat_messages, leading_system
 from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
 from worker.wire.framing import PINGS
-from worker.wire.shape import Shape
+from worker.wire.shape import Holder, Shape
+from worker.wire.thoughts import Thoughts, text_of
 
 _DEFAULTS = {"max_tokens": 4096}  # required by the protocol
+_BLOCKS = frozenset({"text", "thinking", "tool_use"})
+_SILENT_DELTAS = frozenset({"signature_delta", "input_json_delta"})
+_DELTAS = _SILENT_DELTAS | {"text_delta", "thinking_delta"}
 _VERSION = {"anthropic-version": "2023-06-01"}
 
 
@@ -36,28 +43,28 @@ class _Usage(msgspec.Struct, gc=False):
     output_tokens: int | None = None
 
 
-class _Message(msgspec.Struct, gc=False):
-    usage: _Usage | None = None
-
-
-class _Block(msgspec.Struct, gc=False):
+class _Block(Thoughts, gc=False, kw_only=True):
     type: str | None = None
     text: Any = None
-    thinking: Any = None
     id: Any = None
     name: Any = None
     input: Any = None
+    citations: Any = None
 
 
-class _Delta(msgspec.Struct, gc=False):
+class _Message(Holder, gc=False, kw_only=True):
+    usage: _Usage | None = None
+    content: list[_Block] | None = None
+
+
+class _Delta(Thoughts, gc=False, kw_only=True):
     type: str | None = None
     text: Any = None
-    thinking: Any = None
     partial_json: Any = None
     stop_reason: str | None = None
 
 
-class _Event(msgspec.Struct, gc=False):
+class _Event(Holder, gc=False, kw_only=True):
     type: str | None = None
     index: int | None = None
     delta: _Delta | None = None
@@ -74,11 +81,14 @@ class MessagesAnswer(Answer[_Event]):
     done_frame = "message_stop"
     frames_are_states = True
 
-    def __init__(self, *, accept_finish_without_done: bool = False) -> None:
-        super().__init__(accept_finish_without_done=accept_finish_without_done)
+    def __init__(
+        self, *, accept_finish_without_done: bool = False, asked: Asked = NOTHING_ASKED
+    ) -> None:
+        super().__init__(accept_finish_without_done=accept_finish_without_done, asked=asked)
         self._prompt_counts: dict[str, int] = {}
-        self._tools: set[int] = set()
-        self._whole_input: tuple[int, Json] | None = None  # stands until pieces of it come
+        self._others: set[int] = set()  # indexes of blocks that are no output of the model
+        self._block: int | None = None  # the tool call that is open
+        self._opening: list[_Block] = []  # content of the first event; counts if no other comes
 
     def take(self, frame: _Event, event: str) -> None:
         """Understand one event."""
@@ -94,6 +104,7 @@ class MessagesAnswer(Answer[_Event]):
             self._take_block(frame.index or 0, frame.content_block)
         elif kind == "message_start" and frame.message is not None:
             self._count_prompt(frame.message.usage)
+            self._opening = list(frame.message.content or ())
         elif kind == "content_block_stop":
             self._end_block()
         elif kind == "message_delta":
@@ -113,7 +124,10 @@ class MessagesAnswer(Answer[_Event]):
                 or event.type != "content_block_delta"
                 or type(delta.text) is not str
                 or event.error
+                or not self.is_settled
             ):
+                if any(map(_is_kept, frames)):
+                    return False  # they have to be kept as they came
                 return all(event.type for event in frames) and super().take_all(frames)
             parts.append(delta.text)
         self.take_text(len(frames), "".join(parts))
@@ -121,15 +135,29 @@ class MessagesAnswer(Answer[_Event]):
 
     def take_whole(self, said: Mapping[str, Json]) -> bool:
         """A `message` object that is not a stream."""
-        blocks = said.get("content")
-        if said.get("type") != "message" or type(blocks) is not list:
+        if said.get("type") != "message" or type(said.get("content")) is not list:
             return False
-        for index, block in enumerate(blocks):
-            frame = self.shape.read({"content_block": block})
+        for index, block in enumerate(said["content"]):
+            self.raw = {"content_block": block}
+            frame = self.shape.read(self.raw)
             if frame.content_block is not None:
                 self._take_block(index, frame.content_block)
         self._take_outcome(self.shape.read({"delta": said, "usage": said.get("usage")}))
         return True
+
+    def settle(self) -> None:
+        """The message is said to be whole; what its first event held is in it."""
+        self._end_block()
+        opening, self._opening = self._opening, []
+        if not self.output.has_any():
+            for index, block in enumerate(opening):
+                self._take_block(index, block)
+            self._end_block()
+        else:
+            text = "".join(block.text for block in opening if type(block.text) is str)
+            if text and not self.output.streamed(Kind.TEXT).begins_with(text):
+                self.output.repeat(Kind.TEXT, text)
+        super().settle()
 
     def _take_outcome(self, frame: _Event) -> None:
         self._end_block()
@@ -143,29 +171,44 @@ class MessagesAnswer(Answer[_Event]):
         if delta.type == "text_delta":
             self.add_text(delta.text)
         elif delta.type == "thinking_delta":
-            self.add_text(delta.thinking, Kind.THINKING)
-        elif delta.type == "input_json_delta" and index in self._tools:
-            if delta.partial_json:
-                self._whole_input = None  # as the vendor's SDK has it: the pieces are the input
-            self.output.add_tool(index, arguments=delta.partial_json)
+            if type(delta.thinking) not in {str, NoneType} and not text_of(delta.thinking):
+                self.add_text(delta.thinking)
+            self.add_thoughts(delta)
+        elif delta.type == "input_json_delta" and index in self._others:
+            said = {"index": index, "partial_json": delta.partial_json}
+            self.output.add_extra("blocks", said)
+        elif delta.type == "input_json_delta":
+            self.output.calls.more(delta.partial_json, index=index)
+        elif delta.type not in _SILENT_DELTAS:
+            self._keep("delta")
 
     def _take_block(self, index: int, block: _Block) -> None:
         self._end_block()
+        self._others.discard(index)
         if block.type == "text":
             self.add_text(block.text)
+            if block.citations:
+                self._keep("content_block")
         elif block.type == "thinking":
-            self.add_text(block.thinking, Kind.THINKING)
-        elif block.type == "tool_use":  # tools that the server runs itself are not the caller's
-            self._tools.add(index)
-            self.output.add_tool(index, call_id=block.id, name=block.name)
-            if block.input:  # {} at the start of a stream of pieces
-                self._whole_input = index, block.input
+            self.add_thoughts(block)
+        elif block.type == "tool_use":
+            self._block = index
+            self.output.calls.begin(
+                index=index, ids=[block.id], name=block.name, arguments=block.input
+            )
+        else:  # tools that the server runs itself are not the caller's
+            self._others.add(index)
+            self._keep("content_block")
+
+    def _keep(self, part: str) -> None:
+        """Keep a part of the event as it came."""
+        if self.raw is not None and self.raw.get(part):
+            self.output.add_extra("blocks", self.raw[part])
 
     def _end_block(self) -> None:
-        if self._whole_input is not None:
-            index, arguments = self._whole_input
-            self._whole_input = None
-            self.output.add_tool(index, arguments=arguments)
+        if self._block is not None:
+            self.output.calls.end(self._block)
+            self._block = None
 
     def _count_prompt(self, usage: _Usage | None) -> None:
         """Counts that are repeated replace the earlier ones, each by itself."""
@@ -177,6 +220,15 @@ class MessagesAnswer(Answer[_Event]):
                 self._prompt_counts[name] = tokens
         if self._prompt_counts:
             self.count(sum(self._prompt_counts.values()), None)
+
+
+def _is_kept(event: _Event) -> bool:
+    """Whether more of an event is wanted than its shape holds."""
+    block, delta = event.content_block, event.delta
+    if block is not None:
+        return block.type not in _BLOCKS or bool(block.citations)
+    kept = event.type == "content_block_delta" and delta is not None
+    return kept and delta is not None and delta.type not in _DELTAS
 
 
 def _key(api_key: str) -> dict[str, str]:

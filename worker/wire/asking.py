@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,7 +24,48 @@ _NESTED = frozenset({"options", "stream_options", "chat_template_kwargs", "extra
 # How many answers are asked for; the second is llama.cpp's word.
 ANSWER_COUNTS = ("n", "n_cmpl")
 
+# How many tokens an answer may have, in the words of all dialects.
+_TOKEN_LIMITS = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_new_tokens",
+    "num_predict",
+    "n_predict",
+)
+
 Options = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request says about the answer to it.
+
+    Attributes:
+        max_tokens: how many tokens it may have; None if the request does not say.
+        prefix: the text at the end of the request that the answer goes on with, or "".
+    """
+
+    max_tokens: int | None = None
+    prefix: str = ""
+
+
+NOTHING_ASKED = Asked()
+
+
+def asked_of(body: Mapping[str, Json], run: Run) -> Asked:
+    """What a request body says about the answer to it."""
+    nested = body.get("options")
+    places = [body, nested] if isinstance(nested, Mapping) else [body]
+    limits = [
+        limit
+        for place in places
+        for name in _TOKEN_LIMITS
+        if type(limit := place.get(name)) is int and limit > 0
+    ]
+    last = run.messages[-1] if run.messages else None
+    prefix = text_content(last) if _role(last) == "assistant" else None
+    return Asked(min(limits, default=None), prefix or "")
 
 
 def merged(*layers: Mapping[str, Json]) -> Options:

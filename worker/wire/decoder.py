@@ -41,6 +41,7 @@ from worker.wire.framing import (
 )
 from worker.wire.jsontext import parse
 from worker.wire.mould import Mould
+from worker.wire.noise import is_noise, plain_words
 from worker.wire.opening import Judge, Opening, Sort, judge_events, judge_lines
 from worker.wire.plain import Decode, plain_events, plain_lines
 from worker.wire.reports import page_words
@@ -91,6 +92,7 @@ class StreamDecoder:
         self._limit = max_frame_bytes
         self._content_type = content_type or ""
         self._whole: FrameBody | None = None
+        self._start_of_body = b""  # for a message, as long as no frame has come
         self._mould = Mould(framing.boundary)
         self._known: object = (False, answer.usage, None)
         self._progress = 0
@@ -167,6 +169,8 @@ class StreamDecoder:
         return self._answer.events()
 
     def _feed(self, data: bytes) -> None:
+        if not self._answer.frames and len(self._start_of_body) < _WORDS_BYTES_MAX:
+            self._start_of_body += data[:_WORDS_BYTES_MAX]
         if self._opening is not None:
             sort, data = self._opening.feed(data)
             if sort is not Sort.UNDECIDED:
@@ -214,12 +218,12 @@ class StreamDecoder:
         try:
             said = parse(line)
         except ValueError as error:  # msgspec reads deeper than Python's own parser
-            raise Malformed(f"an error report that cannot be read: {error}") from error
+            raise Malformed("an error report that cannot be read") from error
         self._answer.fail_with_report(said)
 
     def _take_plain(self, block: bytes) -> bool:
         """The fastest lanes: text and nothing else."""
-        plain = self._answer.plain
+        plain = self._answer.plain if self._answer.is_settled else None
         if plain is None or len(block) > most_raw_bytes(self._limit):
             return False
         if (cast := self._mould.read(block, plain)) is not None:
@@ -241,7 +245,7 @@ class StreamDecoder:
     def _take_frame(self, frame: Frame) -> None:
         text = frame.data.strip(_SPACE)
         is_error = frame.nature is Nature.ERROR_FIELD or frame.event == "error"
-        if not text or frame.event in PINGS:
+        if not text or frame.event in PINGS or is_noise(text):
             return
         if self._framing.has_events and text == SENTINEL and not is_error:
             self._answer.sentinel()
@@ -263,10 +267,19 @@ class StreamDecoder:
             raise Malformed(
                 f"a frame that is not a JSON object: {clip(str(said), QUOTED_CHARS_MAX)}"
             )
+        self._answer.raw = said
         try:
             self._answer.take(self._answer.shape.read(said), event)
         except Reported:
             self._answer.fail_with_report(said)
+        except Malformed:
+            if not said.get("error"):
+                raise
+            self._answer.fail_with_report(said)
+        finally:
+            self._answer.raw = None
+        if not self._answer.is_settled:
+            self._answer.is_settled = self._answer.settles()
 
     def _take_garbage(
         self, frame: Frame, text: bytes, error: ValueError, *, is_error: bool
@@ -297,7 +310,8 @@ class StreamDecoder:
             return
         if not self.frames and "html" in self._content_type:
             raise Malformed("the server sent HTML with status 200 instead of a stream")
-        self._answer.end_of_body()
+        words = "" if self.frames else plain_words(self._start_of_body)
+        self._answer.end_of_body(clip(words, QUOTED_CHARS_MAX))
 
     def _end_whole(self) -> None:
         """The body was a document: a page of a proxy, an error, an answer in one piece."""
@@ -319,6 +333,7 @@ class StreamDecoder:
         elif _is_report(said):
             self._answer.fail_with_report(said)
         else:
+            self._answer.raw = said
             self._answer.end_of_whole(said)
 
     def _end_broken_document(self, text: bytes) -> None:

@@ -14,7 +14,16 @@ from typing import Any, Protocol
 from worker.errors import SpoolError
 from worker.records import Endpoint, Json, Request, Run
 from worker.wire.answer import Answer
-from worker.wire.asking import Options, body_bytes, options_for, url_for, with_default_system
+from worker.wire.asking import (
+    NOTHING_ASKED,
+    Asked,
+    Options,
+    asked_of,
+    body_bytes,
+    options_for,
+    url_for,
+    with_default_system,
+)
 from worker.wire.decoder import Framing, StreamDecoder
 
 _REJECTED = frozenset({400, 422})
@@ -23,7 +32,7 @@ _REJECTED = frozenset({400, 422})
 class AnswerMaker(Protocol):
     """Makes the reading state for one response."""
 
-    def __call__(self, *, accept_finish_without_done: bool) -> Answer[Any]:
+    def __call__(self, *, accept_finish_without_done: bool, asked: Asked) -> Answer[Any]:
         """A fresh one."""
         ...
 
@@ -95,10 +104,22 @@ class WireFormat:
         return self.authorize(api_key)
 
     def decoder(
-        self, endpoint: Endpoint, *, max_frame_bytes: int, content_type: str | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        max_frame_bytes: int,
+        content_type: str | None = None,
+        run: Run | None = None,
     ) -> StreamDecoder:
-        """A fresh decoder for one 200 response."""
-        answer = self.answer(accept_finish_without_done=endpoint.accept_finish_without_done)
+        """A fresh decoder for one 200 response, the answer to a run."""
+        answer = self.answer(
+            accept_finish_without_done=endpoint.accept_finish_without_done,
+            asked=NOTHING_ASKED if run is None else self._asked(endpoint, run),
+        )
         return StreamDecoder(
             self.framing, answer, max_frame_bytes=max_frame_bytes, content_type=content_type
         )
+
+    def _asked(self, endpoint: Endpoint, run: Run) -> Asked:
+        options = options_for(endpoint, run, defaults=self.defaults, reserved=self.reserved)
+        return asked_of(options, run)

@@ -24,6 +24,19 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Extra:
+    """What belongs to an answer and is no text: log probabilities, audio, annotations.
+
+    Attributes:
+        kind: what it is; docs/dialects.md lists the kinds.
+        data: JSON, storable, as the server sent it.
+    """
+
+    kind: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The protocol's done frame arrived.
 
@@ -46,7 +59,7 @@ class Fault:
     error: SpoolError
 
 
-Event = Delta | Done | Fault
+Event = Delta | Extra | Done | Fault
 
 
 class Decoder(Protocol):
@@ -120,7 +133,12 @@ class Dialect(Protocol):
         ...
 
     def decoder(
-        self, endpoint: Endpoint, *, max_frame_bytes: int, content_type: str | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        max_frame_bytes: int,
+        content_type: str | None = None,
+        run: Run | None = None,
     ) -> Decoder:
-        """A fresh decoder for one 200 response."""
+        """A fresh decoder for one 200 response, the answer to a run."""
         ...

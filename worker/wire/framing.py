@@ -119,13 +119,12 @@ class FrameBody:
         try:
             return _with_few_values(self._skimmer.finish())
         except ValueError as error:
-            raise Malformed(f"a frame of {self._size} bytes is not JSON: {error}") from error
+            raise Malformed(f"a long frame that is not JSON: {error}") from error
 
     def _check(self, held: int) -> None:
         if held > self._limit:
             raise FrameTooLarge(
-                f"a frame of at least {self._size} bytes, {held} of which have to be held,"
-                f" exceeds max_frame_bytes = {self._limit}; raise that setting"
+                f"a frame is longer than max_frame_bytes = {self._limit}; raise that setting"
             )
 
 

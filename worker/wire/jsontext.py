@@ -8,6 +8,7 @@ control characters in strings, lone surrogate escapes, bytes that are not UTF-8
 from __future__ import annotations
 
 import json
+import math
 
 from worker.records import Json
 
@@ -38,3 +39,19 @@ def parse(text: str | bytes) -> Json:
         return _decode_long(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def compact(value: Json) -> str:
+    """A value as standard JSON in its shortest form; NaN and Infinity become null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _finite(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

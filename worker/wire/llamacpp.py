@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import msgspec
-
 from worker.errors import Refused
 from worker.records import Json, Run
 from worker.wire.answer import Answer, Reported
@@ -20,9 +18,10 @@ from worker.wire.asking import Options, single_prompt
 from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
 from worker.wire.shape import Shape
+from worker.wire.thoughts import Thoughts
 
 
-class _Frame(msgspec.Struct, gc=False):
+class _Frame(Thoughts, gc=False, kw_only=True):
     content: Any = None
     stop: bool = False
     stop_type: str | None = None
@@ -32,6 +31,8 @@ class _Frame(msgspec.Struct, gc=False):
     tokens_evaluated: int | None = None
     tokens_predicted: int | None = None
     error: Any = None
+    completion_probabilities: Any = None
+    probs: Any = None
 
 
 class CompletionAnswer(Answer[_Frame]):
@@ -44,9 +45,10 @@ class CompletionAnswer(Answer[_Frame]):
         """Understand one frame."""
         del event
         if frame.error:
+            self.add_text(frame.content if type(frame.content) is str else None)
             raise Reported(frame)
         self.frames += 1
-        self.add_text(frame.content)
+        self._add(frame)
         self.count(frame.tokens_evaluated, frame.tokens_predicted)
         if frame.stop:
             self.note_finish(_reason(frame))
@@ -55,7 +57,15 @@ class CompletionAnswer(Answer[_Frame]):
     def take_all(self, frames: Sequence[_Frame]) -> bool:
         """Understand many frames; those that hold only text are joined at once."""
         for frame in frames:
-            if frame.stop or frame.error or type(frame.content) is not str:
+            if (
+                frame.stop
+                or frame.error
+                or type(frame.content) is not str
+                or frame.completion_probabilities
+                or frame.probs
+                or frame.has_thoughts()
+                or not self.is_settled
+            ):
                 return super().take_all(frames)
         for frame in frames:
             self.count(frame.tokens_evaluated, frame.tokens_predicted)
@@ -67,10 +77,17 @@ class CompletionAnswer(Answer[_Frame]):
         frame = self.shape.read(said)
         if not frame.stop:
             return False
-        self.add_text(frame.content)
+        self._add(frame)
         self.count(frame.tokens_evaluated, frame.tokens_predicted)
         self.note_finish(_reason(frame))
         return True
+
+    def _add(self, frame: _Frame) -> None:
+        self.add_thoughts(frame)
+        self.add_text(frame.content)
+        for value in (frame.completion_probabilities, frame.probs):
+            if value:
+                self.output.add_extra("logprobs", value)
 
 
 def _reason(frame: _Frame) -> str | None:

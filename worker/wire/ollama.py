@@ -16,15 +16,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
-import msgspec
-
-from worker.records import Json, Kind, Run
+from worker.errors import Malformed
+from worker.records import Json, Run
 from worker.wire.answer import Answer, Reported
 from worker.wire.asking import Options, chat_messages, single_prompt
 from worker.wire.decoder import NDJSON
 from worker.wire.dialect import WireFormat
+from worker.wire.parts import named
 from worker.wire.plain import Plain, plain
 from worker.wire.shape import Shape
+from worker.wire.text import QUOTED_CHARS_MAX, clip
+from worker.wire.thoughts import NoThoughts, Thoughts
 
 _REQUEST_OPTIONS = frozenset(
     {
@@ -48,50 +50,69 @@ _DEFAULTS = {"truncate": False}
 _TIME = "created_at"  # when a token was made: new in each line, and stored nowhere
 
 
-class _Line(msgspec.Struct, gc=False):
+class _Line(Thoughts, gc=False, kw_only=True):
     done: bool = False
     done_reason: str | None = None
     prompt_eval_count: int | None = None
     eval_count: int | None = None
     error: Any = None
+    logprobs: Any = None
+    image: Any = None
+    images: Any = None
+
+    def says_more_than_text(self) -> bool:
+        """Whether there is anything besides text, or the end."""
+        return bool(
+            self.done
+            or self.error
+            or self.logprobs
+            or self.image
+            or self.images
+            or self.has_thoughts()
+        )
 
 
-class _GenerateLine(_Line, gc=False):
+class _GenerateLine(_Line, gc=False, kw_only=True):
     response: Any = None
-    thinking: Any = None
     tool_calls: Any = None
 
 
-class _Message(msgspec.Struct, gc=False):
+class _Message(Thoughts, gc=False, kw_only=True, forbid_unknown_fields=True):
     content: Any = None
-    thinking: Any = None
     tool_calls: Any = None
+    images: Any = None
+    # Known to say nothing about the answer.
+    role: Any = None
+    tool_name: Any = None
 
 
-class _ChatLine(_Line, gc=False):
+class _ChatLine(_Line, gc=False, kw_only=True):
     message: _Message | None = None
 
 
-class _PlainGenerateLine(msgspec.Struct, gc=False):
+class _PlainLine(NoThoughts, gc=False, kw_only=True):
+    done: bool
+    done_reason: Literal[""] | None = None
+    error: None = None
+    logprobs: None = None
+    image: None = None
+    images: None = None
+
+
+class _PlainGenerateLine(_PlainLine, gc=False, kw_only=True):
     response: str
-    done: bool
-    done_reason: Literal[""] | None = None
-    thinking: Literal[""] | None = None
     tool_calls: None = None
-    error: None = None
 
 
-class _PlainMessage(msgspec.Struct, gc=False):
+class _PlainMessage(NoThoughts, gc=False, kw_only=True, forbid_unknown_fields=True):
     content: str
-    thinking: Literal[""] | None = None
     tool_calls: None = None
+    images: None = None
+    role: str | None = None
 
 
-class _PlainChatLine(msgspec.Struct, gc=False):
+class _PlainChatLine(_PlainLine, gc=False, kw_only=True):
     message: _PlainMessage
-    done: bool
-    done_reason: Literal[""] | None = None
-    error: None = None
 
 
 def _generate_texts(lines: Sequence[_PlainGenerateLine]) -> list[str] | None:
@@ -110,29 +131,26 @@ L = TypeVar("L", bound=_Line)
 class _OllamaAnswer(Answer[L]):
     done_frame = "a line with done = true"
 
-    def __init__(self, *, accept_finish_without_done: bool = False) -> None:
-        super().__init__(accept_finish_without_done=accept_finish_without_done)
-        self._tools = 0
-
     def _check(self, line: _Line) -> None:
         if line.error:
             raise Reported(line)
         self.frames += 1
 
-    def _add(self, text: Json, thinking: Json, tool_calls: Json) -> None:
-        self.add_text(thinking or None, Kind.THINKING)
+    def _add(self, line: _Line, text: Json, tool_calls: Json) -> None:
+        self.add_thoughts(line)
         self.add_text(text)
-        for call in tool_calls if type(tool_calls) is list else ():
-            function = call.get("function") if type(call) is dict else None
-            if type(function) is dict:
+        if tool_calls and type(tool_calls) is not list:
+            raise Malformed(
+                f"tool_calls that are no list: {clip(repr(tool_calls), QUOTED_CHARS_MAX)}"
+            )
+        for call in tool_calls or ():
+            if call is not None:
+                name, arguments = named(call)
                 # Each is a whole call; their own `index` starts again in every frame.
-                self.output.add_tool(
-                    self._tools,
-                    call_id=call.get("id"),
-                    name=function.get("name"),
-                    arguments=function.get("arguments"),
-                )
-                self._tools += 1
+                self.output.calls.add(arguments, call_id=call.get("id"), name=name)
+        for kind in ("logprobs", "image", "images"):
+            if value := getattr(line, kind):
+                self.output.add_extra(kind, value)
 
     def _end(self, line: _Line) -> None:
         if line.done:
@@ -150,14 +168,15 @@ class GenerateAnswer(_OllamaAnswer[_GenerateLine]):
     def take(self, frame: _GenerateLine, event: str) -> None:
         """Understand one line."""
         del event
+        if not frame.error or type(frame.response) is str:  # text beside an error is kept
+            self._add(frame, frame.response, frame.tool_calls)
         self._check(frame)
-        self._add(frame.response, frame.thinking, frame.tool_calls)
         self._end(frame)
 
     def take_all(self, frames: Sequence[_GenerateLine]) -> bool:
         """Understand many lines; those that hold only text are joined at once."""
         for line in frames:
-            if line.done or line.thinking or line.error or line.tool_calls:
+            if line.tool_calls or line.says_more_than_text() or not self.is_settled:
                 return super().take_all(frames)
         try:
             text = "".join([line.response for line in frames])
@@ -176,9 +195,15 @@ class ChatAnswer(_OllamaAnswer[_ChatLine]):
     def take(self, frame: _ChatLine, event: str) -> None:
         """Understand one line."""
         del event
-        self._check(frame)
         if (message := frame.message) is not None:
-            self._add(message.content, message.thinking, message.tool_calls)
+            self.add_thoughts(message)
+            for name, value in {"images": message.images, **(message.unknown or {})}.items():
+                if value:
+                    self.output.add_extra(
+                        "images" if name == "images" else "unknown", {name: value}
+                    )
+        self._add(frame, message and message.content, message and message.tool_calls)
+        self._check(frame)
         self._end(frame)
 
     def take_all(self, frames: Sequence[_ChatLine]) -> bool:
@@ -186,9 +211,9 @@ class ChatAnswer(_OllamaAnswer[_ChatLine]):
         parts = []
         for line in frames:
             message = line.message
-            if message is None or line.done or line.error:
+            if message is None or line.says_more_than_text() or not self.is_settled:
                 return super().take_all(frames)
-            if message.thinking or message.tool_calls:
+            if message.tool_calls or message.images or message.unknown or message.has_thoughts():
                 return super().take_all(frames)
             parts.append(message.content)
         try:

@@ -7,222 +7,109 @@ so is any chunk with a truthy `error`, whatever follows it (vLLM always sends
 (FastChat) or under `x_groq`.  Usage may come in a chunk of its own, on the
 finishing chunk, on all chunks, or under `x_groq`; the last one counts.
 
-The same thought may come under two names (LiteLLM, OpenRouter); the first
-non-empty one is read.  `content` may be a list of parts (Mistral).
+The sole choice of a stream is the answer, whatever its index (choices.py).
+`content` may be a list of parts (Mistral), a whole `message` may stand in place of
+deltas or repeat them, and text of a completion may come in a chat chunk and the
+other way round.  What is output and no text (log probabilities, audio, images,
+annotations, fields of a delta that are not known) is kept as an extra.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar
-
-import msgspec
+from typing import Any, ClassVar
 
 from worker.errors import Malformed
 from worker.records import Json, Kind, Run
 from worker.wire.answer import Answer, Reported
-from worker.wire.asking import Options, chat_messages, single_prompt
+from worker.wire.asking import NOTHING_ASKED, Asked, Options, chat_messages, single_prompt
+from worker.wire.choices import SoleChoice
 from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
+from worker.wire.openai_frames import (
+    Choice,
+    Chunk,
+    Delta,
+    PlainChatChunk,
+    PlainTextChunk,
+    Usage,
+    chat_texts,
+    is_report,
+    texts,
+)
+from worker.wire.parts import named, parts_of
 from worker.wire.plain import Plain, plain
 from worker.wire.shape import Shape
 from worker.wire.text import QUOTED_CHARS_MAX, clip
 
 _DEFAULTS = {"stream_options": {"include_usage": True}}
+_REPETITION_CHARS_MIN = 40  # of an answer that is sent once more at its end; a word may come twice
 _DROPPABLE = {"stream_options": ("stream_options", "include_usage")}
 
 
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Groq(msgspec.Struct, gc=False):
-    usage: _Usage | None = None
-    error: Any = None
-
-
-class _Chunk(msgspec.Struct, gc=False):
-    choices: Any = None
-    error: Any = None
-    usage: _Usage | None = None
-    object: str | None = None
-    type: str | None = None
-    x_groq: _Groq | None = None
-    code: Any = None
-    message: Any = None
-    detail: Any = None
-    error_code: Any = None
-
-
-class _Delta(msgspec.Struct, gc=False):
-    content: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    reasoning_details: Any = None
-    refusal: Any = None
-    tool_calls: Any = None
-    function_call: Any = None
-    audio: Any = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    index: int | None = None
-    delta: _Delta | None = None
-    message: _Delta | None = None
-    finish_reason: str | None = None
-    usage: _Usage | None = None
-
-
-class _ChatChunk(_Chunk, gc=False):
-    choices: list[_Choice] | None = None
-
-
-class _TextChoice(msgspec.Struct, gc=False):
-    index: int | None = None
-    text: Any = None
-    finish_reason: str | None = None
-    usage: _Usage | None = None
-
-
-class _TextChunk(_Chunk, gc=False):
-    choices: list[_TextChoice] | None = None
-
-
-class _PlainDelta(msgspec.Struct, gc=False):
-    content: str
-    reasoning_content: Literal[""] | None = None
-    reasoning: Literal[""] | None = None
-    reasoning_details: None = None
-    refusal: Literal[""] | None = None
-    tool_calls: None = None
-    function_call: None = None
-    audio: None = None
-
-
-class _PlainChoice(msgspec.Struct, gc=False):
-    index: Literal[0]
-    delta: _PlainDelta
-    finish_reason: Literal[""] | None = None
-    usage: None = None
-
-
-class _PlainChatChunk(msgspec.Struct, gc=False):
-    object: Literal["chat.completion.chunk"]
-    choices: tuple[_PlainChoice]
-    error: None = None
-    usage: None = None
-    type: None = None
-    x_groq: None = None
-
-
-class _PlainTextChoice(msgspec.Struct, gc=False):
-    text: str
-    index: Literal[0]
-    finish_reason: Literal[""] | None = None
-    usage: None = None
-
-
-class _PlainTextChunk(msgspec.Struct, gc=False):
-    object: Literal["text_completion"]
-    choices: tuple[_PlainTextChoice]
-    error: None = None
-    usage: None = None
-    type: None = None
-    x_groq: None = None
-
-
-def _chat_texts(chunks: Sequence[_PlainChatChunk]) -> list[str]:
-    return [chunk.choices[0].delta.content for chunk in chunks]
-
-
-def _texts(chunks: Sequence[_PlainTextChunk]) -> list[str]:
-    return [chunk.choices[0].text for chunk in chunks]
-
-
-C = TypeVar("C", bound=_Chunk)
-
-
-class _OpenAIAnswer(Answer[C]):
+class _OpenAIAnswer(Answer[Chunk]):
+    shape: ClassVar[Shape[Any]] = Shape(Chunk)
     done_frame = "data: [DONE]"
+
+    def __init__(
+        self, *, accept_finish_without_done: bool = False, asked: Asked = NOTHING_ASKED
+    ) -> None:
+        super().__init__(accept_finish_without_done=accept_finish_without_done, asked=asked)
+        self._choice = SoleChoice()
 
     def sentinel(self) -> None:
         """`[DONE]`: the done frame of these dialects."""
         self.finish()
 
-    def _check(self, chunk: _Chunk) -> None:
-        if chunk.usage is not None:
-            self._count(chunk.usage)
-        if chunk.x_groq is not None and chunk.x_groq.usage is not None:
-            self._count(chunk.x_groq.usage)
-        if _is_report(chunk):
-            raise Reported(chunk)
-        self.frames += 1
+    def settle(self) -> None:
+        """The answer is said to be whole."""
+        self._choice.settle()
+        super().settle()
 
-    def _count(self, usage: _Usage) -> None:
-        self.count(usage.prompt_tokens, usage.completion_tokens)
+    def settles(self) -> bool:
+        """Whether it is clear by now what kind of a stream this is."""
+        return self._choice.is_first and super().settles()
 
-
-def _is_report(chunk: _Chunk) -> bool:
-    if chunk.error or chunk.object == "error" or chunk.type == "error":
-        return True
-    if chunk.x_groq is not None and chunk.x_groq.error:
-        return True
-    says_why = chunk.error_code or chunk.detail or (chunk.code and chunk.message)
-    return chunk.choices is None and bool(says_why)
-
-
-class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
-    """Reads `/chat/completions`."""
-
-    shape: ClassVar[Shape[Any]] = Shape(_ChatChunk)
-    plain: ClassVar[Plain[Any] | None] = plain(_PlainChatChunk, _chat_texts)
-
-    def __init__(self, *, accept_finish_without_done: bool = False) -> None:
-        super().__init__(accept_finish_without_done=accept_finish_without_done)
-        self._tools = -1  # index of the last tool call, for servers that send none
-        self._message: int | None = None  # digest of the whole message, if one came
-
-    def take(self, frame: _ChatChunk, event: str) -> None:
-        """Understand one chunk."""
+    def take(self, frame: Chunk, event: str) -> None:
+        """Understand one chunk; text beside an error is kept."""
         del event
-        self._check(frame)
+        if frame.usage is not None:
+            self._count(frame.usage)
+        if frame.x_groq is not None and frame.x_groq.usage is not None:
+            self._count(frame.x_groq.usage)
+        reports = is_report(frame)
+        self._choice.begin_frame()
         for choice in frame.choices or ():
-            if choice.index:
-                continue  # answers beside the first: one run stores one answer
-            if choice.delta is not None:
-                self._take_delta(choice.delta)
-            elif choice.message is not None:
-                self._take_message(choice.message)
-            if choice.finish_reason:
-                self.note_finish(choice.finish_reason)
-            if choice.usage is not None:
-                self._count(choice.usage)
+            self._take_choice(choice, is_report=reports)
+        if reports:
+            raise Reported(frame)
+        self.frames += 1
+        for name in ("citations", "search_results"):
+            if value := getattr(frame, name):
+                self.output.add_extra(name, value)
 
-    def take_all(self, frames: Sequence[_ChatChunk]) -> bool:
+    def take_all(self, frames: Sequence[Chunk]) -> bool:
         """Understand many chunks; those that hold only text are joined at once."""
+        if not self.is_settled:
+            return super().take_all(frames)
         parts = []
         for frame in frames:
-            if frame.error or frame.usage or frame.object == "error" or frame.x_groq or frame.type:
+            if not frame.is_plain():
                 return super().take_all(frames)
-            if frame.choices is None:
-                return super().take_all(frames)
-            for choice in frame.choices:
+            for choice in frame.choices or ():
                 delta = choice.delta
-                if delta is None or choice.index or choice.finish_reason or choice.usage:
-                    return super().take_all(frames)
                 if (
-                    delta.reasoning_content
-                    or delta.reasoning
-                    or delta.reasoning_details
-                    or delta.refusal
-                    or delta.tool_calls
-                    or delta.function_call
-                    or delta.audio
+                    choice.index
+                    or choice.finish_reason
+                    or choice.logprobs
+                    or choice.usage
+                    or choice.message
+                    or choice.has_thoughts()
+                    or (delta is not None and delta.says_more_than_text())
                 ):
                     return super().take_all(frames)
-                if delta.content is not None:
-                    parts.append(delta.content)
+                parts.append(choice.text or "")
+                parts.append("" if delta is None else delta.content or "")
         try:
             text = "".join(parts)
         except TypeError:
@@ -231,106 +118,117 @@ class ChatAnswer(_OpenAIAnswer[_ChatChunk]):
         return True
 
     def take_whole(self, said: Mapping[str, Json]) -> bool:
-        """A `chat.completion` object."""
+        """A `chat.completion` or a `text_completion` object."""
         frame = self.shape.read(said)
-        if not frame.choices or frame.choices[0].message is None:
+        choices = frame.choices or ()
+        if not any(choice.message is not None or choice.text is not None for choice in choices):
             return False
         self.take(frame, "")
         return True
 
-    def _take_message(self, message: _Delta) -> None:
-        """Everything at once, by a gateway; after deltas, or once more, it is a repetition."""
-        digest = hash(repr(message))
-        if not self.output.has_any():
-            self._message = digest
-            self._take_delta(message)
-        elif self._message not in {None, digest}:
-            raise Malformed("a second whole message in one stream: one of them would be lost")
+    def _count(self, usage: Usage) -> None:
+        self.count(usage.prompt_tokens, usage.completion_tokens)
 
-    def _take_delta(self, delta: _Delta) -> None:
-        self._take_thinking(delta)
+    def _take_choice(self, choice: Choice, *, is_report: bool) -> None:
+        if choice.speaks():
+            self._choice.spoke(choice.index)
+        self.add_thoughts(choice)
+        self.add_text(choice.text)
+        if choice.delta is not None:
+            ends = bool(choice.finish_reason)
+            self._take_delta(choice.delta, may_repeat=ends)
+        if choice.message is not None:
+            self._take_message(choice.message)
+        if choice.logprobs and not is_report:
+            self.output.add_extra("logprobs", choice.logprobs)
+        if choice.finish_reason and not is_report and self._choice.ended(choice.index):
+            self.note_finish(choice.finish_reason)
+        if choice.usage is not None:
+            self._count(choice.usage)
+
+    def _take_message(self, message: Delta) -> None:
+        """Everything at once, by a gateway; after deltas, or once more, it is a repetition."""
+        if not self.output.has_any():
+            self._take_delta(message, may_repeat=False)
+            return
+        pieces = [] if type(message.content) is str else list(parts_of(message.content))
+        text = message.content if type(message.content) is str else ""
+        text += "".join(said for kind, said in pieces if kind is Kind.TEXT)
+        if text or type(message.refusal) is str:
+            self.output.repeat(Kind.TEXT, text or message.refusal)
+        if not self.output.has(Kind.THINKING):
+            self.add_thoughts(message)
+        calls = message.tool_calls if type(message.tool_calls) is list else []
+        for turn, call in enumerate(call for call in calls if type(call) is dict):
+            name, arguments = named(call)
+            self.output.calls.whole(
+                arguments, index=None, ids=[call.get("id")], name=name, turn=turn
+            )
+
+    def _take_delta(self, delta: Delta, *, may_repeat: bool) -> None:
+        self.add_thoughts(delta)
         if type(delta.content) is list:
             self._take_parts(delta.content)
-        else:
+        elif not (may_repeat and self._repeats(delta.content)):
             self.add_text(delta.content)
         if delta.refusal:
             self.refused = True
             self.add_text(delta.refusal)
         if delta.tool_calls:
             self._take_tools(delta.tool_calls)
-        if type(delta.function_call) is dict:
-            self._take_function(0, None, delta.function_call)
+        elif delta.function_call:
+            name, arguments = named({"function": delta.function_call})
+            self.output.calls.piece(arguments, index=0, name=name)
         if type(delta.audio) is dict:  # of what is spoken, the words
             self.add_text(delta.audio.get("transcript"))
+        self._keep(delta)
 
-    def _take_thinking(self, delta: _Delta) -> None:
-        for value in (delta.reasoning_content, delta.reasoning):
-            if value and type(value) is str:
-                self.output.add(Kind.THINKING, value)
-                return
-        if type(delta.reasoning_details) is list:
-            for part in delta.reasoning_details:
-                value = part.get("text") or part.get("summary") if type(part) is dict else None
-                if type(value) is str:
-                    self.output.add(Kind.THINKING, value)
+    def _keep(self, delta: Delta) -> None:
+        """What is no text."""
+        if delta.audio and (type(delta.audio) is not dict or delta.audio.get("data")):
+            self.output.add_extra("audio", delta.audio)
+        for name in ("images", "annotations", "citations"):
+            if value := getattr(delta, name):
+                self.output.add_extra(name, value)
+        for name, value in (delta.unknown or {}).items():
+            if value:
+                self.output.add_extra("unknown", {name: value})
+
+    def _repeats(self, content: Json) -> bool:
+        """Whether the last delta is the whole answer once more."""
+        if type(content) is not str or len(content) < _REPETITION_CHARS_MIN:
+            return False
+        streamed = self.output.streamed(Kind.TEXT)
+        return streamed.length == len(content) and streamed.rest(content) == ""
 
     def _take_parts(self, parts: list[Json]) -> None:
-        """Content as a list of parts (Mistral); parts of unknown types are skipped."""
-        for part in parts:
-            if type(part) is str:
-                self.add_text(part)
-            elif type(part) is dict and part.get("type") == "text":
-                self.add_text(part.get("text"))
-            elif type(part) is dict and part.get("type") == "thinking":
-                inner = part.get("thinking")
-                for thought in inner if type(inner) is list else [inner]:
-                    text = thought.get("text") if type(thought) is dict else thought
-                    self.add_text(text, Kind.THINKING)
+        for kind, said in parts_of(parts):
+            if kind is None:
+                self.output.add_extra("parts", said)
+            else:
+                self.add_text(said, kind)
 
     def _take_tools(self, calls: Json) -> None:
         if type(calls) is not list:
             raise Malformed(f"tool_calls that are no list: {clip(repr(calls), QUOTED_CHARS_MAX)}")
         for call in calls:
-            if type(call) is not dict:
-                continue
-            index = call.get("index")
-            if type(index) is not int:  # some send whole calls, without an index
-                index = self._tools + 1 if call.get("id") else max(self._tools, 0)
-            function = call.get("function") or call.get("custom")
-            self._take_function(index, call.get("id"), function)
-
-    def _take_function(self, index: int, call_id: Json, function: Json) -> None:
-        self._tools = max(self._tools, index)
-        said = function if type(function) is dict else {}
-        arguments = said.get("arguments", said.get("input"))
-        self.output.add_tool(index, call_id=call_id, name=said.get("name"), arguments=arguments)
+            if call is not None:
+                name, arguments = named(call)
+                self.output.calls.piece(
+                    arguments, index=call.get("index"), call_id=call.get("id"), name=name
+                )
 
 
-class CompletionsAnswer(_OpenAIAnswer[_TextChunk]):
+class ChatAnswer(_OpenAIAnswer):
+    """Reads `/chat/completions`."""
+
+    plain: ClassVar[Plain[Any] | None] = plain(PlainChatChunk, chat_texts)
+
+
+class CompletionsAnswer(_OpenAIAnswer):
     """Reads `/completions`."""
 
-    shape: ClassVar[Shape[Any]] = Shape(_TextChunk)
-    plain: ClassVar[Plain[Any] | None] = plain(_PlainTextChunk, _texts)
-
-    def take(self, frame: _TextChunk, event: str) -> None:
-        """Understand one chunk."""
-        del event
-        self._check(frame)
-        for choice in frame.choices or ():
-            if choice.index:
-                continue
-            self.add_text(choice.text)
-            self.note_finish(choice.finish_reason)
-            if choice.usage is not None:
-                self._count(choice.usage)
-
-    def take_whole(self, said: Mapping[str, Json]) -> bool:
-        """A `text_completion` object."""
-        frame = self.shape.read(said)
-        if not frame.choices or frame.choices[0].text is None:
-            return False
-        self.take(frame, "")
-        return True
+    plain: ClassVar[Plain[Any] | None] = plain(PlainTextChunk, texts)
 
 
 def _chat_body(run: Run, options: Options) -> Options:

@@ -2,14 +2,16 @@
 
 Done is `response.completed` or `response.incomplete`; everything else, also
 `[DONE]` and the `.done` events of single items, is not.  Text comes as deltas;
-each `.done` event and the terminal one repeat it and are not appended.  Only
-when no delta came at all (an upstream that does not stream) is the text taken
-from the terminal event.  Those events are as long as the answer, so of a long
-one only what is needed is kept.  A terminal event whose own response failed or
-was cancelled (vLLM, when its engine gave up) is no completion.
+each `.done` event and the terminal one repeat it.  Repetitions are compared with
+what was streamed: what is missing of it is appended, and what contradicts it is
+an error.  Those events are as long as the answer, so of a long one only the end
+of a text is held.  A terminal event whose own response failed or was cancelled
+(vLLM, when its engine gave up) is no completion.
 
-Proxies may drop the `event:` lines, so `type` decides and the name stands in
-for a missing type.  `response.error` is null in normal events.
+Some servers leave the indexes out, some change the ids of an item from event to
+event, and some count otherwise at the end; see ``_slot``.  Proxies may drop the
+`event:` lines, so `type` decides and the name stands in for a missing type.
+`response.error` is null in normal events.
 """
 
 from __future__ import annotations
@@ -17,108 +19,60 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import msgspec
-
-from worker.errors import ErrorCode, ServerFailed
+from worker.errors import ErrorCode, Malformed, ServerFailed
 from worker.records import Json, Kind, Run
 from worker.wire.answer import Answer, Reported
-from worker.wire.asking import Options, chat_messages
+from worker.wire.asking import NOTHING_ASKED, Asked, Options, chat_messages
 from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
 from worker.wire.framing import PINGS
+from worker.wire.responses_frames import KEEP_LESS, SHAPE, Event, Item, Part, Response
 from worker.wire.shape import Shape
-from worker.wire.skim import Keep
+from worker.wire.skim import DROPPED_FIELD, END_FIELD, Keep
+from worker.wire.streamed import Streamed
+from worker.wire.thoughts import text_of
 
 _TEXT = "response.output_text.delta"
-_REFUSAL = "response.refusal.delta"
-_THINKING = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
-_ARGUMENTS = frozenset(
-    {"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"}
-)
-_ITEMS = frozenset({"response.output_item.added", "response.output_item.done"})
+_ARGUMENTS = frozenset({"response.function_call_arguments", "response.custom_tool_call_input"})
+_ANNOTATION = "response.output_text.annotation.added"
 _TERMINAL = {"response.completed": "completed", "response.incomplete": "incomplete"}
 _FAILED = frozenset({"error", "response.failed"})
 _GAVE_UP = "cancelled"
+_TRANSCRIPTS = frozenset({"response.audio.transcript", "response.output_audio_transcript"})
+_AUDIO = frozenset({"response.audio", "response.output_audio"})
+_REPEATED_BY_THEIR_ITEM = frozenset(
+    {"response.code_interpreter_call_code", "response.mcp_call_arguments", "response.mcp_call"}
+)
 _TOOLS = frozenset({"function_call", "custom_tool_call"})
+_UNDERSTOOD = _TOOLS | {"message", "reasoning"}
+_REFUSAL_PART = "refusal"
+_TEXT_PARTS = frozenset({_REFUSAL_PART, "output_text", "text"})
+PARTS_MAX = 10_000  # texts of one answer; each takes some hundred bytes while the stream is open
 
 
-class _Usage(msgspec.Struct, gc=False):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-
-class _Details(msgspec.Struct, gc=False):
-    reason: str | None = None
-
-
-class _Part(msgspec.Struct, gc=False):
-    type: str | None = None
-    text: Any = None
-    refusal: Any = None
-
-
-class _Call(msgspec.Struct, gc=False):
-    type: str | None = None
-    id: str | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: Any = None
-    input: Any = None
-
-
-class _Item(_Call, gc=False):
-    content: list[_Part] | None = None
-    summary: list[_Part] | None = None
-
-
-class _Response(msgspec.Struct, gc=False):
-    status: str | None = None
-    error: Any = None
-    usage: _Usage | None = None
-    incomplete_details: _Details | None = None
-    output: list[_Item] | None = None
-
-
-class _Event(msgspec.Struct, gc=False):
-    type: str | None = None
-    delta: Any = None
-    error: Any = None
-    code: Any = None
-    message: Any = None
-    output_index: int | None = None
-    item: _Call | None = None
-    response: _Response | None = None
-
-
-_SHAPE = Shape(_Event)
-
-
-def _without_text(keep: Mapping[str, Keep]) -> dict[str, Keep]:
-    """What to keep of a long event once the text has come as deltas."""
-    item = {name: below for name, below in Shape(_Item).keep.items() if name != "content"}
-    return {**keep, "response": {**Shape(_Response).keep, "output": item}}
-
-
-class ResponsesAnswer(Answer[_Event]):
+class ResponsesAnswer(Answer[Event]):
     """Reads `/responses`."""
 
-    shape: ClassVar[Shape[Any]] = _SHAPE
+    shape: ClassVar[Shape[Any]] = SHAPE
     done_frame = "response.completed or response.incomplete"
     frames_are_states = True
-    _keep_less: ClassVar[Mapping[str, Keep]] = _without_text(_SHAPE.keep)
 
-    def __init__(self, *, accept_finish_without_done: bool = False) -> None:
-        super().__init__(accept_finish_without_done=accept_finish_without_done)
-        self._named: set[int] = set()  # tool calls whose name has come ...
-        self._argued: set[int] = set()  # ... and whose arguments have
-        self._indexes: dict[str, int] = {}  # of calls, by id: the last event may count otherwise
+    def __init__(
+        self, *, accept_finish_without_done: bool = False, asked: Asked = NOTHING_ASKED
+    ) -> None:
+        super().__init__(accept_finish_without_done=accept_finish_without_done, asked=asked)
+        self._slots: dict[str, int] = {}  # of items, by the id that announced them
+        self._slot = 0  # of the item that spoke last
+        self._parts: dict[tuple[int, int], Streamed] = {}  # texts, by item and part
+        self._part: tuple[int, int] | None = None  # that spoke last
+        self._has_logprobs = False  # they came with the deltas
 
     @property
     def keep(self) -> Mapping[str, Keep]:
-        """Repeated text is kept only as long as it may be the first."""
-        return self._keep_less if self.output.has(Kind.TEXT) else self.shape.keep
+        """Repeated text is kept whole only as long as it may be the first."""
+        return KEEP_LESS if self.output.has(Kind.TEXT) else self.shape.keep
 
-    def take(self, frame: _Event, event: str) -> None:
+    def take(self, frame: Event, event: str) -> None:
         """Understand one event."""
         kind = frame.type or event
         if frame.error or kind in _FAILED or (kind in _TERMINAL and _has_failed(frame.response)):
@@ -127,27 +81,41 @@ class ResponsesAnswer(Answer[_Event]):
         if kind in PINGS:
             return
         self.frames += 1
-        if kind == _TEXT:
-            self.add_text(frame.delta)
-        elif kind == _REFUSAL:
-            self.refused = True
-            self.add_text(frame.delta)
-        elif kind in _THINKING:
-            self.add_text(frame.delta, Kind.THINKING)
-        elif kind in _ARGUMENTS:
-            self._add_arguments(frame.output_index or 0, frame.delta)
-        elif kind in _ITEMS and frame.item is not None:
-            self._take_call(frame.output_index or 0, frame.item)
-        elif kind in _TERMINAL:
-            self._take_response(frame.response or _Response(), _TERMINAL[kind])
+        if kind in _TERMINAL:
+            self._take_response(frame.response or Response(), _TERMINAL[kind])
             self.finish()
+            return
+        name, _, step = kind.rpartition(".")
+        if frame.item is not None:
+            self._take_item(frame, is_whole=step == "done")
+        elif step == "delta":
+            self._take_delta(name, frame)
+        elif step == "done":
+            self._take_done(name, frame)
+        elif kind == _ANNOTATION and frame.annotation:
+            self.output.add_extra("annotations", frame.annotation, once=True)
 
-    def take_all(self, frames: Sequence[_Event]) -> bool:
+    def take_all(self, frames: Sequence[Event]) -> bool:
         """Understand many events; those that hold only text are joined at once."""
+        first = frames[0] if frames and self.is_settled else None
         for event in frames:
-            if event.type != _TEXT or event.error or type(event.delta) is not str:
+            if event.item is not None or event.response is not None:
+                return False  # some of them have to be kept as they came
+        for event in frames:
+            if (
+                first is None
+                or event.type != _TEXT
+                or event.error
+                or event.logprobs
+                or type(event.delta) is not str
+                or event.output_index != first.output_index
+                or event.content_index != first.content_index
+                or event.item_id != first.item_id
+            ):
                 return self._all_have_types(frames) and super().take_all(frames)
-        self.take_text(len(frames), "".join([event.delta for event in frames]))
+        self.frames += len(frames)
+        if first is not None:
+            self._say(first, "".join([event.delta for event in frames]))
         return True
 
     def take_whole(self, said: Mapping[str, Json]) -> bool:
@@ -158,22 +126,161 @@ class ResponsesAnswer(Answer[_Event]):
         self._take_response(response, response.status)
         return True
 
-    def _all_have_types(self, frames: Sequence[_Event]) -> bool:
+    def _all_have_types(self, frames: Sequence[Event]) -> bool:
         return all(event.type for event in frames)
 
-    def _count(self, response: _Response | None) -> None:
+    def _count(self, response: Response | None) -> None:
         if response is not None and response.usage is not None:
             self.count(response.usage.input_tokens, response.usage.output_tokens)
 
-    def _take_response(self, response: _Response, outcome: str) -> None:
+    # --- pieces
+
+    def _take_delta(self, name: str, frame: Event) -> None:
+        if name == "response.output_text":
+            if type(frame.delta) is str:
+                self._say(frame, frame.delta)
+            else:
+                self.add_text(frame.delta)
+            if frame.logprobs:
+                self._has_logprobs = True
+                self.output.add_extra("logprobs", frame.logprobs)
+        elif name == "response.refusal":
+            self.refused = True
+            self._say(frame, frame.delta) if type(frame.delta) is str else self.add_text(
+                frame.delta
+            )
+        elif name in _ARGUMENTS:
+            self.output.calls.more(frame.delta, index=frame.output_index, ids=[frame.item_id])
+        elif name.startswith("response.reasoning"):
+            thought = text_of(frame.delta)
+            self.add_text(thought if thought or not frame.delta else frame.delta, Kind.THINKING)
+        elif name in _TRANSCRIPTS:
+            self.add_text(frame.delta)
+        elif frame.delta and name not in _REPEATED_BY_THEIR_ITEM:
+            kind = "audio" if name in _AUDIO else "unknown"
+            self.output.add_extra(kind, {"type": f"{name}.delta", "delta": frame.delta})
+
+    def _say(self, frame: Event, text: str) -> None:
+        self._part = (self._slot_of(frame.output_index, frame.item_id), frame.content_index or 0)
+        self._parts.setdefault(self._part, Streamed()).add(text)
+        if len(self._parts) > PARTS_MAX:
+            raise Malformed(f"more than {PARTS_MAX} parts of text in one answer")
+        self.add_text(text)
+
+    def _slot_of(self, index: int | None, item_id: str | None) -> int:
+        """Which item is meant: its index, which stays the same where ids change, else its id."""
+        if index is None and item_id is not None:
+            index = self._slots.get(item_id, len(self._slots))
+        elif index is None:
+            index = self._slot
+        if item_id is not None:
+            self._slots.setdefault(item_id, index)
+        self._slot = index
+        return index
+
+    # --- repetitions
+
+    def _take_done(self, name: str, frame: Event) -> None:
+        if name == "response.output_text":
+            self._repeat_part(frame.output_index, frame.item_id, frame.content_index, frame.text)
+        elif name == "response.refusal":
+            self.refused = True
+            self._repeat_part(frame.output_index, frame.item_id, frame.content_index, frame.refusal)
+        elif name == "response.content_part" and frame.part is not None:
+            self._take_part(frame.output_index, frame.item_id, frame.content_index, frame.part)
+        elif name in _ARGUMENTS:
+            arguments = frame.input if frame.arguments is None else frame.arguments
+            self.output.calls.whole(
+                arguments, index=frame.output_index, ids=[frame.item_id], turn=-1
+            )
+        elif name.startswith("response.reasoning") and not self.output.has(Kind.THINKING):
+            self.add_text(text_of(frame.text) or None, Kind.THINKING)
+
+    def _take_part(
+        self, index: int | None, item_id: str | None, number: int | None, part: Part
+    ) -> None:
+        if part.type == _REFUSAL_PART:
+            self.refused = True
+        text = part.refusal if part.type == _REFUSAL_PART else part.text
+        if part.type in _TEXT_PARTS:
+            self._repeat_part(index, item_id, number, text)
+            self._keep(part)
+
+    def _keep(self, part: Part) -> None:
+        """What stands beside a text, unless it came with its pieces."""
+        for annotation in part.annotations if type(part.annotations) is list else ():
+            self.output.add_extra("annotations", annotation, once=True)
+        if part.logprobs and not self._has_logprobs:
+            self.output.add_extra("logprobs", part.logprobs, once=True)
+
+    def _repeat_part(
+        self, index: int | None, item_id: str | None, number: int | None, whole: Json
+    ) -> None:
+        """A text part once more, and whole: append what is missing."""
+        if not whole:
+            return
+        key = (self._slot_of(index, item_id), number or 0)
+        part = self._parts.get(key)
+        if part is None:
+            if self._part is not None and self._rest(self.output.streamed(Kind.TEXT), whole) == "":
+                return  # all text so far under another name
+            part = self._parts[key] = Streamed()
+            self._part = key
+        rest = self._rest(part, whole)
+        if rest is None or (rest and key != self._part):
+            raise Malformed("a text is repeated with other words than it was streamed with")
+        part.add(rest)
+        self.add_text(rest)
+
+    def _rest(self, streamed: Streamed, whole: Json) -> str | None:
+        """What a repetition adds; of a long one only the end may be known (skim.py)."""
+        if type(whole) is dict and type(whole.get(END_FIELD)) is str:
+            return streamed.rest_of_end(whole[END_FIELD], whole.get(DROPPED_FIELD) or 0)
+        if type(whole) is not str:
+            self.add_text(whole)
+            return ""
+        rest = streamed.rest(whole)
+        prefix = self.asked.prefix
+        if prefix and whole.startswith(prefix) and (rest is None or not streamed.length):
+            return streamed.rest(whole.removeprefix(prefix))
+        return rest
+
+    def _take_item(self, frame: Event, *, is_whole: bool) -> None:
+        item = frame.item or Item()
+        index, ids = frame.output_index, [item.call_id, item.id]
+        arguments = item.input if item.arguments is None else item.arguments
+        if item.type in _TOOLS and not is_whole:
+            self.output.calls.begin(index=index, ids=ids, name=item.name, arguments=arguments)
+        elif item.type in _TOOLS:
+            self.output.calls.whole(arguments, index=index, ids=ids, name=item.name)
+        elif item.type == "message" and is_whole:
+            for number, part in enumerate(item.content or ()):
+                self._take_part(index, item.id, number, part)
+        elif item.type == "reasoning" and is_whole and not self.output.has(Kind.THINKING):
+            self._take_thoughts(item)
+        elif item.type != "reasoning" and is_whole:
+            self.output.add_extra("items", (self.raw or {}).get("item"), once=True)
+
+    def _take_response(self, response: Response, outcome: str) -> None:
         self._count(response)
-        had_text, had_thinking = self.output.has(Kind.TEXT), self.output.has(Kind.THINKING)
-        for index, item in enumerate(response.output or ()):
-            if not had_thinking:
-                self._take_thoughts(item, raw=not had_text)
-            if not had_text and item.type == "message":
-                self._take_parts(item.content or ())
-            self._take_call(index, item)
+        items = response.output or ()
+        if not self.output.has(Kind.THINKING):
+            for item in items:
+                self._take_thoughts(item)
+        self._repeat_text([item for item in items if item.type == "message"])
+        for item, raw in zip(items, self._raw_items(), strict=False):
+            if item.type not in _UNDERSTOOD:
+                self.output.add_extra("items", raw, once=True)
+        calls = [(place, item) for place, item in enumerate(items) if item.type in _TOOLS]
+        for turn, (place, item) in enumerate(calls):
+            self.output.calls.whole(
+                item.input if item.arguments is None else item.arguments,
+                index=None,
+                ids=[item.call_id, item.id],
+                name=item.name,
+                turn=turn,
+                place=place,
+            )
         details = response.incomplete_details
         if response.status == "incomplete":  # vLLM calls this completed as well
             outcome = response.status
@@ -186,45 +293,54 @@ class ResponsesAnswer(Answer[_Event]):
                 )
             )
 
-    def _take_thoughts(self, item: _Item, *, raw: bool) -> None:
+    def _raw_items(self) -> list[Json]:
+        """The items of the terminal event as they came."""
+        raw: Json = self.raw or {}
+        response = raw.get("response") or raw
+        return [item for item in response.get("output") or () if type(item) is dict]
+
+    def _repeat_text(self, items: Sequence[Item]) -> None:
+        """All text once more, in the terminal event."""
+        parts = [part for item in items for part in item.content or () if part.type in _TEXT_PARTS]
+        for part in parts:
+            self._keep(part)
+        self.refused = self.refused or any(part.type == _REFUSAL_PART for part in parts)
+        texts = [part.refusal if part.type == _REFUSAL_PART else part.text for part in parts]
+        texts = [text for text in texts if text]
+        ends = [n for n, text in enumerate(texts) if type(text) is dict and END_FIELD in text]
+        for text in texts:
+            if type(text) is not str and not ends:
+                self.add_text(text)
+        if not texts:
+            return
+        whole: Json = "".join(text for text in texts[ends[-1] + 1 if ends else 0 :])
+        if ends:
+            dropped = sum(map(_length, texts[: ends[-1]]))
+            last = texts[ends[-1]]
+            dropped += last[DROPPED_FIELD]
+            whole = {END_FIELD: last[END_FIELD] + whole, DROPPED_FIELD: dropped}
+        rest = self._rest(self.output.streamed(Kind.TEXT), whole)
+        if rest is None:
+            raise Malformed("the text is repeated with other words than it was streamed with")
+        self.add_text(rest)
+
+    def _take_thoughts(self, item: Item) -> None:
         """Thinking that did not come as deltas: its summary, else itself."""
-        parts = item.summary or (item.content if raw and item.type == "reasoning" else None)
-        for part in parts or ():
+        if item.type != "reasoning":
+            return
+        if summary := text_of(item.summary):
+            self.add_text(summary, Kind.THINKING)
+            return
+        for part in item.content or ():
             self.add_text(part.text, Kind.THINKING)
 
-    def _take_parts(self, parts: Sequence[_Part]) -> None:
-        for part in parts:
-            if part.type == "refusal":
-                self.refused = True
-                self.add_text(part.refusal)
-            elif part.type == "output_text":
-                self.add_text(part.text)
 
-    def _take_call(self, index: int, item: _Call) -> None:
-        """An item that may be a tool call; what has come before is not said again."""
-        if item.type not in _TOOLS:
-            return
-        if item.call_id:
-            index = self._indexes.setdefault(item.call_id, index)
-        arguments = item.input if item.arguments is None else item.arguments
-        named = index in self._named
-        self._named.add(index)
-        if arguments and index not in self._argued:
-            self._argued.add(index)
-        elif named:
-            return
-        else:
-            arguments = None
-        call_id = None if named else item.call_id or item.id
-        name = None if named else item.name
-        self.output.add_tool(index, call_id=call_id, name=name, arguments=arguments)
-
-    def _add_arguments(self, index: int, delta: Json) -> None:
-        self._argued.add(index)
-        self.output.add_tool(index, arguments=delta)
+def _length(text: Json) -> int:
+    """The characters of a text of which perhaps only the end is known."""
+    return len(text[END_FIELD]) + int(text[DROPPED_FIELD]) if type(text) is dict else len(text)
 
 
-def _has_failed(response: _Response | None) -> bool:
+def _has_failed(response: Response | None) -> bool:
     return response is not None and bool(response.error or response.status == "failed")
 
 

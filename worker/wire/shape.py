@@ -5,7 +5,7 @@ one declaration come
 
 * ``decode_lines``: the fast way, many frames in one call, strict about types;
 * ``read``: the careful way, from a value that was parsed tolerantly; a field of
-  another type than declared counts as absent;
+  another type than declared counts as absent, unless it is a ``Holder`` of output;
 * ``keep``: what the skimmer has to keep of a frame that is too long to hold.
 
 Whenever the fast way accepts a line, the careful way gives an equal frame; the
@@ -22,13 +22,26 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from worker.errors import Malformed
 from worker.records import Json
 from worker.wire.skim import Keep
+from worker.wire.text import QUOTED_CHARS_MAX, clip
 
 F = TypeVar("F", bound=msgspec.Struct)
 
 _ABSENT: Any = object()
+_DIGITS_MAX = 18  # of a number that is written as a string
+_UNKNOWN = " unknown"  # no server calls a field so
 _Reader = Callable[[Json], Any]
+
+
+class Holder(msgspec.Struct, gc=False, kw_only=True):
+    """A part of a frame that holds output: something else in its place is an error.
+
+    A subclass that forbids unknown fields finds them in `unknown`, on the careful way.
+    """
+
+    unknown: Any = msgspec.field(default=None, name=_UNKNOWN)
 
 
 class Shape(Generic[F]):
@@ -53,17 +66,33 @@ def _struct_reader(struct: type[msgspec.Struct]) -> _Reader:
         for field in msgspec.structs.fields(struct)
     ]
 
+    known = {key for _, key, _ in fields}
+    holds_output, is_strict = issubclass(struct, Holder), _is_strict(struct)
+
     def read(said: Json) -> Any:
         if type(said) is not dict:
-            return _ABSENT
+            return _misplaced(said) if holds_output else _ABSENT
         found = {
             name: value
             for name, key, reader in fields
             if key in said and (value := reader(said[key])) is not _ABSENT
         }
+        if is_strict and (unknown := {key: said[key] for key in said if key not in known}):
+            found["unknown"] = unknown
         return struct(**found)
 
     return read
+
+
+def _is_strict(struct: type[msgspec.Struct]) -> bool:
+    return struct.__struct_config__.forbid_unknown_fields
+
+
+def _misplaced(said: Json) -> Any:
+    """Nothing, unless it may be output in a form that nobody knows."""
+    if not said:
+        return _ABSENT
+    raise Malformed(f"output of an unknown form: {clip(repr(said), QUOTED_CHARS_MAX)}")
 
 
 def _reader(hint: Any) -> _Reader:
@@ -71,7 +100,8 @@ def _reader(hint: Any) -> _Reader:
     if hint is Any:
         return _as_it_is
     if get_origin(hint) is list:
-        return _list_reader(_reader(get_args(hint)[0]))
+        (element,) = get_args(hint)
+        return _list_reader(_reader(element), holds_output=_holds_output(element))
     if hint is int:
         return _integer
     if issubclass(hint, msgspec.Struct):
@@ -79,10 +109,15 @@ def _reader(hint: Any) -> _Reader:
     return lambda said: said if type(said) is hint else _ABSENT
 
 
-def _list_reader(element: _Reader) -> _Reader:
+def _holds_output(hint: Any) -> bool:
+    hint = _without_none(hint)
+    return isinstance(hint, type) and issubclass(hint, Holder)
+
+
+def _list_reader(element: _Reader, *, holds_output: bool) -> _Reader:
     def read(said: Json) -> Any:
         if type(said) is not list:
-            return _ABSENT
+            return _misplaced(said) if holds_output else _ABSENT
         return [value for one in said if (value := element(one)) is not _ABSENT]
 
     return read
@@ -93,6 +128,8 @@ def _as_it_is(said: Json) -> Any:
 
 
 def _integer(said: Json) -> Any:
+    if type(said) is str and said.isdecimal() and len(said) <= _DIGITS_MAX:
+        return int(said)
     if type(said) is float and said.is_integer():
         return int(said)
     return said if type(said) is int else _ABSENT
@@ -106,7 +143,7 @@ def _keep(hint: Any) -> Keep:
     hint = _without_none(hint)
     if get_origin(hint) is list:
         hint = _without_none(get_args(hint)[0])
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and not _is_strict(hint):
         return _struct_keep(hint)
     return None
 

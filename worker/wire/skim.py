@@ -10,7 +10,8 @@ only the fields that somebody wants, so the frame is never held as a whole:
 
 What it keeps is JSON again and is then read like any short frame.  Which fields
 are wanted is a tree: a mapping of names to what is wanted below them, with None
-for "all of it"; arrays are transparent.
+for "all of it" and END for "the end of it, if it is a long string"; arrays are
+transparent.  A string that was shortened stands in an object under END_FIELD.
 
 It is a state machine with one method per state.  Each takes the bytes and an
 index and returns the index where the next state goes on; the long stretches
@@ -24,11 +25,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeAlias, Union
+from enum import Enum
+from typing import Literal, TypeAlias, Union
 
 from worker.wire.jsontext import parse
 
-Keep: TypeAlias = Union[Mapping[str, "Keep"], None]  # noqa: UP007  (a recursive alias must be a string or a Union)
+
+class _Leaf(Enum):
+    END = "the end of a string"
+
+
+END: Literal[_Leaf.END] = _Leaf.END
+END_FIELD = "end"
+DROPPED_FIELD = "dropped"  # characters before that end
+
+Keep: TypeAlias = Union[Mapping[str, "Keep"], Literal[_Leaf.END], None]  # noqa: UP007  (a recursive alias must be a string or a Union)
 
 _State: TypeAlias = Callable[["Skimmer", bytes, int], int]
 
@@ -42,6 +53,10 @@ _QUOTE, _COMMA, _COLON = b'",:'
 _OPEN_BRACE, _OPEN_BRACKET, _CLOSE_BRACE = b"{[}"
 _KEY_BYTES_MAX = 256
 _LEVELS_MAX = 10_000
+_END_BYTES = 16 * 1024  # of a string whose end is wanted, as it is written
+# Where no escape and no letter is cut in two: at a backslash that none precedes, but not at half a
+# letter, or behind as many bytes without a backslash as the longest escape has.
+_UNCUT = re.compile(rb"(?<=[^\\])\\(?!u[dD][c-fC-F])|(?<=[^\\]{6})(?![\\\x80-\xbf])")
 
 
 class Skimmer:
@@ -56,12 +71,14 @@ class Skimmer:
         self._copy = True  # ... if anything is
         self._key = bytearray()
         self._escaped = False  # the last byte was a backslash inside a string
+        self._end_of: bytearray | None = None  # of a string of which only the end is wanted
+        self._dropped = 0  # characters of its start
         self._fault = ""
 
     @property
     def kept(self) -> int:
         """Bytes held for the result."""
-        return len(self._kept)
+        return len(self._kept) + len(self._end_of or b"")
 
     def feed(self, data: bytes) -> None:
         """Take the next piece; never raises."""
@@ -178,12 +195,15 @@ class Skimmer:
             self._state = Skimmer._scalar
             return index
         if byte == _QUOTE:
-            self._emit(data[index : index + 1])
+            if self._copy and self._want is END:
+                self._end_of, self._dropped = bytearray(), 0
+            else:
+                self._emit(data[index : index + 1])
             self._state = Skimmer._string
             return index + 1
         if byte not in _CLOSER:
             return self._fail("a value is missing")
-        if self._copy and self._want is not None:
+        if self._copy and isinstance(self._want, Mapping):
             return self._open(data, index)
         self._state = Skimmer._span
         return index
@@ -198,7 +218,10 @@ class Skimmer:
 
     def _string(self, data: bytes, index: int) -> int:
         end, closed = self._string_end(data, index)
-        self._emit(data[index:end])
+        if self._end_of is not None:
+            self._keep_end(data[index:end], closed=closed)
+        else:
+            self._emit(data[index:end])
         if closed:
             self._state = Skimmer._span if self._span_closers else Skimmer._after_value
         return end
@@ -229,10 +252,31 @@ class Skimmer:
 
     # --- parts of states
 
+    def _keep_end(self, piece: bytes, *, closed: bool) -> None:
+        """Keep so much of a string as may be needed to compare its end."""
+        end = self._end_of = self._end_of or bytearray()
+        end += piece
+        uncut = _UNCUT.search(end, len(end) - _END_BYTES) if len(end) > 2 * _END_BYTES else None
+        if uncut is not None:
+            try:
+                self._dropped += len(parse(b'"%b"' % bytes(end[: uncut.start()])))
+            except ValueError:
+                self._fault = "a string that is none"
+                return
+            del end[: uncut.start()]
+        if not closed:
+            return
+        self._end_of = None
+        if not self._dropped:
+            self._kept += b'"' + end
+            return
+        names = (END_FIELD.encode(), bytes(end), DROPPED_FIELD.encode(), self._dropped)
+        self._kept += b'{"%b":"%b,"%b":%d}' % names
+
     def _open(self, data: bytes, index: int) -> int:
         """Enter a container whose content is filtered."""
         byte = data[index]
-        if self._want is None or len(self._levels) > _LEVELS_MAX:
+        if not isinstance(self._want, Mapping) or len(self._levels) > _LEVELS_MAX:
             return self._fail("nested too deeply")
         self._kept.append(byte)
         self._levels.append((_CLOSER[byte], self._want))
