@@ -45,7 +45,14 @@ def spool(url: str, jobs: int, batch: int, lines: int) -> float:
 
     def end(runs: list[Run]) -> None:
         endings = [
-            Ending(run.id, run.prompt_id, RunEvent.COMPLETE, PromptEvent.COMPLETE, done_frame=True)
+            Ending(
+                run.id,
+                run.prompt_id,
+                RunEvent.COMPLETE,
+                PromptEvent.COMPLETE,
+                done_frame=True,
+                nonce=run.nonce,
+            )
             for run in runs
         ]
         if store.commit(me, [], endings):

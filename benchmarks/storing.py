@@ -45,13 +45,21 @@ def with_spool(url: str, size: int, runs: int, flushes: int) -> Callable[[], int
 
     def work() -> int:
         payload = 0
+        nonce = claimed[0].nonce
         for group in groups([run.id for run in claimed], size, flushes):
             payload += sum(len(text.encode()) for _, _, text in group)
             store.commit(
-                "bench", [Chunk(id_, seq, Kind.TEXT, text) for id_, seq, text in group], []
+                "bench", [Chunk(id_, seq, Kind.TEXT, text, nonce) for id_, seq, text in group], []
             )
         endings = [
-            Ending(run.id, run.prompt_id, RunEvent.COMPLETE, PromptEvent.COMPLETE, done_frame=True)
+            Ending(
+                run.id,
+                run.prompt_id,
+                RunEvent.COMPLETE,
+                PromptEvent.COMPLETE,
+                done_frame=True,
+                nonce=run.nonce,
+            )
             for run in claimed
         ]
         store.commit("bench", [], endings)

@@ -346,7 +346,7 @@ def test_a_tail_is_read_in_pieces(spool: Spool) -> None:
     spool.add("a")
     sign_on(spool.store)
     (run,) = take(spool.store)
-    chunks = [Chunk(run.id, seq, Kind.TEXT, f"{seq:01000000}") for seq in range(20)]
+    chunks = [Chunk(run.id, seq, Kind.TEXT, f"{seq:01000000}", run.nonce) for seq in range(20)]
     spool.store.commit("w1", chunks, [completed(run)])
     del chunks
 

@@ -80,11 +80,23 @@ class Crew:
 
 
 @aio
+async def test_a_run_whose_id_is_carried_is_not_started():
+    """The database went back and gave the id out again: two answers would share one place."""
+    it = Crew([say("hello"), DONE])
+    it.start()
+    again = run(1, nonce=7)
+    assert not it.carriers.start(again, it.watch, it.rooms)
+    assert (len(it.carriers), it.carriers.nonces) == (1, {1: None})
+    await it.all_ended()
+    assert it.words == ["run_claimed", "run_completed"]
+
+
+@aio
 async def test_a_run_is_carried_from_its_claim_to_its_end():
     """Two events tell its story, and its slot is free again."""
     it = Crew([say("hello"), DONE])
     it.start()
-    assert (len(it.carriers), it.carriers.run_ids) == (1, {1})
+    assert (len(it.carriers), it.carriers.nonces.keys()) == (1, {1})
     await it.all_ended()
     assert it.words == ["run_claimed", "run_completed"]
     assert it.said[1][1] == {
@@ -126,7 +138,7 @@ async def test_runs_can_be_stopped_one_by_one_or_all_together():
     await turns()
     it.carriers.stop(Cancelled("cancelled by its owner"), [2, 99])
     await turns()
-    assert it.carriers.run_ids == {1, 3}
+    assert it.carriers.nonces.keys() == {1, 3}
     it.carriers.stop(ShutDown("stop", charged=False))
     await it.all_ended()
     assert it.carriers.summary == Summary(cancelled=1, requeued=2)

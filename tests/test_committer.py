@@ -11,26 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.aio import aio, turns
-from tests.fakes.scripted_commits import ScriptedCommits
+from tests.fakes.clock import FakeClock
 from tests.fakes.scripted_store import ScriptedStore
-from tests.fakes.scripted_stream import run
 from worker import committer as committers
 from worker import retry
-from worker.buffer import Budget, Limits
-from worker.committer import Availability, Committer, RunWriter
+from worker.availability import Availability
+from worker.committer import Committer
 from worker.errors import (
-    Broken,
     ErrorCode,
     ImpossibleTransition,
     LeaseLost,
     StoreBroken,
     StoreBusy,
+    StoreContended,
     StoreError,
     Verdict,
 )
-from worker.records import Chunk, Ending, Kind
+from worker.records import Chunk, Ending, Kind, Refusals
 from worker.states import PromptEvent, RunEvent, RunState
-from worker.wire.events import Delta, Done, Fault
 
 
 @pytest.fixture(autouse=True)
@@ -362,180 +360,112 @@ def test_the_database_is_reported_once_whoever_notices():
     assert said == [("database_unavailable", {"error": "locked"}), ("database_back", {})]
 
 
-# --- one run's way to the committer
+# --- rows that a stranger holds
 
 
-class Way:
-    """A RunWriter on a committer that lands by hand."""
+class HeldRows(ScriptedStore):
+    """Some runs have rows that somebody has locked.
 
-    def __init__(self, *, held: bool = True) -> None:
-        self.commits = ScriptedCommits(held=held)
-        self.budget = Budget(10_000)
-        self.failures: list[Exception] = []
-        self.hurried: list[int] = []
-        self.writer = RunWriter(
-            run(),
-            self.commits,
-            Limits(flush_seconds=1, flush_bytes=100, stream_bytes=300),
-            self.budget,
-            on_failure=self.failures.append,
-            hurry=lambda: self.hurried.append(len(self.commits.submitted)),
+    Attributes:
+        held: these runs are refused as blocked.
+        contended: a commit that holds one of these runs a deadlock or a time-out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: set[int] = set()
+        self.contended: set[int] = set()
+
+    def commit(self, worker_id, chunks, endings):
+        asked = {each.run_id for each in [*chunks, *endings]}
+        if asked & self.contended:
+            self.commits.append((list(chunks), list(endings)))
+            self.bell.ring()
+            raise StoreContended("a lock was not granted in time")
+        free = [chunk for chunk in chunks if chunk.run_id not in self.held]
+        refused = super().commit(
+            worker_id, free, [end for end in endings if end.run_id not in self.held]
         )
+        refused.blocked = dict.fromkeys(asked & self.held, 77)
+        return refused
+
+
+@asynccontextmanager
+async def counter():
+    """A committer whose clock stands still, on a store whose rows somebody may hold."""
+    store, clock, said = HeldRows(), FakeClock(), []
+    for run_id in range(1, 10):
+        store.stream(run_id)
+
+    def log(event, **values):
+        said.append((event, values))
+        store.bell.ring()
+
+    committer = Committer(store, "w1", availability=Availability(log), clock=clock)
+    yield store, clock, said, committer
+    store.held.clear()
+    store.contended.clear()
+    await committer.close(patience_seconds=30)
 
 
 @aio
-async def test_events_are_kept_up_to_the_terminal_one():
-    """Output before a fault is output; what follows a done frame is ignored."""
-    way = Way()
-    done = Done("stop", None)
-    assert way.writer.keep([Delta(Kind.TEXT, "a")], at=0) is None
-    assert way.writer.keep([Delta(Kind.TEXT, "b"), done, Delta(Kind.TEXT, "!")], at=0) is done
-    with pytest.raises(Broken):
-        way.writer.keep([Delta(Kind.TEXT, "c"), Fault(Broken("reset"))], at=0)
-    assert way.writer.buffer.chars == 3
+async def test_a_run_whose_row_is_held_waits_alone_and_is_named():
+    """The others of its group land with it, and it lands when the row is free."""
+    async with counter() as (store, clock, said, committer):
+        store.held = {1}
+        held, other = committer.submit(1, [chunk(1)]), committer.submit(2, [chunk(2)])
+        await other
+        await store.bell.until(lambda: said)
+        await clock.advance(committers.PARKED_SECONDS)
+        await committer.submit(3, [chunk(3)])
+        assert not held.done()
+        store.held.clear()
+        await clock.advance(committers.PARKED_SECONDS)
+        committer.hurry()
+        await held
+        assert said == [("run_waits_for_row", {"run_id": 1, "prompt_id": 77})]
 
 
 @aio
-async def test_only_a_full_buffer_is_in_a_hurry():
-    """Reading waits for its flush; any other flush may wait for its neighbours."""
-    way = Way()
-    way.writer.keep([Delta(Kind.TEXT, "a" * 100)], at=5)
-    assert not await way.writer.flush_if_due(at=5)
-    assert way.hurried == []
-    way.writer.keep([Delta(Kind.TEXT, "b" * 200)], at=5)
-    reading = asyncio.create_task(way.writer.flush_if_due(at=5))
-    await turns()
-    assert way.hurried == [1]
-    way.commits.land_all()
-    assert await reading
+async def test_a_group_that_meets_a_deadlock_is_halved_until_it_is_clear_whose_it_is():
+    """A time-out or a deadlock of one run is tried again each second, alone."""
+    async with counter() as (store, clock, said, committer):
+        store.gates["commit"] = threading.Event()
+        first = committer.submit(9, [chunk(9)])
+        await store.bell.until(lambda: store.calls["commit"])
+        store.contended = {3}
+        others = [committer.submit(run_id, [chunk(run_id)]) for run_id in (1, 2, 4, 5)]
+        held = committer.submit(3, [chunk(3)])
+        store.gates.pop("commit").set()
+        await asyncio.gather(first, *others)
+        await store.bell.until(lambda: said)
+        assert not held.done()
+        store.contended.clear()
+        await clock.advance(committers.PARKED_SECONDS)
+        committer.hurry()
+        await held
+        assert [event for event, _ in said] == ["run_waits_for_row"]
 
 
 @aio
-async def test_a_run_has_at_most_one_flush_under_way():
-    """Newer text waits behind it, and says when to look again."""
-    way = Way()
-    assert way.writer.due_at(at=5) is None
-    way.writer.keep([Delta(Kind.TEXT, "a" * 100)], at=5)
-    assert way.writer.due_at(at=5) == 6
-    assert not await way.writer.flush_if_due(at=5)
-    way.writer.keep([Delta(Kind.TEXT, "b" * 100)], at=5)
-    assert not await way.writer.flush_if_due(at=50)
-    assert len(way.commits.submitted) == 1
-    assert way.writer.due_at(at=50) == 51
-    way.commits.land_all()
-    await turns()
-    assert way.writer.due_at(at=50) == 6
+async def test_a_row_that_stays_held_does_not_keep_a_worker_from_ending():
+    """It gives up in the end, and says what was not stored."""
+    async with counter() as (store, _clock, _said, committer):
+        store.held = {1}
+        held = committer.submit(1, [chunk(1)])
+        await store.bell.until(lambda: store.calls["commit"])
+        await committer.close(patience_seconds=0.0)
+        with pytest.raises(StoreBusy, match="another transaction holds the row"):
+            await held
 
 
 @aio
-async def test_with_a_full_buffer_reading_waits_for_the_flush():
-    """And it is told that it had to."""
-    way = Way()
-    way.writer.keep([Delta(Kind.TEXT, "a" * 300)], at=0)
-    waiting = asyncio.create_task(way.writer.flush_if_due(at=0))
-    await turns()
-    assert not waiting.done()
-    way.commits.land_all()
-    assert await waiting
-
-
-@aio
-async def test_who_stops_waiting_for_a_flush_does_not_stop_the_flush():
-    """A cancelled run must not tear its own words out of the group."""
-    way = Way()
-    way.writer.keep([Delta(Kind.TEXT, "a" * 300)], at=0)
-    waiting = asyncio.create_task(way.writer.flush_if_due(at=0))
-    await turns()
-    waiting.cancel()
-    await turns()
-    way.commits.land_all()
-    assert len(way.commits.text) == 300
-
-
-@aio
-async def test_a_failed_flush_goes_first_into_the_next():
-    """What is stored of a run never has a hole."""
-    way = Way()
-    way.writer.keep([Delta(Kind.TEXT, "a" * 100)], at=0)
-    await way.writer.flush_if_due(at=0)
-    way.commits.land(way.commits.submitted[0], StoreBusy("away"))
-    await turns()
-    assert [type(error) for error in way.failures] == [StoreBusy]
-    assert way.budget.used_bytes == 100
-    way.writer.keep([Delta(Kind.TEXT, "b" * 100)], at=1)
-    await way.writer.flush_if_due(at=1)
-    assert way.commits.submitted[1].text == "a" * 100 + "b" * 100
-    way.commits.land_all()
-    await turns()
-    assert way.budget.used_bytes == 0
-    stored = await way.writer.finish(ending(1))
-    assert (stored.chars, stored.chunks) == (200, 2)
-
-
-@aio
-async def test_the_end_of_a_run_counts_what_it_produced():
-    """Characters and chunks as they are stored, in the ending itself."""
-    way = Way(held=False)
-    way.writer.keep([Delta(Kind.THINKING, "hm"), Delta(Kind.TEXT, "a" * 100)], at=0)
-    await way.writer.flush_if_due(at=0)
-    await turns()
-    way.writer.keep([Delta(Kind.TEXT, "b")], at=0)
-    stored = await way.writer.finish(ending(1))
-    assert (stored.chars, stored.chunks) == (101, 3)
-    assert way.commits.endings == [stored]
-
-
-@aio
-async def test_the_first_flush_says_what_was_asked_and_the_ending_says_it_again():
-    """Text is never stored without it; a run that stored nothing still says what it asked."""
-    way = Way(held=False)
-    asked = run().request_hash()
-    way.writer.keep([Delta(Kind.TEXT, "a" * 100)], at=0)
-    await way.writer.flush_if_due(at=0)
-    await turns()
-    way.writer.keep([Delta(Kind.TEXT, "b" * 100)], at=0)
-    await way.writer.flush_if_due(at=0)
-    await turns()
-    sent = [chunk.request_hash for each in way.commits.submitted for chunk in each.chunks]
-    assert sent == [asked, None]
-    assert (await way.writer.finish(ending(1))).request_hash == asked
-    assert (await Way(held=False).writer.finish(ending(1))).request_hash == asked
-
-
-@aio
-async def test_the_end_of_a_run_says_whether_it_called_tools():
-    """Whichever flush their pieces were in."""
-    way = Way(held=False)
-    way.writer.keep([Delta(Kind.TOOL_CALLS, "{" * 100)], at=0)
-    await way.writer.flush_if_due(at=0)
-    await turns()
-    way.writer.keep([Delta(Kind.TEXT, "b")], at=0)
-    assert (await way.writer.finish(ending(1))).calls_tools
-    assert not (await Way(held=False).writer.finish(ending(1))).calls_tools
-
-
-@aio
-async def test_leaving_drops_what_nobody_will_store():
-    """The budget of the worker is whole again, whatever happened."""
-    way = Way()
-    with way.writer as writer:
-        writer.keep([Delta(Kind.TEXT, "a" * 100)], at=0)
-        await writer.flush_if_due(at=0)
-        writer.keep([Delta(Kind.TEXT, "b" * 100)], at=0)
-    assert way.budget.used_bytes == 0
-    way.commits.land_all()
-    await turns()
-    assert way.budget.used_bytes == 0
-
-
-@aio
-async def test_a_flush_that_fails_in_an_unknown_way_is_no_failure_of_the_lease():
-    """Futures of the committer raise what the tree knows; others are left to who awaits them."""
-    way = Way()
-    way.writer.keep([Delta(Kind.TEXT, "a" * 300)], at=0)
-    waiting = asyncio.create_task(way.writer.flush_if_due(at=0))
-    await turns()
-    way.commits.land(way.commits.submitted[0], RuntimeError("bug"))
-    with pytest.raises(RuntimeError):
-        await waiting
-    assert way.failures == []
+async def test_what_the_database_forgot_is_told_as_such():
+    """The run is over here as well, with the reason that stands in its row."""
+    async with desk() as it:
+        refused = Refusals({1})
+        refused.forgotten = frozenset({1})
+        it.store.commit = lambda *_: refused
+        with pytest.raises(LeaseLost, match="that it had acknowledged") as caught:
+            await it.submit(1, [chunk(1)])
+        assert caught.value.code is ErrorCode.COMMITS_FORGOTTEN

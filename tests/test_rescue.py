@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.clock import FakeClock
 from worker.errors import ErrorCode, StoreBusy
-from worker.records import Ending, Neighbour, Rescued, WorkerInfo
+from worker.records import Ending, Neighbour, Owned, Refusals, Rescued, WorkerInfo
 from worker.rescue import SWEEP_ROWS, Rescuer
 from worker.states import PromptEvent, PromptState, RunEvent
 
@@ -51,9 +51,9 @@ class Store:
         assert worker_id == "w1"
         self.taken_back.append(frozenset(run_ids))
 
-    def owned(self, worker_id: str) -> dict[int, int]:
+    def owned(self, worker_id: str) -> dict[int, Owned]:
         self.calls.append("owned")
-        return self.mine
+        return {run_id: Owned(prompt_id, 5) for run_id, prompt_id in self.mine.items()}
 
     def strays(self, worker_id: str) -> frozenset[int]:
         return self.taken_away
@@ -68,7 +68,7 @@ class Store:
     def commit(self, worker_id, chunks, endings):
         assert (worker_id, chunks) == ("w1", [])
         self.endings += endings
-        return frozenset()
+        return Refusals()
 
 
 class Sweeps:
@@ -99,7 +99,7 @@ class Sweeps:
 
     def rescues(self, carried=()) -> bool:
         self.store.calls.clear()
-        self.rescuer.sweep(carried)
+        self.rescuer.sweep(dict.fromkeys(carried, 5))
         return "rescue" in self.store.calls
 
     def rescues_after(self, seconds: float) -> bool:
@@ -176,11 +176,11 @@ def test_what_is_carried_and_not_owned_is_told():
     it = Sweeps()
     it.store.mine = {1: 101, 2: 102}
     it.store.taken_away = frozenset({2, 7})
-    assert it.rescuer.sweep({1, 2, 3}) == {2, 3}
+    assert it.rescuer.sweep({1: 5, 2: 5, 3: 5}) == {2, 3}
     assert it.store.taken_back == [{2, 3}], "its worker lives: they count as no crash"
     assert it.store.endings == []
     it.store.mine = {4: 104}
-    assert it.rescuer.sweep({3}) == {3}
+    assert it.rescuer.sweep({3: 5}) == {3}
     assert [end.run_id for end in it.store.endings] == [4]
 
 
@@ -246,7 +246,7 @@ def test_a_worker_that_leaves_hands_back_everything_it_still_owns():
     """Nothing of it is left for a rescue, which would count a crash."""
     it = Sweeps()
     it.store.mine = {1: 101}
-    it.rescuer.hand_back(())
+    it.rescuer.hand_back({})
     assert [end.run_id for end in it.store.endings] == [1]
     assert it.store.calls == ["owned"]
 

@@ -66,8 +66,11 @@ class Limits:
 class Buffer:
     """The output of one run that is not yet on its way to the database."""
 
-    def __init__(self, run_id: int, limits: Limits, budget: Budget) -> None:
+    def __init__(
+        self, run_id: int, limits: Limits, budget: Budget, *, nonce: int | None = None
+    ) -> None:
         self._run_id = run_id
+        self._nonce = nonce
         self._limits = limits
         self._budget = budget
         self._pieces: list[tuple[Kind, list[str]]] = []
@@ -154,7 +157,7 @@ class Buffer:
             text = "".join(parts)
             for start in range(0, max(len(text), 1), MAX_CHUNK_CHARS):
                 piece = text[start : start + MAX_CHUNK_CHARS]
-                chunks.append(Chunk(self._run_id, self._next_seq, kind, piece))
+                chunks.append(Chunk(self._run_id, self._next_seq, kind, piece, self._nonce))
                 self._next_seq += 1
         if self._extras:
             chunks[-1] = replace(chunks[-1], extras=tuple(self._extras))

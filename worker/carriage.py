@@ -17,11 +17,11 @@ from worker import retry
 from worker.attribution import Evidence, Failure, Finding
 from worker.buffer import Budget, Buffer, Limits
 from worker.clock import Clock
-from worker.committer import RunWriter, Submit
 from worker.deadlines import Deadlines, overslept
 from worker.errors import FrameTooLarge, OutputTooLarge, Refused, SpoolError, Truncated, Unfinished
 from worker.records import Ending, Endpoint, Request, Run
 from worker.wire.events import Decoder, Dialect
+from worker.writer import RunWriter, Submit
 
 # Longer than reads gather by default, with thousands of streams as well (half of flush_seconds);
 # shorter than what `deadlines` takes for sleep.

@@ -10,9 +10,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from worker.availability import Log
 from worker.carriage import Control, Outcome, Rooms
 from worker.clock import Clock
-from worker.committer import Log
 from worker.endpoints.monitor import EndpointMonitor
 from worker.errors import SpoolError, StoreBusy, StoreError, Verdict
 from worker.finish import as_error, ending_without_evidence
@@ -61,12 +61,14 @@ class Carriers:
         return len(self._carried)
 
     @property
-    def run_ids(self) -> frozenset[int]:
-        """The runs under way."""
-        return frozenset(self._carried)
+    def nonces(self) -> dict[int, int | None]:
+        """The runs under way, each with the nonce of its claim."""
+        return {run_id: each.run.nonce for run_id, each in self._carried.items()}
 
-    def start(self, run: Run, monitor: EndpointMonitor, rooms: Rooms) -> None:
-        """Begin to carry a claimed run."""
+    def start(self, run: Run, monitor: EndpointMonitor, rooms: Rooms) -> bool:
+        """Begin to carry a claimed run; False, and nothing begins, if its id is carried already."""
+        if run.id in self._carried:
+            return False
         control = Control(
             run,
             sent_at=self._clock.monotonic(),
@@ -79,6 +81,7 @@ class Carriers:
         task = asyncio.create_task(carrying, name=f"run-{run.id}")
         self._carried[run.id] = _Carried(run, control, task)
         self._log("run_claimed", run_id=run.id, prompt_id=run.prompt_id, attempt=run.attempt)
+        return True
 
     async def _carry(
         self, run: Run, monitor: EndpointMonitor, rooms: Rooms, control: Control

@@ -20,7 +20,8 @@
     │   │   └── Crashed        RETRY_LATER  ... namely that what worked on the answer went away
     │   └── Refused            FAIL         the server says that this request can never work
     ├── StoreError
-    │   ├── StoreBusy          RETRY_HERE   lock, serialisation failure, connection lost, disk full
+    │   ├── StoreBusy          RETRY_HERE   connection lost, disk full, write lock
+    │   │   └── StoreContended RETRY_HERE   another transaction holds a row: deadlock, time-out
     │   │   └── StaleSession   RETRY_HERE   this session cannot write any more, another one may
     │   └── StoreBroken        STOP         wrong or missing schema, no permission
     ├── LeaseLost              YIELD        the run is not ours any more: write nothing
@@ -73,6 +74,7 @@ class ErrorCode(StrEnum):
     QUOTA_EXHAUSTED = "quota_exhausted"
     LEASE_EXPIRED = "lease_expired"
     LEASE_LOST = "lease_lost"
+    COMMITS_FORGOTTEN = "commits_forgotten"
     ORPHANED = "orphaned"
     SHUTDOWN = "shutdown"
     CANCELLED = "cancelled"
@@ -267,6 +269,10 @@ class StoreBusy(StoreError):
 
 class StaleSession(StoreBusy):
     """The session cannot write any more; another one may."""
+
+
+class StoreContended(StoreBusy):
+    """Another transaction holds a row that this one needs; other rows are free."""
 
 
 class StoreBroken(StoreError):

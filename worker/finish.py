@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from worker.attribution import Evidence, Facts, Failure, Finding, Nature, attribute, nature_of
 from worker.carriage import Answer, Control, Outcome, as_ended
 from worker.clock import Clock
-from worker.committer import RunWriter
 from worker.errors import (
     ErrorCode,
     LeaseLost,
@@ -31,6 +30,7 @@ from worker.errors import (
 from worker.records import Ending, Run, Usage
 from worker.states import PromptEvent, RunEvent
 from worker.wire.events import Done
+from worker.writer import RunWriter
 
 
 def as_error(fault: Exception) -> SpoolError:
@@ -125,6 +125,7 @@ def ending_of(facts: Facts) -> Ending:
         delay_seconds=verdict.delay_seconds,
         runs_without_progress=verdict.runs_without_progress,
         cut_id=verdict.cut_id,
+        nonce=facts.run.nonce,
     )
 
 

@@ -21,8 +21,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from worker.availability import Log
 from worker.clock import Clock
-from worker.committer import Log
 from worker.errors import StoreError, Verdict
 from worker.records import WorkerInfo
 

@@ -135,6 +135,11 @@ class Event(StrEnum):
         "error",
         "The database takes no writes: reading waits, nothing is lost, and it is tried again.",
     )
+    RUN_WAITS_FOR_ROW = (
+        "run_waits_for_row",
+        "warning",
+        "Another transaction holds the rows of a run: it is tried each second; all others go on.",
+    )
     DATABASE_BACK = "database_back", "info", "The database takes writes again."
     BREAKER_OPENED = (
         "breaker_opened",

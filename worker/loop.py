@@ -17,11 +17,12 @@ from functools import partial
 from typing import TypeVar
 
 from worker import retry
+from worker.availability import Availability, Log
 from worker.buffer import Budget
 from worker.carriage import Rooms
 from worker.carriers import Carriers, Summary, first_of
 from worker.clock import Clock
-from worker.committer import Availability, Committer, Log
+from worker.committer import Committer
 from worker.endpoints.brake import Room
 from worker.endpoints.canary import ProbingStream
 from worker.endpoints.monitor import EndpointMonitor
@@ -169,6 +170,7 @@ class Worker:
             self._info.id,
             availability=self._database,
             gather_seconds=self._options.gather_seconds,
+            clock=self._clock,
         )
         if self._options.listen:
             on_wake = partial(in_loop, self.wake)
@@ -230,7 +232,7 @@ class Worker:
             await self._sleep(max(0.0, next_at - self._clock.monotonic()))
 
     async def _sweep(self) -> None:
-        sweep = partial(self._rescuer.sweep, self._carriers.run_ids)
+        sweep = partial(self._rescuer.sweep, self._carriers.nonces)
         lost = await self._in_store(sweep)
         self._carriers.stop(LeaseLost("the run is not this worker's any more"), lost)
 
@@ -279,8 +281,10 @@ class Worker:
             if not room.limit or self._stopping.is_set():
                 continue
             runs = await self._in_store(partial(self._claim_for, watch, room))
-            for run in runs:
-                self._carriers.start(run, watch, rooms)
+            known = [run.id for run in runs if not self._carriers.start(run, watch, rooms)]
+            if known:  # ids come again after the database went back: the old runs are lost there
+                self._carriers.stop(LeaseLost("the database gave its id to another run"), known)
+                await self._sweep()
             if self._stopping.is_set():  # told so while the database answered
                 self._carriers.stop(_told_to_stop(), [run.id for run in runs])
             claimed += len(runs)
@@ -366,7 +370,7 @@ class Worker:
 
     def _leave(self) -> None:
         """Whatever this worker still owns, by a lost answer or a late one, is nobody's crash."""
-        self._rescuer.hand_back(())
+        self._rescuer.hand_back({})
         self._telling.share()
         self._store.sign_off(self._info.id)
 

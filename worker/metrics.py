@@ -22,7 +22,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
-from worker.committer import Log
+from worker.availability import Log
 from worker.endpoints.breaker import Breaker, BreakerState
 from worker.errors import SettingsError
 from worker.loopback import family_of, loopback_address

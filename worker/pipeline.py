@@ -19,11 +19,11 @@ from worker.carriage import (
     read_in_time,
     seconds_to_wait,
 )
-from worker.committer import RunWriter
 from worker.deadlines import Deadlines
 from worker.finish import as_error, end_early, finish
 from worker.records import Endpoint, Run
 from worker.wire.events import Dialect
+from worker.writer import RunWriter
 
 
 async def carry(

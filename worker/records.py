@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -121,6 +122,8 @@ class Run(msgspec.Struct, frozen=True):
         runs_without_progress: earlier runs in a row that ended without evidence and progress.
         last_code, last_error: how the run before ended; None if there was none.
         best_chars: characters of the longest text of an earlier run.
+        nonce: of the claim that started it.  A database that went back gives ids out again: only
+            both together say that a row is this run's.
     """
 
     id: int
@@ -140,6 +143,7 @@ class Run(msgspec.Struct, frozen=True):
     last_code: str | None = None
     last_error: str | None = None
     best_chars: int = 0
+    nonce: int | None = None
 
     def request_hash(self) -> str:
         """What it asks, as one short text."""
@@ -187,7 +191,7 @@ class ExtraPiece:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A flushed piece of a run's output; `(run_id, seq)` is its key.
+    """A flushed piece of a run's output; `(run_id, seq)` is its key, `nonce` its run's.
 
     Attributes:
         request_hash: of the request that its run sent; with the first piece of a run only.
@@ -198,6 +202,7 @@ class Chunk:
     seq: int
     kind: Kind
     text: str
+    nonce: int | None = None
     request_hash: str | None = None
     extras: tuple[ExtraPiece, ...] = ()
 
@@ -213,7 +218,9 @@ class Ending(msgspec.Struct, frozen=True):
         first_text_seconds_ago: age of the first output at the ending; None if there was none.
         chars: characters of kind text that the run produced; None: whoever ends it does not know,
             and what is stored is measured instead, for `chunks` and the first text as well.
-        chunks: chunks of every kind that the run produced.
+        chunks: chunks of every kind that the run produced; those that are not stored with the
+            ending have to be there already.
+        nonce: that of the run.
         request_hash: of the request that the run sent; None: a hash that is stored stays.
         calls_tools: it produced pieces of tool calls, which are put together when it ends.
         runs_without_progress: what the prompt's counter becomes; None: it stays.
@@ -240,6 +247,28 @@ class Ending(msgspec.Struct, frozen=True):
     calls_tools: bool = False
     runs_without_progress: int | None = None
     cut_id: int | None = None
+    nonce: int | None = None
+
+
+class Owned(NamedTuple):
+    """A run that is under way, as the database has it."""
+
+    prompt_id: int
+    nonce: int | None
+
+
+class Refusals(frozenset[int]):
+    """The runs of a commit that are not the worker's any more; nothing of them was written.
+
+    Attributes:
+        forgotten: those among them of which the database has less than it had acknowledged; the
+            store has ended them, and queued their prompts again.
+        blocked: run -> prompt; still the worker's, but another transaction holds their rows.
+            Nothing of them was written, and it may be sent again.
+    """
+
+    forgotten: frozenset[int] = frozenset()
+    blocked: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

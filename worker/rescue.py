@@ -18,16 +18,16 @@ A worker whose process on this very host is gone needs no patience: it is dead (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from math import inf
 from typing import Protocol
 
 from worker import process
+from worker.availability import Log
 from worker.clock import Clock
-from worker.committer import Log
 from worker.errors import ErrorCode
-from worker.records import Chunk, Ending, Neighbour, Rescued, WorkerInfo
+from worker.records import Chunk, Ending, Neighbour, Owned, Refusals, Rescued, WorkerInfo
 from worker.states import PromptEvent, RunEvent
 
 SWEEP_ROWS = 100
@@ -59,8 +59,8 @@ class RescueStore(Protocol):
         """These runs were rescued although their worker lives: they count as no crash."""
         ...
 
-    def owned(self, worker_id: str) -> dict[int, int]:
-        """Run id -> prompt id of the streaming runs of one worker."""
+    def owned(self, worker_id: str) -> Mapping[int, Owned]:
+        """The streaming runs of one worker."""
         ...
 
     def strays(self, worker_id: str) -> frozenset[int]:
@@ -73,7 +73,7 @@ class RescueStore(Protocol):
 
     def commit(
         self, worker_id: str, chunks: Sequence[Chunk], endings: Sequence[Ending]
-    ) -> frozenset[int]:
+    ) -> Refusals:
         """One fenced transaction."""
         ...
 
@@ -104,8 +104,8 @@ class Rescuer:
         self._looked_at = clock.monotonic()
         self._looked_at_theirs: datetime | None = None
 
-    def sweep(self, carried: Collection[int]) -> frozenset[int]:
-        """Do all of it once; `carried` are the runs that this worker really carries.
+    def sweep(self, carried: Mapping[int, int | None]) -> frozenset[int]:
+        """Do all of it once; `carried` are the runs that this worker really carries, with nonces.
 
         Returns those of them that are not its own any more.  A stream that speaks learns so from
         its next flush; one that is silent would go on until its deadline.
@@ -113,7 +113,11 @@ class Rescuer:
         self._store.cancel_queued()
         owned = self.hand_back(carried)
         strays = self._store.strays(self._worker_id) if carried else frozenset()
-        lost = frozenset(run_id for run_id in carried if run_id not in owned or run_id in strays)
+        lost = frozenset(
+            run_id
+            for run_id, nonce in carried.items()
+            if not _is(owned.get(run_id), nonce) or run_id in strays
+        )
         if lost:
             self._store.take_back_crashes(self._worker_id, lost)
         self._rescue()
@@ -148,28 +152,39 @@ class Rescuer:
                 runs = [each.run_id for each in rescued if each.worker_id == worker_id]
                 self._log("prompts_rescued", dead_worker_id=worker_id, runs=runs)
 
-    def hand_back(self, carried: Collection[int]) -> Collection[int]:
-        """A claim or an ending whose answer was lost leaves rows that nobody carries.
+    def hand_back(self, carried: Mapping[int, int | None]) -> Mapping[int, Owned]:
+        """A claim or an ending whose answer was lost leaves rows that nobody carries; so does a
+        claim that gave an id out again.
 
         Returns all runs that this worker owns.
         """
         owned = self._store.owned(self._worker_id)
-        orphans = {run_id: owned[run_id] for run_id in owned if run_id not in carried}
+        orphans = {
+            run_id: row
+            for run_id, row in owned.items()
+            if run_id not in carried or row.nonce != carried[run_id]
+        }
         if not orphans:
             return owned
         endings = [
             Ending(
                 run_id=run_id,
-                prompt_id=prompt_id,
+                prompt_id=row.prompt_id,
                 run_event=RunEvent.INTERRUPT,
                 prompt_event=PromptEvent.REQUEUE,
                 error_code=ErrorCode.ORPHANED,
                 error="the worker owned this run without carrying it and handed it back",
                 charged=False,
                 chars=None,
+                nonce=row.nonce,
             )
-            for run_id, prompt_id in orphans.items()
+            for run_id, row in orphans.items()
         ]
         self._store.commit(self._worker_id, [], endings)
         self._log("prompts_orphaned", runs=sorted(orphans))
         return owned
+
+
+def _is(row: Owned | None, nonce: int | None) -> bool:
+    """Whether the database has this very run, and not another one of the same id."""
+    return row is not None and row.nonce == nonce

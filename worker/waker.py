@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from worker.committer import Log
+from worker.availability import Log
 
 LISTEN_SECONDS = 1.0
 RECONNECT_SECONDS = 2.0

@@ -15,69 +15,103 @@ SIDE = "worker/store/worker_side.py"
 FENCE = "tests/store/test_fence.py"
 RACE = f"{FENCE}::TestRace"
 
-_HELD = """            among(runs.c.id, "ids"),
-            runs.c.worker_id == bindparam("worker", type_=String()),
-            standing(runs.c.status, STREAMING),
-            *_carried(),
-        )
-        .order_by(runs.c.id)
+FENCED = "worker/store/fence.py"
+_OWN = """        runs.c.nonce.is_not_distinct_from(given["nonce"]),
+        runs.c.worker_id == bindparam("worker", type_=String()),
+        standing(runs.c.status, STREAMING).is_(true()),  # hides the index of streaming runs
+    )
 """
-_NO_FENCE = """            among(runs.c.id, "ids"),
-            bindparam("worker", type_=String()) != "",
-        )
-        .order_by(runs.c.id)
+_NO_FENCE = """        bindparam("worker", type_=String()) != "",
+    )
 """
+_CARRIED = "        prompts.c.run_id == runs.c.id,\n        standing(prompts.c.status, CARRIED),\n"
 
 MUTANTS = (
     *LEASES,
     Mutant(
         "The fence as a whole: whoever has the number of a run may write to it",
-        COMMITS,
-        _HELD,
+        FENCED,
+        _OWN,
         _NO_FENCE,
         "tests/crash/test_zombie.py::test_a_zombie_writes_nothing[sqlite-goes-on]",
     ),
     Mutant(
         "The fence asks whether the run is still streaming",
-        COMMITS,
-        _HELD,
-        _HELD.replace("            standing(runs.c.status, STREAMING),\n", ""),
-        f"{RACE}::test_a_commit_that_waited_for_a_rescue_finds_the_run_gone",
+        FENCED,
+        _OWN,
+        _OWN.replace("standing(runs.c.status, STREAMING).is_(true())", "true()"),
+        f"{RACE}::test_a_commit_that_met_a_rescue_finds_the_run_gone",
     ),
     Mutant(
         "The fence asks whether the run is this worker's",
-        COMMITS,
-        _HELD,
-        _HELD.replace("runs.c.worker_id == bindparam", "runs.c.worker_id != bindparam"),
+        FENCED,
+        _OWN,
+        _OWN.replace("runs.c.worker_id == bindparam", "runs.c.worker_id != bindparam"),
         f"{FENCE}::test_nobody_writes_to_the_run_of_another",
     ),
     Mutant(
         "The fence asks whether the prompt is still carried by this run",
-        COMMITS,
-        "        prompts.c.run_id == runs.c.id,\n        standing(prompts.c.status, CARRIED),\n",
+        FENCED,
+        _CARRIED,
         "        standing(prompts.c.status, CARRIED),\n",
         f"{FENCE}::TestChangedByHand::test_queued_again_by_hand",
     ),
     Mutant(
         "The fence asks whether the prompt is still running",
-        COMMITS,
-        "        prompts.c.run_id == runs.c.id,\n        standing(prompts.c.status, CARRIED),\n",
+        FENCED,
+        _CARRIED,
         "        prompts.c.run_id == runs.c.id,\n",
         f"{FENCE}::TestChangedByHand::test_cancelled_by_hand",
     ),
     Mutant(
         "A flush locks its runs against a rescue (FOR SHARE)",
-        COMMITS,
-        "    return statement.with_for_update(of=runs, read=True)",
-        "    return statement",
+        FENCED,
+        "        .with_for_update(of=runs, read=True, skip_locked=True)\n",
+        "",
         f"{RACE}::test_a_flush_under_way_keeps_the_rescue_off",
     ),
     Mutant(
         "An ending locks its run and its prompt",
         COMMITS,
-        "        return statement.with_for_update(of=[runs, prompts], key_share=True)",
-        "        return statement",
-        f"{RACE}::test_a_flush_under_way_keeps_the_rescue_off",
+        "        .with_for_update(of=[runs, prompts], key_share=True, skip_locked=True)\n",
+        "",
+        f"{RACE}::test_an_ending_that_met_a_cancellation_by_hand_gives_way",
+    ),
+    Mutant(
+        "The fence asks whether the run is of the claim that the worker knows",
+        FENCED,
+        _OWN,
+        _OWN.replace('runs.c.nonce.is_not_distinct_from(given["nonce"])', "true()"),
+        f"{FENCE}::TestTheSameIdAgain::test_the_old_run_writes_nothing_to_the_new_one",
+    ),
+    Mutant(
+        "A flush asks whether the chunk before it is still stored",
+        FENCED,
+        "*carried(), _last_stored(given))",
+        "*carried())",
+        f"{FENCE}::TestForgotten"
+        "::test_text_that_was_forgotten_is_never_written_over_by_what_follows",
+    ),
+    Mutant(
+        "An ending asks whether all that was acknowledged is still stored",
+        FENCED,
+        "    return before.is_(None) | (before == _stored_before(given))",
+        '    return before.is_(None) | (before >= literal_column("0"))',
+        f"{FENCE}::TestForgotten::test_an_ending_without_text_of_its_own_asks_for_what_was_stored",
+    ),
+    Mutant(
+        "A row that a stranger holds keeps no other run of its commit waiting (SKIP LOCKED)",
+        FENCED,
+        "(of=runs, read=True, skip_locked=True)",
+        "(of=runs, read=True, nowait=True)",
+        f"{RACE}::test_a_row_that_a_stranger_holds_keeps_no_other_run_waiting",
+    ),
+    Mutant(
+        "A run whose id is carried already is not started",
+        "worker/carriers.py",
+        "        if run.id in self._carried:\n            return False\n",
+        "",
+        "tests/test_carriers.py::test_a_run_whose_id_is_carried_is_not_started",
     ),
     Mutant(
         "A chunk that is there already is left alone (SQLite)",
@@ -207,17 +241,17 @@ MUTANTS = (
     ),
     Mutant(
         "A run has one flush under way, so that its text keeps its order",
-        "worker/committer.py",
+        "worker/writer.py",
         "        if self._flight is None and (self.buffer.due(at=at) or self.buffer.full):",
         "        if self.buffer.due(at=at) or self.buffer.full:",
-        "tests/test_committer.py::test_a_run_has_at_most_one_flush_under_way",
+        "tests/test_writer.py::test_a_run_has_at_most_one_flush_under_way",
     ),
     Mutant(
         "A flush that failed is sent again before anything newer",
-        "worker/committer.py",
-        "        self._unstored += self.buffer.take()",
-        "        self._unstored = self.buffer.take()",
-        "tests/test_committer.py::test_a_failed_flush_goes_first_into_the_next",
+        "worker/writer.py",
+        "        self._unstored += taken",
+        "        self._unstored = taken",
+        "tests/test_writer.py::test_a_failed_flush_goes_first_into_the_next",
     ),
     Mutant(
         "One text that cannot be stored takes no other with it",
@@ -335,7 +369,7 @@ MUTANTS = (
     ),
     Mutant(
         "A thread for which the database answers does not speak for the others",
-        "worker/committer.py",
+        "worker/availability.py",
         "        if thread not in self._waiting:\n"
         "            return\n"
         "        with self._lock:\n"

@@ -20,13 +20,13 @@ def claim(store, limit=1, *, worker=WORKER, lease_seconds=30.0, endpoint="defaul
 
 def flush(store, run, *texts, kind=Kind.TEXT, seq=0):
     """Store pieces of text."""
-    chunks = [Chunk(run.id, seq + n, kind, text) for n, text in enumerate(texts)]
+    chunks = [Chunk(run.id, seq + n, kind, text, run.nonce) for n, text in enumerate(texts)]
     assert store.commit(WORKER.id, chunks, []) == frozenset()
 
 
 def end(store, run, run_event, prompt_event, **given):
     """End a run."""
-    ending = Ending(run.id, run.prompt_id, run_event, prompt_event, **given)
+    ending = Ending(run.id, run.prompt_id, run_event, prompt_event, nonce=run.nonce, **given)
     assert store.commit(WORKER.id, [], [ending]) == frozenset()
 
 

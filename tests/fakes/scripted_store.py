@@ -18,7 +18,16 @@ from tests.fakes.aio import Bell
 from tests.fakes.patience import HANG_SECONDS
 from worker.attribution import SUSPECT_RUNS
 from worker.errors import StoreBusy
-from worker.records import Chunk, Ending, Neighbour, Rescued, Run, WorkerInfo
+from worker.records import (
+    Chunk,
+    Ending,
+    Neighbour,
+    Owned,
+    Refusals,
+    Rescued,
+    Run,
+    WorkerInfo,
+)
 from worker.states import PromptEvent, PromptState, RunState, after
 
 
@@ -223,7 +232,7 @@ class ScriptedStore:
 
     def commit(
         self, worker_id: str, chunks: Sequence[Chunk], endings: Sequence[Ending]
-    ) -> frozenset[int]:
+    ) -> Refusals:
         self.commits.append((list(chunks), list(endings)))
         self._call("commit")
         lost: set[int] = set()
@@ -245,7 +254,7 @@ class ScriptedStore:
                 ) or row.worker_id != worker_id:
                     lost.add(row.id)
         self._answer("commit")
-        return frozenset(lost)
+        return Refusals(lost)
 
     def _end(self, row: RunRow, end: Ending) -> None:
         row.status = after(row.status, end.run_event)
@@ -277,10 +286,10 @@ class ScriptedStore:
         self._answer("rescue")
         return []
 
-    def owned(self, worker_id: str) -> dict[int, int]:
+    def owned(self, worker_id: str) -> dict[int, Owned]:
         self._call("owned")
         with self._lock:
-            return {id_: self.runs[id_].prompt_id for id_ in self.under_way(worker_id)}
+            return {id_: Owned(self.runs[id_].prompt_id, None) for id_ in self.under_way(worker_id)}
 
     def strays(self, worker_id: str) -> frozenset[int]:
         self._call("strays")

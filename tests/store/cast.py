@@ -37,31 +37,35 @@ def start(store: Store, worker_id: str = "w1", **prompt: Any) -> Run:
 
 def words(run: Run, seq: int, text: str, kind: Kind = Kind.TEXT) -> Chunk:
     """One chunk."""
-    return Chunk(run.id, seq, kind, text)
+    return Chunk(run.id, seq, kind, text, run.nonce)
+
+
+def _ending(run: Run, run_event: RunEvent, prompt_event: PromptEvent, **given: Any) -> Ending:
+    return Ending(run.id, run.prompt_id, run_event, prompt_event, nonce=run.nonce, **given)
 
 
 def completed(run: Run, **more: Any) -> Ending:
     """The done frame arrived."""
     given: dict[str, Any] = {"done_frame": True, "finish_reason": "stop", **more}
-    return Ending(run.id, run.prompt_id, RunEvent.COMPLETE, PromptEvent.COMPLETE, **given)
+    return _ending(run, RunEvent.COMPLETE, PromptEvent.COMPLETE, **given)
 
 
 def interrupted(run: Run, **more: Any) -> Ending:
     """It broke off; the prompt is queued again."""
     given: dict[str, Any] = {"error_code": "connection_lost", "error": "reset by peer", **more}
-    return Ending(run.id, run.prompt_id, RunEvent.INTERRUPT, PromptEvent.REQUEUE, **given)
+    return _ending(run, RunEvent.INTERRUPT, PromptEvent.REQUEUE, **given)
 
 
 def failed(run: Run, **more: Any) -> Ending:
     """Another attempt cannot help."""
     given: dict[str, Any] = {"error_code": "bad_request", "error": "no such model", **more}
-    return Ending(run.id, run.prompt_id, RunEvent.FAIL, PromptEvent.FAIL, **given)
+    return _ending(run, RunEvent.FAIL, PromptEvent.FAIL, **given)
 
 
 def cancelled(run: Run, **more: Any) -> Ending:
     """Its owner did not want it any more."""
     given: dict[str, Any] = {"error_code": "cancelled", **more}
-    return Ending(run.id, run.prompt_id, RunEvent.CANCEL, PromptEvent.CANCEL, **given)
+    return _ending(run, RunEvent.CANCEL, PromptEvent.CANCEL, **given)
 
 
 def expire(sql: Any, worker_id: str = "w1") -> None:

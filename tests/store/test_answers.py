@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.records import Chunk, Kind, NewPrompt, WorkerInfo
+from tests.store.cast import words
+from worker.records import Kind, NewPrompt, WorkerInfo
 from worker.store.answers import Answers, Held
 
 
@@ -18,12 +19,8 @@ def test_the_database_gives_what_fits_and_says_what_does_not(
     runs = store.claim("w", "default", 3, dialect="ollama-chat", model="m", max_attempts=1)
     ids = [run.id for run in runs]
     texts = {ids[0]: ["abc", "def"], ids[1]: ["x" * 50], ids[2]: []}
-    chunks = [
-        Chunk(run_id, seq, Kind.TEXT, text)
-        for run_id, parts in texts.items()
-        for seq, text in enumerate(parts)
-    ]
-    store.commit("w", [*chunks, Chunk(ids[0], 9, Kind.THINKING, "hm")], [])
+    chunks = [words(run, seq, text) for run in runs for seq, text in enumerate(texts[run.id])]
+    store.commit("w", [*chunks, words(runs[0], 9, "hm", Kind.THINKING)], [])
     answers = Answers(database_url, run_characters=run_characters, page_characters=page_characters)
     found = answers.of(ids)
     answers.close()
@@ -42,7 +39,7 @@ def test_a_run_that_says_that_it_is_long_is_not_read_to_be_measured(store, datab
     store.add([NewPrompt(prompt="x"), NewPrompt(prompt="y")])
     store.register(WorkerInfo("w", "host", 1, "0"), 30)
     runs = store.claim("w", "default", 2, dialect="ollama-chat", model="m", max_attempts=1)
-    store.commit("w", [Chunk(run.id, 0, Kind.TEXT, "short") for run in runs], [])
+    store.commit("w", [words(run, 0, "short") for run in runs], [])
     sql(f"UPDATE runs SET chars = 101 WHERE id = {runs[1].id}")
     answers = Answers(database_url, run_characters=100, page_characters=1000)
     found = answers.of([run.id for run in runs])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.store.cast import interrupted, sign_on, start, take, words
 from worker.records import Ending, Run
 from worker.states import PromptEvent
 from worker.store.claimed import as_run
 
-ROW = (7, 3, 2, 1, 5, "default", "llama", "c", "Why?", None, '[{"role": "user"}]', '{"a": 1}')
+ROW = (7, 3, 2, 1, 5, "default", "llama", "c", None, None, '[{"role": "user"}]', '{"a": 1}')
 BEFORE = (4, 2, "bad_request", "no", 900)
 
 
 def test_every_column_arrives_under_its_name():
     """The claim returns rows; this holds their order to the names."""
-    run = as_run((*ROW, *BEFORE))
+    run = as_run((*ROW, *BEFORE), nonce=9)
     assert isinstance(run, Run)
     assert (run.id, run.prompt_id, run.attempt, run.attempts, run.max_attempts) == (7, 3, 2, 1, 5)
     assert (run.messages, run.options) == ([{"role": "user"}], {"a": 1})
@@ -21,11 +23,24 @@ def test_every_column_arrives_under_its_name():
     assert (run.last_code, run.last_error) == ("bad_request", "no")
 
 
-def test_what_cannot_be_read_is_the_end_of_its_prompt():
+@pytest.mark.parametrize(
+    "asked",
+    [
+        (None, None, '{"broken', None),
+        (None, None, '{"role": "user"}', None),
+        (None, None, "[" * 100_000, None),
+        (None, None, "[" + "9" * 6000 + "]", None),
+        ("Why?", None, None, "[1]"),
+        (None, None, None, None),
+        ("both", None, "[]", None),
+    ],
+)
+def test_what_cannot_be_read_is_the_end_of_its_prompt(asked):
     """One row that somebody wrote by hand stops no worker."""
-    end = as_run((*ROW[:10], '{"broken', None, *BEFORE))
+    end = as_run((*ROW[:8], *asked, *BEFORE), nonce=9)
     assert isinstance(end, Ending)
-    assert (end.prompt_event, end.error_code) == (PromptEvent.FAIL, "bad_request")
+    assert (end.prompt_event, end.error_code, end.nonce) == (PromptEvent.FAIL, "bad_request", 9)
+    assert "cannot be read" in end.error
 
 
 def test_a_run_knows_what_came_before_it(store):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from dataclasses import replace
 
+import msgspec
 import pytest
 
 from tests.store.cast import (
@@ -60,7 +61,7 @@ def test_the_last_words_and_the_ending_are_one_transaction(store, sql):
 def test_a_run_says_what_it_asked_from_its_first_text_on(store, sql):
     """With the first flush, or with the ending of a run without one; sent again, it stays."""
     run, silent, older = start(store), start(store), start(store)
-    first = replace(words(run, 0, "a"), request_hash="h1")
+    first = dataclasses.replace(words(run, 0, "a"), request_hash="h1")
     for chunks in ([first, words(older, 0, "x")], [first], [words(run, 1, "b")]):
         assert store.commit("w1", chunks, []) == frozenset()
     hashes = "SELECT request_hash FROM runs ORDER BY id"
@@ -162,8 +163,8 @@ def test_every_final_ending_is_final(store, sql, ending, run_state, prompt_state
 def test_the_last_attempt_may_interrupt_the_run_and_fail_the_prompt(store, sql):
     """Another attempt might have helped, but none is left."""
     run = start(store, max_attempts=1)
-    ending = Ending(
-        run.id, run.prompt_id, RunEvent.INTERRUPT, PromptEvent.FAIL, error_code="idle_timeout"
+    ending = msgspec.structs.replace(
+        interrupted(run, error_code="idle_timeout"), prompt_event=PromptEvent.FAIL
     )
     store.commit("w1", [], [ending])
     assert sql("SELECT status FROM runs") == [("interrupted",)]
@@ -207,8 +208,8 @@ def test_text_is_stored_as_it_came(store, sql):
         words(run, seq, f"{ODD}{seq}|", kind) for seq, kind in zip(range(30), kinds, strict=False)
     ]
     chunks.append(words(run, 30, ""))
-    store.commit("w1", chunks[20:], [])
-    store.commit("w1", chunks[:20], [completed(run)])  # order is that of seq, not of arrival
+    store.commit("w1", chunks[19::-1], [])
+    store.commit("w1", chunks[:19:-1], [completed(run)])  # order is that of seq, not of arrival
     for kind in Kind:
         expected = "".join(chunk.text for chunk in chunks if chunk.kind is kind)
         assert stored(store, run, kind) == expected

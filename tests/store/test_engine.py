@@ -386,6 +386,6 @@ def test_a_crash_and_a_restart_of_the_server_are_survived():
             take(store)
         server.start()
         assert store.renew("w1", 300.0)
-        assert store.owned("w1") == {run.id: run.prompt_id}
+        assert store.owned("w1") == {run.id: (run.prompt_id, run.nonce)}
         assert len(take(store, limit=5)) == 2
         store.close()

@@ -1,13 +1,14 @@
 """A worker that lost a run can write nothing more to it: no chunk, no ending, nothing.
 
-Whoever takes away one guard of the statements in `commits.py` (the state of the run, its
-worker, its prompt, the lock) finds a test here that fails.
+Whoever takes away one guard of the statements in `fence.py` (the state of the run, its
+worker, its claim, its prompt, what is stored of it, the lock) finds a test here that fails.
 """
 
 from __future__ import annotations
 
 import threading
 
+import msgspec
 import pytest
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -23,7 +24,9 @@ from tests.store.cast import (
     words,
 )
 from worker.errors import StoreBusy, Verdict
+from worker.records import NewPrompt
 from worker.store import commits, rescue
+from worker.store.fence import Fence, fences_of
 
 ENDINGS = [completed, failed, interrupted, cancelled]
 
@@ -82,7 +85,7 @@ def test_one_lost_run_does_not_take_the_others_with_it(store, sql, lost):
     """Of one commit, what is live is written and what is lost is not."""
     store.renew("w1", 60.0)
     flushing, ending = start(store), start(store)
-    chunks = [words(run, 1, "x") for run in (flushing, lost, ending)]
+    chunks = [words(flushing, 0, "x"), words(lost, 1, "x"), words(ending, 0, "x")]
     assert store.commit("w1", chunks, [completed(ending), completed(lost)]) == {lost.id}
     assert sql("SELECT run_id, text FROM chunks ORDER BY 1, 2") == [
         (lost.id, "before"),
@@ -165,6 +168,102 @@ def test_a_run_that_is_carried_after_all_is_not_ended_as_a_stray(store, sql):
     assert sql("SELECT status FROM runs") == [("streaming",)]
 
 
+class TestForgotten:
+    """The database goes back in time: what it had acknowledged is gone, from the end."""
+
+    def ended(self, sql, run):
+        """The run is over, uncharged, with what is stored; its prompt waits for another."""
+        assert sql(f"SELECT status, error_code, chunks FROM runs WHERE id = {run.id}") == [
+            ("interrupted", "commits_forgotten", sql.one("SELECT count(*) FROM chunks"))
+        ]
+        assert sql("SELECT status, error_code, attempts, runs FROM prompts") == [
+            ("queued", "commits_forgotten", 0, 1)
+        ]
+
+    @pytest.mark.parametrize("ending", [None, *ENDINGS])
+    @pytest.mark.parametrize("kept", [0, 1, 2])
+    def test_text_that_was_forgotten_is_never_written_over_by_what_follows(
+        self, store, sql, ending, kept
+    ):
+        """Neither a flush nor an ending leaves a hole: also when the first flush was forgotten."""
+        run = start(store)
+        store.commit("w1", [words(run, 0, "a"), words(run, 1, "b"), words(run, 2, "c")], [])
+        sql(f"DELETE FROM chunks WHERE seq >= {kept}")
+        endings = [] if ending is None else [ending(run, chars=4, chunks=4)]
+        refused = store.commit("w1", [words(run, 3, "d")], endings)
+        assert (refused, refused.forgotten, refused.blocked) == ({run.id}, {run.id}, {})
+        self.ended(sql, run)
+
+    def test_an_ending_without_text_of_its_own_asks_for_what_was_stored(self, store, sql):
+        """Everything was flushed before the done frame came."""
+        run = start(store)
+        store.commit("w1", [words(run, 0, "a"), words(run, 1, "b")], [])
+        sql("DELETE FROM chunks WHERE seq = 0")  # not even from the end
+        assert store.commit("w1", [], [completed(run, chars=2, chunks=2)]).forgotten == {run.id}
+        self.ended(sql, run)
+
+    def test_an_empty_answer_and_a_commit_that_is_sent_again_are_whole(self, store, sql):
+        """What was never produced is not missed, and what is there already is not either."""
+        empty, run = start(store), start(store)
+        assert store.commit("w1", [], [completed(empty)]) == frozenset()
+        flush = ("w1", [words(run, 0, "a"), words(run, 1, "b")], [])
+        end = ("w1", [words(run, 1, "b"), words(run, 2, "c")], [completed(run, chars=3, chunks=3)])
+        for call in (flush, flush, end, end):
+            assert store.commit(*call) == frozenset()
+        assert sql("SELECT text FROM chunks ORDER BY seq") == [("a",), ("b",), ("c",)]
+
+    def test_a_run_that_was_forgotten_itself_is_lost(self, store, sql):
+        """Its prompt waits again, as it did before the claim."""
+        run = start(store)
+        sql("UPDATE prompts SET status = 'queued', run_id = NULL, runs = 0, attempts = 0")
+        sql("DELETE FROM runs")
+        refused = store.commit("w1", [words(run, 0, "a")], [completed(run, chars=1, chunks=1)])
+        assert (refused, refused.forgotten) == ({run.id}, frozenset())
+        assert sql("SELECT status, attempts FROM prompts") == [("queued", 0)]
+
+
+class TestTheSameIdAgain:
+    """The database went back behind a claim, and gives its id to another run of this worker."""
+
+    @pytest.fixture
+    def twice(self, store, sql):
+        """The run that is still carried, and the one that has its id now."""
+        old = start(store, prompt="old")
+        sql("DELETE FROM runs")
+        sql("UPDATE prompts SET status = 'queued', run_id = NULL, runs = 0, priority = -1")
+        store.add([NewPrompt(prompt="new")])
+        (new,) = take(store)
+        sql(f"UPDATE prompts SET run_id = {old.id} WHERE run_id = {new.id}")
+        sql(f"UPDATE runs SET id = {old.id}")
+        return old, msgspec.structs.replace(new, id=old.id)
+
+    @pytest.mark.parametrize("ending", [None, *ENDINGS])
+    def test_the_old_run_writes_nothing_to_the_new_one(self, store, sql, twice, ending):
+        """Same id, same worker, still streaming: only the claim tells them apart."""
+        old, new = twice
+        before = everything(sql)
+        endings = [] if ending is None else [ending(old)]
+        assert store.commit("w1", [words(old, 0, "of another prompt")], endings) == {old.id}
+        assert everything(sql) == before
+        assert store.owned("w1") == {new.id: (new.prompt_id, new.nonce)}
+        assert store.commit("w1", [words(new, 0, "mine")], [completed(new)]) == frozenset()
+
+
+class TestDeleted:
+    """Rows are deleted in a shell that ignores foreign keys, as `sqlite3` does by default."""
+
+    @pytest.mark.parametrize("ending", [None, completed, interrupted])
+    def test_a_run_whose_prompt_is_gone_is_closed(self, sqlite_store, sqlite_url, connect, ending):
+        """It would else be handed back at each sweep, for ever."""
+        run, sqlite_sql = start(sqlite_store), connect(sqlite_url)
+        sqlite_sql("PRAGMA foreign_keys = OFF")
+        sqlite_sql("DELETE FROM prompts")
+        endings = [] if ending is None else [ending(run)]
+        assert sqlite_store.commit("w1", [words(run, 0, "x")], endings) == {run.id}
+        assert sqlite_sql("SELECT status, error_code FROM runs") == [("interrupted", "lease_lost")]
+        assert sqlite_store.owned("w1") == {}
+
+
 class TestRace:
     """Rescue and commit meet; exactly one of them has the run, on real connections."""
 
@@ -172,75 +271,89 @@ class TestRace:
         """The lock of the fence, and nothing else: the foreign key's does not conflict."""
         run = start(postgres_store)
         expire(postgres_sql)
-        database = postgres_store._work_db
-        for hold in (commits.hold_flushing(), commits.hold_ending()):
-            with database.writing() as connection:
-                given = {"ids": [run.id], "worker": "w1"}
-                assert database.prepared(hold).run(connection, given) == [(run.id,)]
-                assert postgres_store.rescue(max_crashes=3) == []
+        database, fences = postgres_store._work_db, [Fence(run.id, run.nonce, 0)]
+        with database.writing() as connection:
+            assert postgres_store._hold(connection, "w1", fences) == {run.id}
+            assert postgres_store.rescue(max_crashes=3) == []
         assert [each.run_id for each in postgres_store.rescue(max_crashes=3)] == [run.id]
 
+    def test_an_ending_under_way_keeps_the_rescue_off(self, postgres_store, postgres_sql):
+        """Run and prompt are locked by the very statement that ends them."""
+        run = start(postgres_store)
+        expire(postgres_sql)
+        given = [completed(run)]
+        with postgres_store._work_db.writing() as connection:
+            assert postgres_store._end(connection, "w1", given, fences_of([], given)) == {run.id}
+            assert postgres_store.rescue(max_crashes=3) == []
+        assert postgres_sql("SELECT status FROM prompts") == [("completed",)]
+
     @pytest.mark.parametrize("ending", [None, *ENDINGS])
-    def test_a_commit_that_waited_for_a_rescue_finds_the_run_gone(
+    def test_a_commit_that_met_a_rescue_finds_the_run_gone(
         self, postgres_store, postgres_sql, ending
     ):
-        """It looks again after it got the lock, instead of trusting what it saw before."""
+        """It does not wait for the lock, and looks again when it is sent again."""
         run = start(postgres_store)
-        endings = [] if ending is None else [ending(run)]
-        lost = []
-
-        def commit():
-            lost.append(postgres_store.commit("w1", [words(run, 0, "late")], endings))
-
-        late = threading.Thread(target=commit)
+        call = ("w1", [words(run, 0, "late")], [] if ending is None else [ending(run)])
         postgres_sql("BEGIN")
         postgres_sql(
             "UPDATE runs SET status = 'interrupted', finished_at = now(),"
             " error_code = 'lease_expired'"
         )
         postgres_sql("UPDATE prompts SET status = 'queued'")
-        late.start()
-        wait_for_lock(postgres_sql)
+        assert postgres_store.commit(*call).blocked == {run.id: run.prompt_id}
         postgres_sql("COMMIT")
-        late.join()
-        assert lost == [{run.id}]
+        assert postgres_store.commit(*call) == {run.id}
         assert postgres_sql("SELECT status FROM runs") == [("interrupted",)]
         assert postgres_sql("SELECT status FROM prompts") == [("queued",)]
         assert postgres_sql("SELECT * FROM chunks") == []
 
     @pytest.mark.parametrize("ending", ENDINGS)
-    def test_an_ending_that_waited_for_a_cancellation_by_hand_gives_way(
+    def test_an_ending_that_met_a_cancellation_by_hand_gives_way(
         self, postgres_store, postgres_sql, ending
     ):
         """The prompt is locked with its run, so half an ending cannot happen."""
         run = start(postgres_store)
-        lost = []
-        late = threading.Thread(
-            target=lambda: lost.append(postgres_store.commit("w1", [], [ending(run)]))
-        )
         postgres_sql("BEGIN")
         postgres_sql("UPDATE prompts SET status = 'cancelled', finished_at = now()")
-        late.start()
-        wait_for_lock(postgres_sql)
+        assert postgres_store.commit("w1", [], [ending(run)]).blocked == {run.id: run.prompt_id}
+        assert postgres_sql("SELECT status FROM runs") == [("streaming",)]
         postgres_sql("COMMIT")
-        late.join()
+        assert postgres_store.commit("w1", [], [ending(run)]) == {run.id}
         assert postgres_sql("SELECT status FROM prompts") == [("cancelled",)]
         assert postgres_sql("SELECT status FROM runs") == [("cancelled",)]
-        assert all(ids <= {run.id} for ids in lost)
 
-    def test_an_ending_that_waited_for_a_request_sees_it(self, postgres_store, postgres_sql):
-        """What was asked for while it waited is not overwritten by what it read before."""
+    def test_an_ending_that_met_a_request_sees_it(self, postgres_store, postgres_sql):
+        """What was asked for meanwhile is not overwritten by what was read before."""
         run = start(postgres_store)
-        late = threading.Thread(target=lambda: postgres_store.commit("w1", [], [interrupted(run)]))
         postgres_sql("BEGIN")
         postgres_sql("UPDATE prompts SET cancel_requested_at = now()")
-        late.start()
-        wait_for_lock(postgres_sql)
+        assert postgres_store.commit("w1", [], [interrupted(run)]).blocked
         postgres_sql("COMMIT")
-        late.join()
+        assert postgres_store.commit("w1", [], [interrupted(run)]) == frozenset()
         assert postgres_sql("SELECT status, cancel_requested_at IS NULL FROM prompts") == [
             ("cancelled", False)
         ]
+
+    @pytest.mark.parametrize("table", ["runs", "prompts"])
+    def test_a_row_that_a_stranger_holds_keeps_no_other_run_waiting(
+        self, postgres_store, postgres_sql, table
+    ):
+        """Somebody types UPDATE without COMMIT: all others flush and end in the same commit."""
+        held, flushing, ending = (start(postgres_store) for _ in range(3))
+        postgres_sql("BEGIN")
+        ids = {"runs": held.id, "prompts": held.prompt_id}
+        lock = f"SELECT 1 FROM {table} WHERE id = {ids[table]} FOR UPDATE"
+        postgres_sql(lock)
+        chunks = [words(run, 0, "x") for run in (held, flushing, ending)]
+        refused = postgres_store.commit("w1", chunks, [completed(held), completed(ending)])
+        assert (refused, refused.blocked) == (frozenset(), {held.id: held.prompt_id})
+        assert sorted(postgres_sql("SELECT run_id FROM chunks")) == [(flushing.id,), (ending.id,)]
+        flush = [words(held, 0, "x")]
+        blocked = postgres_store.commit("w1", flush, []).blocked
+        assert blocked == ({held.id: held.prompt_id} if table == "runs" else {})
+        postgres_sql("ROLLBACK")
+        assert postgres_store.commit("w1", flush, [completed(held)]) == frozenset()
+        assert postgres_sql("SELECT DISTINCT status FROM prompts WHERE id <> 2") == [("completed",)]
 
     def test_a_commit_that_meets_itself_is_asked_again_and_stores_nothing_twice(
         self, postgres_store, postgres_sql
@@ -284,7 +397,10 @@ class TestRace:
 
             def write(store=stores[0], run=run, worker=worker, gate=gate, outcome=outcome):
                 gate.wait()
-                outcome["lost"] = store.commit(worker, [words(run, 0, "text")], [completed(run)])
+                call = (worker, [words(run, 0, "text")], [completed(run)])
+                while (refused := store.commit(*call)).blocked:  # by a rescuer, for a moment
+                    pass
+                outcome["lost"] = refused
 
             def rescue(store, gate=gate, outcome=outcome):
                 gate.wait()
@@ -313,10 +429,11 @@ WRITES = {
     "end_prompts_sqlite": ["prompts.id = ", "prompts.run_id = ", "prompts.status = 'running'"],
     "end_postgresql": [
         "runs.worker_id = ",
+        "runs.nonce IS NOT DISTINCT FROM ",
         "runs.status = 'streaming'",
         "prompts.run_id = ",
         "prompts.status = 'running'",
-        "FOR NO KEY UPDATE OF runs, prompts",
+        "FOR NO KEY UPDATE OF runs, prompts SKIP LOCKED",
     ],
     "close_stray": ["runs.id = ", "runs.worker_id = ", "runs.status = 'streaming'"],
     "interrupt_orphans": ["runs.id ", "runs.status = 'streaming'", "NOT (EXISTS", "lease_until"],
@@ -325,6 +442,8 @@ WRITES = {
     "uncount_prompt": ["prompts.id = ", "prompts.finished_at IS NULL"],
     "uncount_runs": ["runs.id ", "runs.worker_id = ", "runs.error_code = 'lease_expired'"],
     "measure": ["runs.id ", "runs.worker_id = "],
+    "note_requests": ["runs.id = ", "runs.request_hash IS NULL"],
+    "keep_tool_calls": ["runs.id = "],
     "add_chunks": ["ON CONFLICT (run_id, seq) DO NOTHING"],
 }
 
@@ -337,7 +456,7 @@ def test_every_statement_that_writes_for_a_worker_carries_its_guard():
         if not is_statement or build.__module__ not in {commits.__name__, rescue.__name__}:
             continue
         is_sqlite = not name.endswith("postgresql")
-        given = {"is_sqlite": is_sqlite} if name == "add_chunks" else {}
+        given = {"is_sqlite": is_sqlite} if name in {"add_chunks", "note_requests"} else {}
         dialect = sqlite.dialect() if is_sqlite else postgresql.psycopg.dialect()
         text = str(build(**given).compile(dialect=dialect))
         if not text.startswith("SELECT"):

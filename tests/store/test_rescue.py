@@ -97,7 +97,7 @@ def test_a_living_worker_keeps_its_runs(store, sql, how):
     if how == "renews":
         assert store.renew("w1", 60.0)
         assert rescue(store) == []
-        assert store.owned("w1") == {run.id: run.prompt_id}
+        assert store.owned("w1") == {run.id: (run.prompt_id, run.nonce)}
 
 
 def test_a_worker_that_signed_off_has_no_lease(store):

@@ -178,7 +178,8 @@ class Machine(RuleBasedStateMachine):
     def next_chunks(self, carried, texts):
         first = len(carried.chunks)
         return [
-            Chunk(carried.run.id, first + at, kind, text) for at, (kind, text) in enumerate(texts)
+            Chunk(carried.run.id, first + at, kind, text, carried.run.nonce)
+            for at, (kind, text) in enumerate(texts)
         ]
 
     def apply(self, carried, worker, chunks, endings):
@@ -260,7 +261,7 @@ class Machine(RuleBasedStateMachine):
         for key, carried in self.carried.items():
             prompt = self.prompts.get(carried.run.prompt_id)
             if carried.worker == worker and carried.state == "streaming" and prompt:
-                owned[key] = carried.run.prompt_id
+                owned[key] = (carried.run.prompt_id, carried.run.nonce)
                 if (prompt.state, prompt.run_id) != ("running", key):
                     strays.add(key)
         assert self.store(worker).owned(worker) == owned

@@ -67,9 +67,12 @@ def test_what_a_worker_owns_is_what_streams(store):
     """And nobody else's."""
     first, second = start(store), start(store)
     start(store, "w2")
-    assert store.owned("w1") == {first.id: first.prompt_id, second.id: second.prompt_id}
+    assert store.owned("w1") == {
+        first.id: (first.prompt_id, first.nonce),
+        second.id: (second.prompt_id, second.nonce),
+    }
     store.commit("w1", [], [completed(first)])
-    assert store.owned("w1") == {second.id: second.prompt_id}
+    assert store.owned("w1") == {second.id: (second.prompt_id, second.nonce)}
     assert store.owned("nobody") == {}
 
 

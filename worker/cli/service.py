@@ -18,11 +18,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from worker.availability import Log
 from worker.buffer import Limits
 from worker.carriers import Summary
 from worker.cli.lean import collect_rarely
 from worker.clock import SystemClock
-from worker.committer import Log
 from worker.embedded import EmbeddedServers
 from worker.errors import SettingsError
 from worker.loop import Worker

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from worker.attribution import same_sentence
+from worker.availability import Log
 from worker.clock import Clock
-from worker.committer import Log
 from worker.endpoints import canary
 from worker.endpoints.canary import Kind, ProbingStream, Reply
 from worker.errors import SpoolError

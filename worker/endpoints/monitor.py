@@ -13,9 +13,9 @@ from collections.abc import Callable
 from math import inf
 
 from worker.attribution import Evidence, Failure, Finding, Nature
+from worker.availability import Log
 from worker.carriage import Control, Outcome
 from worker.clock import Clock
-from worker.committer import Log
 from worker.endpoints import canary
 from worker.endpoints.brake import Brake, Room
 from worker.endpoints.breaker import Breaker, BreakerState

@@ -50,6 +50,7 @@ from worker.store.constructs import (
     standing,
     unnested,
 )
+from worker.store.rules import COUNT_MAX
 from worker.store.tables import CLAIMABLE, batches, prompts, runs, workers
 
 # --- prompts in -----------------------------------------------------------------------------
@@ -268,7 +269,7 @@ def anything_ready() -> Select[int]:
 
 
 @cache
-def start_runs(*, held: bool = False) -> ReturningInsert[int, int]:
+def start_runs(*, held: bool = False) -> ReturningInsert[int, int, int]:
     """Insert a run for each of the next `limit` prompts: highest priority first, then oldest.
 
     held: leave the batches `without` out; 0 stands for prompts without one.
@@ -280,36 +281,53 @@ def start_runs(*, held: bool = False) -> ReturningInsert[int, int]:
     picked = (
         select(
             prompts.c.id,
-            prompts.c.runs + 1,
+            _next_attempt(),
             worker,
             prompts.c.endpoint,
             bindparam("in_dialect", type_=String()),
             func.coalesce(prompts.c.model, model),
+            bindparam("nonce", type_=BigInteger()),
         )
         .where(*_ready(), leased(worker), suspects.apart(worker), suspects.few(), *without)
         .order_by(prompts.c.priority.desc(), prompts.c.available_at, prompts.c.id)
         .limit(bindparam("limit", type_=Integer()))
         .with_for_update(key_share=True, skip_locked=True)
     )
-    columns = ["prompt_id", "attempt", "worker_id", "endpoint", "dialect", "model"]
+    columns = ["prompt_id", "attempt", "worker_id", "endpoint", "dialect", "model", "nonce"]
     started = insert(runs).from_select(columns, picked, include_defaults=False)
-    return started.returning(runs.c.id, runs.c.prompt_id)
+    return started.returning(runs.c.id, runs.c.prompt_id, runs.c.attempt)
+
+
+def _next_attempt() -> ColumnElement[int]:
+    """Counted from the runs that exist: the prompt's own counter may have been set by hand."""
+    earlier = runs.alias("earlier")
+    latest = select(func.coalesce(func.max(earlier.c.attempt), literal_column("0")))
+    return latest.where(earlier.c.prompt_id == prompts.c.id).scalar_subquery() + 1
+
+
+def _one_more(count: ColumnElement[int]) -> ColumnElement[int]:
+    """A counter at its bound stays there: whoever set it must not stop the claim of all others."""
+    return case((count < COUNT_MAX, count + 1), else_=COUNT_MAX)
 
 
 @cache
 def take_prompts_sqlite() -> ReturningUpdate[Any]:
     """Move the prompts of the runs `started` to running."""
-    return _take(runs.c.id, runs.c.prompt_id).where(among(runs.c.id, "started"))
+    # What an UPDATE returns there is its own table's: which attempt it is, `start_runs` has told.
+    unknown = literal_column("0", type_=Integer())
+    return _take(runs.c.id, runs.c.prompt_id, unknown).where(among(runs.c.id, "started"))
 
 
 @cache
 def claim_postgresql(*, held: bool = False) -> ReturningUpdate[Any]:
     """Start runs and take their prompts, in one statement."""
     started: CTE = start_runs(held=held).cte("started")
-    return _take(started.c.id, started.c.prompt_id)
+    return _take(started.c.id, started.c.prompt_id, started.c.attempt)
 
 
-def _take(run_id: ColumnElement[int], prompt_id: ColumnElement[int]) -> ReturningUpdate[Any]:
+def _take(
+    run_id: ColumnElement[int], prompt_id: ColumnElement[int], attempt: ColumnElement[int]
+) -> ReturningUpdate[Any]:
     model = bindparam("default_model", type_=String())
     return (
         update(prompts)
@@ -320,13 +338,13 @@ def _take(run_id: ColumnElement[int], prompt_id: ColumnElement[int]) -> Returnin
         .values(
             status=spell(target(PromptEvent.CLAIM)),
             run_id=run_id,
-            attempts=prompts.c.attempts + 1,
-            runs=prompts.c.runs + 1,
+            attempts=_one_more(prompts.c.attempts),
+            runs=_one_more(prompts.c.runs),
         )
         .returning(
             prompts.c.run_id,
             prompts.c.id,
-            prompts.c.runs,
+            attempt,
             prompts.c.attempts,
             func.coalesce(
                 prompts.c.max_attempts, bindparam("default_max_attempts", type_=Integer())

@@ -1,11 +1,11 @@
 """Statements that write what runs produced, and how they ended.
 
-Each guard is one line: the run is this worker's, it is still streaming, its prompt
-is still running *this* run, the rows are locked against a rescue, a chunk is stored
-once.  Whoever takes one away finds a test in `tests/store` that notices.
+Who may write is for the fence to say (fence.py); a chunk is stored once.  Whoever takes a
+guard away finds a test in `tests/store` that notices.
 
-Locks are taken in the order of run ids, run before prompt.  The foreign key of a chunk
-locks its run only against deletion, not against a change of its status: the fence does.
+Run before prompt is the order of the locks, and no lock of a stranger is waited for.  The
+foreign key of a chunk locks its run only against deletion, not against a change of its
+status: the fence does.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import Insert, ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
+from worker.attribution import PROGRESS_CHARS
 from worker.errors import ErrorCode
 from worker.records import Kind
-from worker.states import PromptEvent, PromptState, RunEvent, sources, target
+from worker.states import PromptEvent, PromptState, target
 from worker.store.constructs import (
     Columns,
     Id,
@@ -50,77 +51,25 @@ from worker.store.constructs import (
     unnested,
 )
 from worker.store.endings import ENDING
+from worker.store.fence import CARRIED, STREAMING, all_stored, carried, own
 from worker.store.tables import CANCEL_WANTED, chunks, prompts, run_extras, runs
-
-STREAMING = sources(RunEvent.COMPLETE)  # the same for every run event
-CARRIED = sources(PromptEvent.COMPLETE)  # a prompt whose run is under way
-
-# --- the fence ------------------------------------------------------------------------------
-
-
-def _carried() -> tuple[ColumnElement[bool], ...]:
-    # The prompt of a run is running, and it is running this run.
-    return (
-        prompts.c.id == runs.c.prompt_id,
-        prompts.c.run_id == runs.c.id,
-        standing(prompts.c.status, CARRIED),
-    )
-
-
-def _held(*, ending: bool) -> Select[int]:
-    """Of the runs `ids`, those that `worker` may write to, locked until the commit."""
-    statement = (
-        select(runs.c.id)
-        .select_from(runs, prompts)
-        .where(
-            among(runs.c.id, "ids"),
-            runs.c.worker_id == bindparam("worker", type_=String()),
-            standing(runs.c.status, STREAMING),
-            *_carried(),
-        )
-        .order_by(runs.c.id)
-    )
-    if ending:
-        return statement.with_for_update(of=[runs, prompts], key_share=True)
-    return statement.with_for_update(of=runs, read=True)
-
-
-@cache
-def hold_flushing() -> Select[int]:
-    """The fence of runs that go on: locked against a rescue, while their prompts stay free."""
-    return _held(ending=False)
-
-
-@cache
-def hold_ending() -> Select[int]:
-    """The fence of runs that end: locked together with their prompts."""
-    return _held(ending=True)
-
-
-@cache
-def refused() -> Select[int, str, str | None, str]:
-    """How the runs `ids` of `worker` that the fence refused stand, and their prompts.
-
-    One that has ended as it is asked to end was ended by this same call, whose answer got lost.
-    One that is still streaming had its prompt changed by hand.
-    """
-    return (
-        select(runs.c.id, runs.c.status, runs.c.error_code, prompts.c.status)
-        .join(prompts, prompts.c.id == runs.c.prompt_id)
-        .where(among(runs.c.id, "ids"), runs.c.worker_id == bindparam("worker", type_=String()))
-    )
 
 
 @cache
 def close_stray() -> Update:
     """End a run whose prompt was taken away by hand: nobody else would."""
+    own = (
+        select(runs.c.id)
+        .where(runs.c.id == bindparam("run"), runs.c.worker_id == bindparam("worker"))
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
     return (
         update(runs)
         .where(
-            runs.c.id == bindparam("run"),
-            runs.c.worker_id == bindparam("worker"),
+            runs.c.id == own,
             standing(runs.c.status, STREAMING),
-            ~exists().where(*_carried()),
+            ~exists().where(*carried()),
         )
         .values(
             status=bindparam("state"),
@@ -254,16 +203,12 @@ def end_postgresql() -> ReturningUpdate[int]:
     Returns the runs that ended.  Locks are taken in the order of the endings.
     """
     given = recorded(ENDING, "endings")
+    # Who is locked by somebody else is left out, so that all others end.
     mine = (
         select(runs.c.id)
         .select_from(runs, prompts)
-        .where(
-            runs.c.id == given["run_id"],
-            runs.c.worker_id == bindparam("worker", type_=String()),
-            standing(runs.c.status, STREAMING),
-            *_carried(),
-        )
-        .with_for_update(of=[runs, prompts], key_share=True)
+        .where(*own(given), *carried(), all_stored(given))
+        .with_for_update(of=[runs, prompts], key_share=True, skip_locked=True)
         .lateral("mine")
     )
     # Always true, and to the planner so rare that it looks each run up by its key.  It would
@@ -309,11 +254,42 @@ def _end_prompts(given: Columns) -> Update:
             finished_at=case((queued & ~unwanted, null()), else_=now()),
             available_at=case((queued, later(given["delay"])), else_=prompts.c.available_at),
             attempts=less(prompts.c.attempts, given["refund"]),
+            **_place(given, queued),
             error_code=case((unwanted, spell(ErrorCode.CANCELLED)), else_=given["error_code"]),
             error=given["error"],
             runs_without_progress=func.coalesce(given["in_vain"], prompts.c.runs_without_progress),
         )
     )
+
+
+# Ends that are the worker's own doing, or the database's: the prompt is not to blame.
+OURS = (
+    ErrorCode.SHUTDOWN,
+    ErrorCode.LEASE_LOST,
+    ErrorCode.LEASE_EXPIRED,
+    ErrorCode.ORPHANED,
+    ErrorCode.COMMITS_FORGOTTEN,
+)
+
+
+def _place(given: Columns, queued: ColumnElement[bool]) -> dict[str, Any]:
+    """Whether a prompt that is queued again goes before those that never ran.
+
+    Only if its run was ended by us, or made progress: one that fails by itself, again and again,
+    must not block those behind it.
+    """
+    other = runs.alias("other")
+    longest = (
+        select(func.coalesce(func.max(other.c.chars), 0))
+        .where(other.c.prompt_id == prompts.c.id, other.c.id != given["run_id"])
+        .scalar_subquery()
+    )
+    # Subtracted from what is ours: who knows what others have written there.
+    progress = given["chars"] - PROGRESS_CHARS >= longest
+    ours = given["error_code"].in_([spell(code) for code in OURS])
+    return {
+        "keeps_place": case((queued, ours | progress), else_=null()),
+    }
 
 
 def less(count: ColumnElement[int], by: ColumnElement[int] | int) -> ColumnElement[int]:
@@ -348,9 +324,9 @@ def measured() -> dict[str, Any]:
 
 
 @cache
-def owned() -> Select[int, int]:
-    """Run and prompt of everything that `worker` has under way."""
-    return select(runs.c.id, runs.c.prompt_id).where(
+def owned() -> Select[int, int, int | None]:
+    """Run, prompt and nonce of everything that `worker` has under way."""
+    return select(runs.c.id, runs.c.prompt_id, runs.c.nonce).where(
         runs.c.worker_id == bindparam("worker", type_=String()),
         standing(runs.c.status, STREAMING),
     )

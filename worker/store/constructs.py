@@ -333,6 +333,15 @@ def bound(kinds: Mapping[str, TypeEngine[Any]]) -> Columns:
     return {name: bindparam(_parameter(name), type_=kind) for name, kind in kinds.items()}
 
 
+def listed(kinds: Mapping[str, TypeEngine[Any]], name: str) -> Columns:
+    """Rows as one parameter, a list of lists (SQLite): one statement for all of them."""
+    rows = func.json_each(bindparam(name, type_=Listed(NullType()))).table_valued("value")
+    return {
+        each: func.json_extract(rows.c.value, literal_column(f"'$[{place}]'"), type_=kind)
+        for place, (each, kind) in enumerate(kinds.items())
+    }
+
+
 def recorded(kinds: Mapping[str, TypeEngine[Any]], name: str) -> Columns:
     """Rows as one parameter, JSON text (PostgreSQL): the cheapest for few rows of many columns."""
     from sqlalchemy.dialects import postgresql

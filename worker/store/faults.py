@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import exc
 
-from worker.errors import ErrorCode, StaleSession, StoreBroken, StoreBusy, StoreError, Verdict
+from worker.errors import (
+    ErrorCode,
+    StaleSession,
+    StoreBroken,
+    StoreBusy,
+    StoreContended,
+    StoreError,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -55,6 +63,8 @@ _POSTGRESQL_STALE = {
     "42P05": "a prepared statement is there already: a pooler was put in between",
 }
 _CHANGED_PLAN = "RevalidateCachedQuery"  # where PostgreSQL finds that a table has changed
+# Of those, what one row can be the reason for, while all others could be written.
+_POSTGRESQL_CONTENDED = ("40001", "40P01", "55P03", "57014")
 # The name of a constraint, where it is no fault to meet it.
 _POSTGRESQL_MET = {
     "chunks_key": "a commit whose answer was lost was still storing the same text",
@@ -154,7 +164,8 @@ def _of_postgresql(error: psycopg.Error, *, lost: bool) -> StoreError:
         if key in _POSTGRESQL_BROKEN:
             return StoreBroken(f"{_POSTGRESQL_BROKEN[key]} ({words})")
         if key in passing:
-            return StoreBusy(f"{passing[key]} ({words})")
+            contended = key in _POSTGRESQL_CONTENDED or key in _POSTGRESQL_MET
+            return (StoreContended if contended else StoreBusy)(f"{passing[key]} ({words})")
     if lost:
         return StoreBusy(f"the connection was lost ({words})")
     of_a_value = code[:2] in {"22", "54"}

@@ -28,14 +28,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from worker.attribution import PROGRESS_CHARS
 from worker.errors import ErrorCode
 from worker.states import PromptEvent, RunEvent, target
 from worker.store.claims import leased
-from worker.store.commits import CARRIED, STREAMING, less, measured
+from worker.store.commits import less, measured
 from worker.store.constructs import Id, among, moment, now, spell, standing
+from worker.store.fence import CARRIED, STREAMING
 from worker.store.tables import prompts, runs, workers
-
-PROGRESS_CHARS = 500  # a run that comes so much further than any before it makes progress
 
 
 @cache
@@ -156,7 +156,7 @@ def _counted(run: FromClause) -> tuple[ColumnElement[bool], ...]:
     )
     return (
         run.c.error_code == spell(ErrorCode.LEASE_EXPIRED),
-        run.c.chars < furthest.scalar_subquery() + PROGRESS_CHARS,
+        run.c.chars - PROGRESS_CHARS < furthest.scalar_subquery(),
     )
 
 
@@ -193,7 +193,7 @@ def uncounted() -> Select[int, int]:
             prompts.c.finished_at.is_(None),
         )
         .order_by(runs.c.id)
-        .with_for_update(of=[runs, prompts], key_share=True)
+        .with_for_update(of=[runs, prompts], key_share=True, skip_locked=True)
     )
 
 

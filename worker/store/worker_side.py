@@ -6,6 +6,7 @@ goes in together, or not at all.  It may be sent again when the answer to it was
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
@@ -13,15 +14,15 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from worker.errors import ErrorCode, ImpossibleTransition, StoreError, Verdict
-from worker.records import Chunk, Ending, Rescued, Run
-from worker.states import PromptState, RunEvent, RunState, after, target
-from worker.store import claims, commits, decisions, reads, rescue
+from worker.errors import ErrorCode, StoreError, Verdict
+from worker.records import Chunk, Ending, Owned, Refusals, Rescued, Run
+from worker.states import PromptState, RunEvent, target
+from worker.store import claims, commits, decisions, fence, reads, rescue
 from worker.store.attendance import Attendance
 from worker.store.claimed import as_run
-from worker.store.commits import STREAMING
 from worker.store.constructs import dumps, parameters
-from worker.store.endings import ENDING, as_json, as_rows
+from worker.store.endings import ENDING, as_json, as_rows, by_run, forgotten_end
+from worker.store.fence import STREAMING, Fence, fences_of
 from worker.store.prepared import Borrowed
 from worker.store.rows import Backlog
 from worker.store.rules import INTEGER_MAX
@@ -36,6 +37,8 @@ _ENDING_COLUMNS = parameters(ENDING)
 _CHUNK_COLUMNS = parameters(commits.CHUNK)
 _EXTRA_COLUMNS = parameters(commits.EXTRA)
 _REQUEST_COLUMNS = parameters(commits.REQUEST)
+_FENCE_COLUMNS = parameters(fence.FENCE)
+_NONCE_BITS = 63
 _STRAY = "its prompt was changed by hand while it was streaming"
 
 
@@ -68,6 +71,7 @@ class WorkerSide(Attendance, EndpointSide):
         Of those that broke off twice without evidence and progress, at most `suspects` are given,
         and none of the batches `without` (0: of prompts without a batch).
         """
+        nonce = secrets.randbits(_NONCE_BITS)
         given = {
             "worker": worker_id,
             "for_endpoint": endpoint,
@@ -78,13 +82,14 @@ class WorkerSide(Attendance, EndpointSide):
             "suspect_from": max_crashes - 1 if max_crashes > 1 else NO_SUSPECTS,
             "suspects": suspects,
             **({"without": sorted(without)} if without else {}),
+            "nonce": nonce,
         }
         if self._work_db.is_sqlite and not self._anything_ready(endpoint):
             return []
         with self._work_db.single() as connection:
             rows = self._take(connection, given)
         (self._filled.add if len(rows) == limit else self._filled.discard)(endpoint)
-        found = [as_run(row) for row in sorted(rows, key=itemgetter(0))]
+        found = [as_run(row, nonce) for row in sorted(rows, key=itemgetter(0))]
         unreadable = [each for each in found if isinstance(each, Ending)]
         if unreadable:
             self.commit(worker_id, [], unreadable)
@@ -105,56 +110,77 @@ class WorkerSide(Attendance, EndpointSide):
         started = prepared(claims.start_runs(held=held)).run(connection, given)
         if not started:
             return []
-        taken = {**given, "started": [run_id for run_id, _ in started]}
-        return prepared(claims.take_prompts_sqlite()).run(connection, taken)
+        attempts = {run_id: attempt for run_id, _, attempt in started}
+        taken = {**given, "started": list(attempts)}
+        rows = prepared(claims.take_prompts_sqlite()).run(connection, taken)
+        return [(run_id, prompt, attempts[run_id], *rest) for run_id, prompt, _, *rest in rows]
 
     # --- commit -----------------------------------------------------------------------------
 
     def commit(
         self, worker_id: str, chunks: Sequence[Chunk], endings: Sequence[Ending]
-    ) -> frozenset[int]:
+    ) -> Refusals:
         """Store chunks and endings in one transaction; returns the runs that were lost.
 
         A run is lost if it is not this worker's, or not streaming any more, or if its prompt
-        was changed by hand; nothing of it is written.  The same call may be repeated after a
-        commit whose answer was lost: it writes nothing twice and loses no run.
+        was changed by hand, or if the database has less of it than it had acknowledged; nothing of
+        it is written.  A run is blocked while another transaction holds its row, or, when it ends,
+        that of its prompt.  The same call may be repeated after a commit whose answer was lost: it
+        writes nothing twice and loses no run.
         """
-        ends = _by_run(endings)
+        ends = by_run(endings)
         flushes = {chunk.run_id for chunk in chunks} - ends.keys()
         if not ends and not flushes:
-            return frozenset()
+            return Refusals()
         unmeasured = {end.run_id for end in endings if end.chars is None}
         calling = {end.run_id for end in endings if end.calls_tools} | unmeasured
+        fences = fences_of(chunks, endings)
         several = chunks or calling
         with self._work_db.writing() if several else self._work_db.single() as connection:
-            live = self._hold(connection, worker_id, flushes)
-            live |= self._end(connection, worker_id, endings)
+            live = self._hold(connection, worker_id, [fences[run_id] for run_id in flushes])
+            live |= self._end(connection, worker_id, endings, fences)
             self._insert(connection, [chunk for chunk in chunks if chunk.run_id in live])
             self._keep_tool_calls(connection, calling & live)
             if measured := unmeasured & live:
-                given = {"ids": sorted(measured), "worker": worker_id}
-                self._work_db.prepared(commits.measure()).count(connection, given)
-        lost = (ends.keys() | flushes) - live
-        return self._explain(worker_id, lost, ends) if lost else frozenset()
+                self._measure(connection, worker_id, measured)
+        refused = [fences[run_id] for run_id in fences.keys() - live]
+        return self._explain(worker_id, refused, ends) if refused else Refusals()
 
-    def _hold(self, connection: Borrowed, worker_id: str, ids: Collection[int]) -> set[int]:
-        if not ids:
-            return set()
+    def _measure(self, connection: Borrowed, worker_id: str, ids: Collection[int]) -> None:
         given = {"ids": sorted(ids), "worker": worker_id}
-        rows = self._work_db.prepared(commits.hold_flushing()).run(connection, given)
+        self._work_db.prepared(commits.measure()).count(connection, given)
+
+    def _fenced(self, worker_id: str, fences: Sequence[Fence]) -> dict[str, Any]:
+        """The parameters of a statement that asks the fence for these runs."""
+        if self._work_db.is_sqlite:
+            return {"fence": fences, "worker": worker_id}
+        columns = zip(_FENCE_COLUMNS, zip(*fences, strict=True), strict=True)
+        return {**dict(columns), "worker": worker_id}
+
+    def _hold(self, connection: Borrowed, worker_id: str, fences: Sequence[Fence]) -> set[int]:
+        if not fences:
+            return set()
+        hold = self._work_db.prepared(fence.hold_flushing(is_sqlite=self._work_db.is_sqlite))
+        rows = hold.run(connection, self._fenced(worker_id, fences))
         return {run_id for (run_id,) in rows}
 
-    def _end(self, connection: Borrowed, worker_id: str, endings: Sequence[Ending]) -> set[int]:
+    def _end(
+        self,
+        connection: Borrowed,
+        worker_id: str,
+        endings: Sequence[Ending],
+        fences: Mapping[int, Fence],
+    ) -> set[int]:
         if not endings:
             return set()
         prepared = self._work_db.prepared
         if not self._work_db.is_sqlite:
-            wanted = {"endings": as_json(endings), "worker": worker_id}
+            wanted = {"endings": as_json(endings, fences), "worker": worker_id}
             ended = prepared(commits.end_postgresql()).run(connection, wanted)
             return {run_id for (run_id,) in ended}
-        given = {"ids": sorted(end.run_id for end in endings), "worker": worker_id}
-        held = {run_id for (run_id,) in prepared(commits.hold_ending()).run(connection, given)}
-        rows = as_rows(end for end in endings if end.run_id in held)
+        given = self._fenced(worker_id, [fences[end.run_id] for end in endings])
+        held = {run_id for (run_id,) in prepared(fence.hold_ending_sqlite()).run(connection, given)}
+        rows = as_rows((end for end in endings if end.run_id in held), fences)
         if rows:
             for statement in (commits.end_runs_sqlite(), commits.end_prompts_sqlite()):
                 prepared(statement).count_each(connection, _ENDING_COLUMNS, rows, worker=worker_id)
@@ -203,23 +229,37 @@ class WorkerSide(Attendance, EndpointSide):
                     raise _bug(f"chunk {seq} of run {run_id} is stored already, with another text")
 
     def _explain(
-        self, worker_id: str, ids: Collection[int], ends: Mapping[int, Ending]
-    ) -> frozenset[int]:
-        """Of the runs that the fence refused, those that are lost; strays among them are closed."""
+        self, worker_id: str, refused: Sequence[Fence], ends: Mapping[int, Ending]
+    ) -> Refusals:
+        """Why the fence refused these runs; strays, and what the database forgot, are ended."""
+        lost = {run_id for run_id, _, _ in refused}
+        forgotten: dict[int, Ending] = {}
+        blocked: dict[int, int] = {}
+        nonces = {run_id: nonce for run_id, nonce, _ in refused}
         with self._work_db.writing() as connection:
-            given = {"ids": sorted(ids), "worker": worker_id}
-            found = connection.execute(commits.refused(), given).all()
-            for run_id, state, _, prompt_state in found:
-                if state in STREAMING:
+            ask = self._work_db.prepared(fence.refused(is_sqlite=self._work_db.is_sqlite))
+            found = ask.run(connection, self._fenced(worker_id, refused))
+            for run_id, prompt_id, state, code, prompt_state, carried, stored in found:
+                if state not in STREAMING:
+                    end = ends.get(run_id)
+                    if end and (state, code) == (target(end.run_event), end.error_code):
+                        lost.discard(run_id)
+                elif not carried:
                     self._close_stray(connection, worker_id, run_id, prompt_state)
-            _take_back_crashes(connection, worker_id, ids)
-        ended = {run_id: (state, code) for run_id, state, code, _ in found}
-        return frozenset(
-            run_id
-            for run_id in ids
-            if run_id not in ends
-            or ended.get(run_id) != (target(ends[run_id].run_event), ends[run_id].error_code)
-        )
+                elif stored:
+                    blocked[run_id] = prompt_id
+                else:
+                    forgotten[run_id] = forgotten_end(run_id, prompt_id, nonces[run_id])
+            endings = list(forgotten.values())
+            ended = self._end(connection, worker_id, endings, fences_of([], endings))
+            if ended:
+                self._keep_tool_calls(connection, ended)
+                self._measure(connection, worker_id, ended)
+            _take_back_crashes(connection, worker_id, lost - blocked.keys())
+        blocked |= {run_id: forgotten[run_id].prompt_id for run_id in forgotten.keys() - ended}
+        refusals = Refusals(lost - blocked.keys())
+        refusals.forgotten, refusals.blocked = frozenset(ended), blocked
+        return refusals
 
     def _close_stray(
         self, connection: Connection, worker_id: str, run_id: int, prompt_state: str
@@ -287,11 +327,11 @@ class WorkerSide(Attendance, EndpointSide):
 
     # --- questions --------------------------------------------------------------------------
 
-    def owned(self, worker_id: str) -> dict[int, int]:
-        """Everything that the worker has under way: run id -> prompt id."""
+    def owned(self, worker_id: str) -> dict[int, Owned]:
+        """Everything that the worker has under way, by run id."""
         with self._work_db.reading() as connection:
             rows = connection.execute(commits.owned(), {"worker": worker_id}).all()
-            return {row.id: row.prompt_id for row in rows}
+            return {run_id: Owned(prompt_id, nonce) for run_id, prompt_id, nonce in rows}
 
     def strays(self, worker_id: str) -> frozenset[int]:
         """Of those, the runs whose prompt was changed by hand: it is not theirs any more."""
@@ -327,18 +367,6 @@ def _take_back_crashes(connection: Connection, worker_id: str, run_ids: Collecti
     if found:
         given = {**given, "ids": [run_id for run_id, _ in found], "words": _CAME_BACK}
         connection.execute(rescue.uncount_runs(), given)
-
-
-def _by_run(endings: Sequence[Ending]) -> dict[int, Ending]:
-    ends = {end.run_id: end for end in endings}
-    if len(ends) != len(endings):
-        raise ImpossibleTransition("a run cannot end twice in one commit")
-    for end in endings:
-        after(RunState.STREAMING, end.run_event)
-        after(PromptState.RUNNING, end.prompt_event)
-        if end.run_event is RunEvent.COMPLETE and not end.done_frame and end.finish_reason is None:
-            raise ImpossibleTransition(f"run {end.run_id} has no done frame: it is not complete")
-    return ends
 
 
 def _bug(message: str) -> StoreError:
