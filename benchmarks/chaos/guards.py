@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from benchmarks.chaos.fence_guards import FENCE, FENCE_MUTANTS, FENCED, NO_FENCE, OWN, RACE
 from benchmarks.chaos.guard import Mutant
 from benchmarks.chaos.lease_guards import LEASES
 
@@ -12,18 +13,7 @@ COMMITS = "worker/store/commits.py"
 RESCUE = "worker/store/rescue.py"
 CLAIMS = "worker/store/claims.py"
 SIDE = "worker/store/worker_side.py"
-FENCE = "tests/store/test_fence.py"
-RACE = f"{FENCE}::TestRace"
 
-FENCED = "worker/store/fence.py"
-_OWN = """        runs.c.nonce.is_not_distinct_from(given["nonce"]),
-        runs.c.worker_id == bindparam("worker", type_=String()),
-        standing(runs.c.status, STREAMING).is_(true()),  # hides the index of streaming runs
-    )
-"""
-_NO_FENCE = """        bindparam("worker", type_=String()) != "",
-    )
-"""
 _CARRIED = "        prompts.c.run_id == runs.c.id,\n        standing(prompts.c.status, CARRIED),\n"
 
 MUTANTS = (
@@ -31,22 +21,22 @@ MUTANTS = (
     Mutant(
         "The fence as a whole: whoever has the number of a run may write to it",
         FENCED,
-        _OWN,
-        _NO_FENCE,
+        OWN,
+        NO_FENCE,
         "tests/crash/test_zombie.py::test_a_zombie_writes_nothing[sqlite-goes-on]",
     ),
     Mutant(
         "The fence asks whether the run is still streaming",
         FENCED,
-        _OWN,
-        _OWN.replace("standing(runs.c.status, STREAMING).is_(true())", "true()"),
+        OWN,
+        OWN.replace("standing(runs.c.status, STREAMING).is_(true())", "true()"),
         f"{RACE}::test_a_commit_that_met_a_rescue_finds_the_run_gone",
     ),
     Mutant(
         "The fence asks whether the run is this worker's",
         FENCED,
-        _OWN,
-        _OWN.replace("runs.c.worker_id == bindparam", "runs.c.worker_id != bindparam"),
+        OWN,
+        OWN.replace("runs.c.worker_id == bindparam", "runs.c.worker_id != bindparam"),
         f"{FENCE}::test_nobody_writes_to_the_run_of_another",
     ),
     Mutant(
@@ -77,42 +67,7 @@ MUTANTS = (
         "",
         f"{RACE}::test_an_ending_that_met_a_cancellation_by_hand_gives_way",
     ),
-    Mutant(
-        "The fence asks whether the run is of the claim that the worker knows",
-        FENCED,
-        _OWN,
-        _OWN.replace('runs.c.nonce.is_not_distinct_from(given["nonce"])', "true()"),
-        f"{FENCE}::TestTheSameIdAgain::test_the_old_run_writes_nothing_to_the_new_one",
-    ),
-    Mutant(
-        "A flush asks whether the chunk before it is still stored",
-        FENCED,
-        "*carried(), _last_stored(given))",
-        "*carried())",
-        f"{FENCE}::TestForgotten"
-        "::test_text_that_was_forgotten_is_never_written_over_by_what_follows",
-    ),
-    Mutant(
-        "An ending asks whether all that was acknowledged is still stored",
-        FENCED,
-        "    return before.is_(None) | (before == _stored_before(given))",
-        '    return before.is_(None) | (before >= literal_column("0"))',
-        f"{FENCE}::TestForgotten::test_an_ending_without_text_of_its_own_asks_for_what_was_stored",
-    ),
-    Mutant(
-        "A row that a stranger holds keeps no other run of its commit waiting (SKIP LOCKED)",
-        FENCED,
-        "(of=runs, read=True, skip_locked=True)",
-        "(of=runs, read=True, nowait=True)",
-        f"{RACE}::test_a_row_that_a_stranger_holds_keeps_no_other_run_waiting",
-    ),
-    Mutant(
-        "A run whose id is carried already is not started",
-        "worker/carriers.py",
-        "        if run.id in self._carried:\n            return False\n",
-        "",
-        "tests/test_carriers.py::test_a_run_whose_id_is_carried_is_not_started",
-    ),
+    *FENCE_MUTANTS,
     Mutant(
         "A chunk that is there already is left alone (SQLite)",
         COMMITS,

@@ -323,3 +323,42 @@ def test_a_lease_that_is_renewed_in_between_counts(store, sql):
         given = {"ids": [run.id], "words": "late", "leaving_words": "late"}
         assert connection.execute(interrupt_orphans(), given).all() == []
     assert sql("SELECT status FROM runs") == [("streaming",)]
+
+
+@pytest.mark.parametrize("table", ["runs", "prompts"])
+def test_a_row_that_somebody_locks_keeps_no_other_run_from_being_rescued(
+    postgres_store, postgres_sql, table
+):
+    """It is rescued when it is free."""
+    held, other = start(postgres_store), start(postgres_store)
+    expire(postgres_sql)
+    postgres_sql("BEGIN")
+    id_ = held.id if table == "runs" else held.prompt_id
+    postgres_sql(f"SELECT 1 FROM {table} WHERE id = {id_} FOR UPDATE")
+    assert [each.run_id for each in postgres_store.rescue(max_crashes=3)] == [other.id]
+    postgres_sql("ROLLBACK")
+    assert [each.run_id for each in postgres_store.rescue(max_crashes=3)] == [held.id]
+
+
+def test_a_request_to_cancel_that_somebody_locks_keeps_no_sweep_waiting(
+    postgres_store, postgres_sql
+):
+    """All other requests are obeyed."""
+    postgres_store.add([NewPrompt(prompt="held"), NewPrompt(prompt="free")])
+    postgres_sql("UPDATE prompts SET cancel_requested_at = now()")
+    postgres_sql("BEGIN")
+    postgres_sql("SELECT 1 FROM prompts WHERE prompt = 'held' FOR UPDATE")
+    assert postgres_store.cancel_queued() == 1
+    postgres_sql("ROLLBACK")
+    assert postgres_store.cancel_queued() == 1
+
+
+def test_a_dead_workers_run_whose_prompt_was_deleted_is_closed(sqlite_store, sqlite_url, connect):
+    """Somebody deleted it in a shell that ignores foreign keys; the next run is rescued as well."""
+    gone, other = start(sqlite_store), start(sqlite_store)
+    sql = connect(sqlite_url)
+    sql("PRAGMA foreign_keys = OFF")
+    sql(f"DELETE FROM prompts WHERE id = {gone.prompt_id}")
+    expire(sql)
+    assert [each.run_id for each in sqlite_store.rescue(max_crashes=3)] == [other.id]
+    assert sql("SELECT DISTINCT status FROM runs") == [("interrupted",)]

@@ -86,7 +86,9 @@ def cancel() -> Update:
 @cache
 def cancel_queued() -> Update:
     """Cancel every queued prompt that carries a request."""
-    return update(prompts).where(CANCEL_WANTED, _QUEUED).values(_cancelled_where(_QUEUED))
+    # Who is locked by somebody is left for the next sweep: nothing else waits for that.
+    free = select(prompts.c.id).where(CANCEL_WANTED, _QUEUED).with_for_update(skip_locked=True)
+    return update(prompts).where(prompts.c.id.in_(free)).values(_cancelled_where(_QUEUED))
 
 
 def _cancelled_where(condition: ColumnElement[bool]) -> dict[str, Any]:

@@ -61,14 +61,14 @@ def bury() -> Update:
 
 
 @cache
-def orphans(*, of_dead: bool = False) -> Select[int]:
+def orphans(*, of_dead: bool = False) -> Select[int, int]:
     """Runs whose worker has no lease any more, locked; those that others lock are left to them.
 
     of_dead: only those of the workers `dead`.
     """
     whose = among(runs.c.worker_id, "dead") if of_dead else true()
     return (
-        select(runs.c.id)
+        select(runs.c.id, runs.c.prompt_id)
         .where(
             standing(runs.c.status, STREAMING),
             ~leased(runs.c.worker_id),
@@ -79,6 +79,13 @@ def orphans(*, of_dead: bool = False) -> Select[int]:
         .limit(bindparam("limit", type_=Integer()))
         .with_for_update(of=runs, key_share=True, skip_locked=True)
     )
+
+
+@cache
+def hold_prompts() -> Select[int]:
+    """Of the prompts `ids` those that nobody else has locked, locked: their runs can be taken."""
+    free = select(prompts.c.id).where(among(prompts.c.id, "ids"))
+    return free.with_for_update(key_share=True, skip_locked=True)
 
 
 @cache

@@ -71,6 +71,10 @@ POSTGRESQL_CONNECTION: dict[str, Any] = {
 }
 
 
+# Workers skip rows that are locked: where they cannot, one row must not keep all others waiting.
+_NO_PATIENCE = {"lock_timeout": "2s"}
+
+
 def wishes(*, pinned: bool, version: int, commits: str, keep_commits: bool) -> Mapping[str, str]:
     """What a session is asked for.
 
@@ -84,7 +88,7 @@ def wishes(*, pinned: bool, version: int, commits: str, keep_commits: bool) -> M
     asked |= {name: "0" for name, since in _LATER_LIMITS.items() if version >= since}
     if keep_commits and commits not in _KEPT_COMMITS:
         asked["synchronous_commit"] = "on"
-    return asked | _ONLY_INDEXES if pinned else asked
+    return asked | _ONLY_INDEXES | _NO_PATIENCE if pinned else asked
 
 
 def attend(engine: Engine, *, pinned: bool, keep_commits: bool) -> None:

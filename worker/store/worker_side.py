@@ -302,7 +302,7 @@ class WorkerSide(Attendance, EndpointSide):
                 return []
             given = {"limit": limit, "rescuer": worker_id, "dead": sorted(dead)}
             orphans = rescue.orphans(of_dead=not is_fair)
-            ids = connection.execute(orphans, given).scalars().all()
+            ids = _takeable(connection, connection.execute(orphans, given).all())
             if not ids:
                 return []
             words = {"words": _CRASHED, "leaving_words": _KILLED}
@@ -318,6 +318,7 @@ class WorkerSide(Attendance, EndpointSide):
         return [
             Rescued(run_id, prompt_id, worker_id, states[prompt_id])
             for run_id, prompt_id, worker_id in sorted(taken)
+            if prompt_id in states  # or somebody deleted it, past the foreign keys
         ]
 
     def take_back_crashes(self, worker_id: str, run_ids: Collection[int]) -> None:
@@ -357,6 +358,14 @@ class WorkerSide(Attendance, EndpointSide):
             ready, later, seconds = connection.execute(reads.waiting_for(), given).one()
             running = connection.execute(reads.running_for(), given).scalar_one()
         return Backlog(ready, later, running, None if seconds is None else max(0.0, seconds))
+
+
+def _takeable(connection: Connection, found: Sequence[Any]) -> list[int]:
+    """Of these runs and their prompts, the runs whose prompts nobody else has locked."""
+    given = {"ids": [prompt_id for _, prompt_id in found]}
+    free = set(connection.execute(rescue.hold_prompts(), given).scalars())
+    there = {row.id for row in connection.execute(reads.prompt_states(), given)}
+    return [run_id for run_id, prompt_id in found if prompt_id in free or prompt_id not in there]
 
 
 def _take_back_crashes(connection: Connection, worker_id: str, run_ids: Collection[int]) -> None:
