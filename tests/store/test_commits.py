@@ -75,14 +75,14 @@ def test_what_is_no_text_is_stored_with_the_text_around_it(store, sql):
     """Once, also when the same flush is sent again; and nothing of a run that is lost."""
     run = start(store)
     pieces = (ExtraPiece(run.id, 0, "logprobs", "[1]"), ExtraPiece(run.id, 1, "audio", '"\u2028"'))
-    chunk = replace(words(run, 0, "Be"), extras=pieces)
+    chunk = dataclasses.replace(words(run, 0, "Be"), extras=pieces)
     for _ in range(2):
         assert store.commit("w1", [chunk], []) == set()
     assert sql("SELECT run_id, seq, kind, data FROM run_extras ORDER BY seq") == [
         (run.id, 0, "logprobs", "[1]"),
         (run.id, 1, "audio", '"\u2028"'),
     ]
-    last = replace(words(run, 1, ""), extras=(ExtraPiece(run.id, 2, "audio", "2"),))
+    last = dataclasses.replace(words(run, 1, ""), extras=(ExtraPiece(run.id, 2, "audio", "2"),))
     assert store.commit("w2", [last], []) == {run.id}
     assert sql.one("SELECT count(*) FROM run_extras") == 2
     assert store.commit("w1", [last], [completed(run)]) == set()
