@@ -106,6 +106,7 @@ async def test_a_failed_prompt_has_no_output_and_can_be_retried(
 ) -> None:
     """`output` is None until the done frame came; the partial text is there, and `retry` works."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPOOL_MAX_RUNS", "1")
     async with FakeServer() as server, await AsyncSpool.open("sqlite:///answers.db") as spool:
         await spool.add({"prompt": "x [[fault=cut after=4 times=1]]", "max_attempts": 1}, batch="b")
         await carried(spool.spool, server)

@@ -57,20 +57,32 @@ def test_an_endpoint_that_answers_and_has_its_model_is_well(check, dialect, suff
     assert "answers and has llama3.2" in said
 
 
+NO_MODEL = (404, '{"error": "model llama3.2 not found"}')
+
+
 def test_a_model_that_ollama_lacks_is_pulled(check):
     """Every prompt would fail with 404."""
-    with model_server(ollama("a", "b", "c", "d", "e", "f")) as (url, _):
+    answers = {**ollama("a", "b", "c", "d", "e", "f"), "POST /api/chat": NO_MODEL}
+    with model_server(answers) as (url, _):
         ((health, said),) = check(table(url))
     assert health == "broken"
     assert "has no model llama3.2 (it has: a, b, c, d, e, ...); `ollama pull llama3.2`" in said
 
 
-def test_a_model_that_others_do_not_list_is_doubtful(check):
-    """Gateways answer to names that they do not list."""
+def test_a_model_that_is_not_listed_and_answers_is_well(check):
+    """Gateways answer to names that they do not list; one that does not answer is broken."""
     with model_server(listing("/v1/models")) as (url, _):
         ((health, said),) = check(table(url + "/v1", "openai-chat"))
-    assert health == "doubtful"
+    assert health == "ok"
+    assert "answers as llama3.2, which it does not list" in said
+    answers = {**listing("/v1/models"), "POST /v1/chat/completions": NO_MODEL}
+    with model_server(answers) as (url, _):
+        ((health, said),) = check(table(url + "/v1", "openai-chat"))
+    assert health == "broken"
     assert "(it has: none)" in said
+    with model_server(listing("/v1/models")) as (url, _):
+        ((health, said),) = check(table(url + "/v1", "openai-chat", more='canary = "GET"'))
+    assert health == "doubtful"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +91,8 @@ def test_a_model_that_others_do_not_list_is_doubtful(check):
         ("openai-chat", {}),
         ("openai-chat", {"/v1/models": (200, "<html>")}),
         ("openai-chat", {"/v1/models": (200, '["a"]')}),
-        ("openai-chat", {"/v1/models": (500, "oops")}),
+        ("openai-chat", {"/v1/models": (405, "no")}),
+        ("openai-chat", {"/v1/models": (501, "no")}),
         ("llamacpp-completion", {}),
     ],
 )
@@ -89,6 +102,51 @@ def test_a_server_that_lists_no_models_is_well(check, dialect, answers):
         ((health, said),) = check(table(url + ("/v1" if "openai" in dialect else ""), dialect))
     assert health == "ok"
     assert "does not say which models it has" in said
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ({"/v1/models": (400, "No connected db.")}, "would refuse every prompt: HTTP 400"),
+        ({"/v1/models": (400, "No required SSL certificate was sent")}, "would refuse every"),
+        ({"/v1/models": (400, "The plain HTTP request was sent to HTTPS port")}, "HTTPS port"),
+        ({"/v1/models": (307, "")}, "redirects"),
+        ({"/v1/models": (500, "oops")}, "HTTP 500: oops"),
+        ({"POST /v1/chat/completions": (400, '{"error": "wrong"}')}, "HTTP 400: wrong"),
+        ({"POST /v1/chat/completions": (500, '{"error": "wrong"}')}, "HTTP 500: wrong"),
+        (
+            {"POST /v1/chat/completions": (200, "<html><title>Welcome</title>")},
+            "a page with status",
+        ),
+        ({"POST /v1/chat/completions": (401, '{"error": "no"}')}, "refuses the key"),
+    ],
+)
+def test_what_would_refuse_every_prompt_is_broken(check, answers, words):
+    """A wrong key as 400, a missing header, mTLS, plain http on a TLS port, a redirect, a page."""
+    with model_server(answers) as (url, _):
+        ((health, said),) = check(table(url + "/v1", "openai-chat"))
+    assert health == "broken"
+    assert words in said
+
+
+def test_a_server_that_never_sends_its_done_frame_is_found_out(check):
+    """And the setting is named."""
+    unfinished = (
+        'data: {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]}\n\n'
+    )
+    answers = {"POST /v1/chat/completions": (200, unfinished)}
+    with model_server(answers) as (url, _):
+        ((health, said),) = check(table(url + "/v1", "openai-chat"))
+    assert health == "broken"
+    assert "set accept_finish_without_done = true" in said
+
+
+def test_a_server_that_asks_for_patience_is_doubtful(check):
+    """It is there; prompts wait."""
+    with model_server({"POST /v1/chat/completions": (429, "slow down")}) as (url, _):
+        ((health, said),) = check(table(url + "/v1", "openai-chat"))
+    assert health == "doubtful"
+    assert "asks for patience" in said
 
 
 def test_nobody_there_is_broken(check):
@@ -101,10 +159,10 @@ def test_nobody_there_is_broken(check):
 
 def test_a_server_that_only_fails_is_broken(check):
     """It is there, but no prompt would succeed."""
-    with model_server({"/": (503, "busy")}) as (url, _):
+    with model_server({"POST /api/chat": (500, "oops")}) as (url, _):
         ((health, said),) = check(table(url))
     assert health == "broken"
-    assert "answers, but only with faults" in said
+    assert "would refuse every prompt: HTTP 500: oops" in said
 
 
 def test_a_key_that_is_refused_is_broken(check, monkeypatch):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from worker.cli.findings import Finding, broken, doubtful, ok
 from worker.clock import Clock
+from worker.endpoints import canary
+from worker.endpoints.canary import Kind
 from worker.errors import ErrorCode, SpoolError, Unreachable
 from worker.records import Endpoint, Request
 from worker.stream import Stream
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 10.0
 _LIST_BYTES = 4 * 1024 * 1024
 _SHOWN_MODELS = 5
+_CANARY_SECONDS = 60.0  # a person waits; a worker waits as long as for a first frame
+_MAY_NOT_SAY = frozenset({404, 405, 501})  # a server need not list its models
 
 
 class _Models:
@@ -63,7 +67,7 @@ def endpoints(loaded: Loaded, clock: Clock) -> list[Finding]:
         try:
             found = await asyncio.gather(
                 *(
-                    _endpoint(stream, each, loaded.missing_keys.get(name))
+                    _endpoint(stream, each, loaded.missing_keys.get(name), clock)
                     for name, each in settings.endpoints.items()
                 )
             )
@@ -77,26 +81,68 @@ def endpoints(loaded: Loaded, clock: Clock) -> list[Finding]:
     return asyncio.run(ask())
 
 
-async def _endpoint(stream: Stream, endpoint: Endpoint, missing_key: str | None) -> Finding:
+async def _endpoint(
+    stream: Stream, endpoint: Endpoint, missing_key: str | None, clock: Clock
+) -> Finding:
     about = f"endpoint {endpoint.name}"
     if missing_key:
         return broken(about, missing_key)
     if endpoint.embedded:
         return await _embedded(about, endpoint)
     try:
-        await stream.probe(endpoint, DIALECTS[endpoint.dialect])
+        names = await _listed(stream, endpoint)
     except Unreachable as error:
         return broken(about, error.message, _start(endpoint))
     except SpoolError as error:
-        return broken(about, f"{endpoint.shown_url} answers, but only with faults: {error.message}")
-    try:
-        names = await _listed(stream, endpoint)
-    except SpoolError as error:
-        if error.code is ErrorCode.UNAUTHORIZED:
-            cure = "check its api_key_env or api_key_file"
-            return broken(about, f"{endpoint.shown_url} refuses the key: {error.message}", cure)
-        names = None  # many servers list no models; that they answer is what counts
-    return _model(about, endpoint, names)
+        if error.http_status not in _MAY_NOT_SAY:
+            return _refused(about, endpoint, error)
+        names = None
+    return await _canary(about, stream, endpoint, names, clock)
+
+
+async def _canary(
+    about: str, stream: Stream, endpoint: Endpoint, names: list[str] | None, clock: Clock
+) -> Finding:
+    """Ask for one token, as a worker does when something fails: does a prompt come through?"""
+    patience_seconds = min(endpoint.first_frame_timeout_seconds, _CANARY_SECONDS)
+    patient = replace(endpoint, first_frame_timeout_seconds=patience_seconds)
+    dialect = DIALECTS[endpoint.dialect]
+    reply = await canary.send(stream, patient, dialect, endpoint.model, clock)
+    if reply.kind is Kind.REFUSED and reply.is_generation:
+        simpler = await canary.send(stream, patient, dialect, endpoint.model, clock, simple=True)
+        reply = simpler if simpler.kind is Kind.ANSWERED else reply
+    if reply.error is None:
+        return _model(about, endpoint, names)
+    if reply.kind is Kind.REFUSED and names is not None and not _has(endpoint, names):
+        return broken(about, _lacks(endpoint, names), _model_cure(endpoint))
+    if reply.kind is Kind.REFUSED:
+        return _refused(about, endpoint, reply.error)
+    return _in_vain(about, endpoint, reply.kind, reply.error, patience_seconds)
+
+
+def _in_vain(
+    about: str, endpoint: Endpoint, kind: Kind, error: SpoolError, patience_seconds: float
+) -> Finding:
+    """A canary that was not refused, and not answered as it should be."""
+    place = f"{endpoint.dialect} at {endpoint.shown_url}"
+    if kind is Kind.ANSWERED:
+        return broken(about, f"{place} answers, but not to the end: {error.message}")
+    if kind is Kind.BUSY:
+        said = f"{place} is there, and asks for patience: {error.message}"
+        return doubtful(about, said, "its prompts wait until it has room")
+    if error.code is ErrorCode.FIRST_FRAME_TIMEOUT:
+        said = f"{place} took a request, and said nothing for {patience_seconds:g} s"
+        return doubtful(about, said, "it may be loading its model, or be busy; try again later")
+    return broken(about, error.message, _start(endpoint))
+
+
+def _refused(about: str, endpoint: Endpoint, error: SpoolError) -> Finding:
+    """What no prompt would come through, with what to mend."""
+    if error.code is ErrorCode.UNAUTHORIZED:
+        said = f"{endpoint.shown_url} refuses the key: {error.message}"
+        return broken(about, said, "check its api_key_env or api_key_file")
+    said = f"{endpoint.dialect} at {endpoint.shown_url} would refuse every prompt: {error.message}"
+    return broken(about, said, "correct its base_url, dialect, model, headers or options")
 
 
 def _way(stream: Stream, endpoint: Endpoint) -> Finding | None:
@@ -145,13 +191,30 @@ async def _listed(stream: Stream, endpoint: Endpoint) -> list[str] | None:
 
 def _model(about: str, endpoint: Endpoint, names: list[str] | None) -> Finding:
     place = f"{endpoint.dialect} at {endpoint.shown_url}"
+    if endpoint.canary == canary.PLAIN_GET:
+        place += " (asked by a plain GET)"
     if names is None:
         return ok(about, f"{place} answers; it does not say which models it has")
-    if {endpoint.model, f"{endpoint.model}:latest"} & set(names):
+    if _has(endpoint, names):
         return ok(about, f"{place} answers and has {endpoint.model}")
+    if endpoint.canary != canary.PLAIN_GET:
+        return ok(about, f"{place} answers as {endpoint.model}, which it does not list")
+    return doubtful(about, _lacks(endpoint, names), _model_cure(endpoint))
+
+
+def _has(endpoint: Endpoint, names: list[str]) -> bool:
+    return bool({endpoint.model, f"{endpoint.model}:latest"} & set(names))
+
+
+def _lacks(endpoint: Endpoint, names: list[str]) -> str:
     offered = ", ".join(names[:_SHOWN_MODELS]) + (", ..." if len(names) > _SHOWN_MODELS else "")
-    said = f"{place} answers, but has no model {endpoint.model} (it has: {offered or 'none'})"
+    return (
+        f"{endpoint.dialect} at {endpoint.shown_url} answers, but has no model {endpoint.model}"
+        f" (it has: {offered or 'none'})"
+    )
+
+
+def _model_cure(endpoint: Endpoint) -> str:
     if endpoint.dialect.startswith("ollama"):
-        return broken(about, said, f"`ollama pull {endpoint.model}`, or change model")
-    # Gateways answer to names that they do not list.
-    return doubtful(about, said, "change model, unless the server knows it by another name")
+        return f"`ollama pull {endpoint.model}`, or change model"
+    return "change model, unless the server knows it by another name"

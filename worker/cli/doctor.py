@@ -1,7 +1,8 @@
 """`spool doctor`: can everything be reached, and what to do if not.
 
 Every check ends in a finding, never in a traceback, so that one broken thing
-does not hide the next.  Nothing is changed: no file is made, no prompt is sent.
+does not hide the next.  Nothing is changed: no file is made, no prompt of the queue is sent; each
+endpoint is asked for one token.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _BEGINNING = 2026  # a machine whose clock is earlier than this program has the 
 def command(ctx: click.Context, session: Session, /, *, as_json: bool) -> None:
     """Check settings, database, disk, clock, endpoints and models; say what to do.
 
-    Changes nothing and sends no prompt. Exits 1 if anything is broken.
+    Changes nothing, and asks each endpoint for one token. Exits 1 if anything is broken.
     """
     from worker.cli.checkup import endpoints
 
