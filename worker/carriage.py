@@ -229,7 +229,7 @@ async def opened(
         except Refused as error:
             simpler = dialect.simpler(request, error)
             if simpler is None:
-                raise
+                raise dialect.explained(request, error) from error
             request = simpler
             reader = await retry.connecting(attempt, rooms.clock)
             rooms.rejected[endpoint.name] = error

@@ -69,6 +69,7 @@ class Endpoint:
     idle_timeout_seconds: float = 120.0
     total_timeout_seconds: float = 0.0
     accept_finish_without_done: bool = False
+    anthropic_version: str = "2023-06-01"
     canary: str = "Hi"
     max_output_bytes: int = 64 * 1024 * 1024
     certificates: Certificates = NO_CERTIFICATES

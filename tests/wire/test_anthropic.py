@@ -8,6 +8,7 @@ from tests.wire.reading import body, bytewise
 from tests.wire.test_dialect import ask
 from worker.errors import Busy, Malformed, Refused, ServerFailed, Truncated
 from worker.records import Kind, Usage
+from worker.wire import DIALECTS
 from worker.wire.tools import assemble_tool_calls
 
 STOP = {"type": "message_stop"}
@@ -228,3 +229,24 @@ def test_content_of_the_first_event_counts_if_no_other_comes():
     assert said(opening, delta("text_delta", text="Hello there"), STOP).text == "Hello there"
     assert said(opening, delta("text_delta", text="Hel"), STOP).text == "Hello"
     assert isinstance(said(opening, delta("text_delta", text="Bye"), STOP).error, Malformed)
+
+
+def test_the_version_is_a_setting_of_the_endpoint():
+    request, _ = ask("anthropic-messages", where={"anthropic_version": "2026-10-01"})
+    assert request.headers["anthropic-version"] == "2026-10-01"
+    assert "anthropic-version" not in ask("openai-chat")[0].headers
+
+
+def test_an_option_that_a_version_refuses_is_named_with_its_cure():
+    """And no other refusal is touched."""
+    dialect = DIALECTS["anthropic-messages"]
+    request, _ = ask("anthropic-messages", options={"temperature": 0})
+    refused = Refused("HTTP 400: temperature is not supported", http_status=400)
+    error = dialect.explained(request, refused)
+    assert str(error).startswith(str(refused))
+    assert "remove the option temperature, or set anthropic_version" in str(error)
+    for other in (
+        Refused("HTTP 400: top_p is not supported", http_status=400),
+        Refused("HTTP 404: temperature", http_status=404),
+    ):
+        assert dialect.explained(request, other) is other

@@ -177,7 +177,7 @@ def test_an_answer_in_one_piece_that_did_not_finish_is_none():
 def test_an_error_line_before_the_events_of_a_stream(name):
     for rest in (b"", b"\n\ndata: [DONE]\n\n"):
         error = body(name, b'{"error":{"message":"upstream","code":504}}' + rest).error
-        assert isinstance(error, ServerFailed)
+        assert isinstance(error, Busy)
         assert "upstream" in str(error)
 
 

@@ -28,18 +28,19 @@ def test_a_long_frame_is_what_was_wanted(monkeypatch):
     assert body.finish() == b'{"a":"x"}'
 
 
-def test_a_frame_that_has_to_be_held_and_is_too_long_names_both_sizes():
+def test_a_frame_that_has_to_be_held_and_is_too_long_names_the_setting():
+    """And no sizes, which would make a sentence for each frame of one cause."""
     body = FrameBody(50, keep)
-    with pytest.raises(FrameTooLarge, match=r"at least 106 bytes.* 106 of .*max_frame_bytes = 50"):
+    with pytest.raises(FrameTooLarge, match=r"longer than max_frame_bytes = 50; raise"):
         body.add(b'{"a":"' + b"x" * 100)
-    with pytest.raises(FrameTooLarge, match=r"at least 51 bytes"):
+    with pytest.raises(FrameTooLarge, match=r"max_frame_bytes = 50"):
         FrameBody(50, None).add(b"x" * 51)
 
 
 def test_a_long_frame_that_is_not_json_is_malformed():
     body = FrameBody(50, keep)
     body.add(b"x" * 100)
-    with pytest.raises(Malformed, match="100 bytes"):
+    with pytest.raises(Malformed, match="a long frame that is not JSON"):
         body.finish()
 
 

@@ -115,6 +115,12 @@ class EndpointTable(BaseModel):
         description="For gateways that never send the protocol's done frame: takes a finish reason"
         " for it.  A stream that was cut can then pass for a complete one.",
     )
+    anthropic_version: str = Field(
+        default="2023-06-01",
+        pattern=r"^\d{4}-\d{2}-\d{2}$",
+        description="Of the protocol anthropic-messages, as a date.  Another version may refuse"
+        " options that this one takes, such as temperature.",
+    )
     canary: str = Field(
         default="Hi",
         min_length=1,
@@ -180,6 +186,7 @@ class EndpointTable(BaseModel):
             idle_timeout_seconds=self.idle_timeout_seconds,
             total_timeout_seconds=self.total_timeout_seconds,
             accept_finish_without_done=self.accept_finish_without_done,
+            anthropic_version=self.anthropic_version,
             canary=self.canary,
             max_output_bytes=self.max_output_bytes,
             certificates=self._certificates,

@@ -57,6 +57,7 @@ class Answer(Generic[F]):
         refused: the visible output is a refusal, so a plain stop is one too.
         asked: what the request says about the answer.
         is_settled: it is clear what kind of a stream this is; only then are short cuts open.
+        may_think: the frames at hand may hold thoughts, by the bytes of their names.
         raw: the frame at hand as it came, while frames are understood one by one.
     """
 
@@ -70,6 +71,7 @@ class Answer(Generic[F]):
     ) -> None:
         self.asked = asked
         self.is_settled = False
+        self.may_think = True
         self.raw: Mapping[str, Json] | None = None
         self.frames = 0
         self.finish_reason: str | None = None

@@ -33,7 +33,6 @@ _DEFAULTS = {"max_tokens": 4096}  # required by the protocol
 _BLOCKS = frozenset({"text", "thinking", "tool_use"})
 _SILENT_DELTAS = frozenset({"signature_delta", "input_json_delta"})
 _DELTAS = _SILENT_DELTAS | {"text_delta", "thinking_delta"}
-_VERSION = {"anthropic-version": "2023-06-01"}
 
 
 class _Usage(msgspec.Struct, gc=False):
@@ -251,6 +250,6 @@ DIALECTS = (
         MessagesAnswer,
         defaults=_DEFAULTS,
         authorize=_key,
-        headers=_VERSION,
+        version_header="anthropic-version",
     ),
 )

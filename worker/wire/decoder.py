@@ -46,6 +46,7 @@ from worker.wire.opening import Judge, Opening, Sort, judge_events, judge_lines
 from worker.wire.plain import Decode, plain_events, plain_lines
 from worker.wire.reports import page_words
 from worker.wire.text import QUOTED_CHARS_MAX, clip
+from worker.wire.thoughts import NAMES_BEGIN
 
 _SPACE = b" \t\r\n"
 PROMPT_PROGRESS = b'"prompt_progress"'  # llama.cpp tells how far it has read a long prompt
@@ -198,6 +199,7 @@ class StreamDecoder:
         packed = self._framing.pack(block)
         if packed is None or self._has_long_line(packed.lines):
             return False
+        self._answer.may_think = any(name in block for name in NAMES_BEGIN)
         try:
             frames = self._answer.shape.decode_lines(packed.lines)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from worker.errors import SpoolError
+from worker.errors import Refused, SpoolError
 from worker.records import Endpoint, Json, Request, Run
 from worker.wire.answer import Answer
 from worker.wire.asking import (
@@ -27,6 +27,8 @@ from worker.wire.asking import (
 from worker.wire.decoder import Framing, StreamDecoder
 
 _REJECTED = frozenset({400, 422})
+# Options that some versions of Anthropic's protocol refuse.
+_VERSIONED = frozenset({"temperature", "thinking", "top_k", "top_p"})
 
 
 class AnswerMaker(Protocol):
@@ -51,6 +53,7 @@ class WireFormat:
         body: the request body for a prompt and its options; model and stream are added to it.
         defaults: options unless the endpoint or the prompt says otherwise.
         reserved: options that would contradict the prompt.
+        version_header: that names the version of the protocol; None if it has none.
         droppable: body keys that a server may reject and an answer can do without, each with
             the names under which it is rejected.
     """
@@ -63,7 +66,7 @@ class WireFormat:
     defaults: Mapping[str, Json] = field(default_factory=dict)
     reserved: tuple[str, ...] = ("messages", "prompt")
     authorize: Callable[[str], dict[str, str]] = bearer
-    headers: Mapping[str, str] = field(default_factory=dict)
+    version_header: str | None = None
     droppable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def request(self, endpoint: Endpoint, run: Run) -> Request:
@@ -80,8 +83,9 @@ class WireFormat:
             "content-type": "application/json",
             "accept": self.framing.media_type,
             "accept-encoding": "identity",  # compressing proxies buffer
-            **self.headers,
         }
+        if self.version_header:
+            headers[self.version_header] = endpoint.anthropic_version
         return Request(url_for(endpoint.base_url, self.path), body_bytes(body), headers)
 
     def simpler(self, request: Request, error: SpoolError) -> Request | None:
@@ -98,6 +102,17 @@ class WireFormat:
             return None
         less = {key: value for key, value in body.items() if key not in rejected}
         return Request(request.url, body_bytes(less), request.headers, request.method)
+
+    def explained(self, request: Request, error: Refused) -> Refused:
+        """The error, with the cure if the version of the protocol refuses an option by name."""
+        if not self.version_header or error.http_status not in _REJECTED:
+            return error
+        body = json.loads(request.body)
+        refused = [key for key in sorted(_VERSIONED & body.keys()) if key in error.message]
+        if not refused:
+            return error
+        cure = f"remove the option {refused[0]}, or set anthropic_version to one that takes it"
+        return error.but(message=f"{error.message} ({cure})")
 
     def authorization(self, api_key: str) -> dict[str, str]:
         """The headers that carry the key in this dialect."""

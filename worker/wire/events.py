@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.errors import SpoolError
+from worker.errors import Refused, SpoolError
 from worker.records import Endpoint, Kind, Request, Run, Usage
 
 
@@ -126,6 +126,10 @@ class Dialect(Protocol):
 
     def simpler(self, request: Request, error: SpoolError) -> Request | None:
         """The same request without what the server just rejected (`stream_options`), or None."""
+        ...
+
+    def explained(self, request: Request, error: Refused) -> Refused:
+        """The error for a request, with the cure as far as this dialect knows one."""
         ...
 
     def authorization(self, api_key: str) -> dict[str, str]:

@@ -74,7 +74,7 @@ class Intake:
             end = 1 if straddles and len(self._boundary) > 1 else 0
         if end:
             block = self._release(data, end)
-            yield block, block.count(b",") <= VALUES_MAX
+            yield block, len(block) <= VALUES_MAX or block.count(b",") <= VALUES_MAX
         self._rest += data[end:]
         if len(self._rest) > self._most:
             self._careful = True

@@ -63,7 +63,7 @@ class CompletionAnswer(Answer[_Frame]):
                 or type(frame.content) is not str
                 or frame.completion_probabilities
                 or frame.probs
-                or frame.has_thoughts()
+                or (self.may_think and frame.has_thoughts())
                 or not self.is_settled
             ):
                 return super().take_all(frames)

@@ -104,7 +104,7 @@ class _OpenAIAnswer(Answer[Chunk]):
                     or choice.logprobs
                     or choice.usage
                     or choice.message
-                    or choice.has_thoughts()
+                    or (self.may_think and choice.has_thoughts())
                     or (delta is not None and delta.says_more_than_text())
                 ):
                     return super().take_all(frames)
