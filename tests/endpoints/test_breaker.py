@@ -155,16 +155,19 @@ def test_never_worked_is_told_from_down_now():
 
 
 def test_the_ramp_doubles_with_each_round_of_answers():
-    """Each answer makes room for one more."""
+    """Also where answers take an hour: each makes room for two more beside itself."""
     ramp = Ramp()
     assert ramp.slots(500, 0) == 500
     ramp.begin(0)
-    sizes = []
+    under_way, sizes = 0, []
     for _ in range(6):
-        sizes.append(ramp.slots(500, 0))
+        sizes.append(ramp.slots(500, under_way))
+        under_way += sizes[-1]
+        assert ramp.grows(500)
         for _ in range(sizes[-1]):
             ramp.answered()
     assert sizes == [1, 2, 4, 8, 16, 32]
+    assert not ramp.grows(64)
 
 
 def test_where_it_had_no_room_the_ramp_slows_down():

@@ -103,7 +103,8 @@ async def test_what_becomes_of_it(error, kind):
     stream.alive = error
     reply = await sent(stream)
     assert (reply.kind, reply.error) == (kind, error)
-    assert reply.cost_tokens is (kind in (Kind.ANSWERED, Kind.UNANSWERED))
+    reached = not isinstance(error, Unreachable)
+    assert reply.cost_tokens is (reached and kind in (Kind.ANSWERED, Kind.UNANSWERED))
 
 
 @pytest.mark.parametrize(

@@ -59,21 +59,38 @@ def test_who_went_on_where_others_broke_off_has_outlived_them():
 def test_suspects_go_on_by_halves():
     """Down to one alone; one that comes through makes room for twice as many."""
     cuts = Cuts()
-    assert cuts.room_for_suspects([], 16) == 8
-    assert cuts.room_for_suspects([], 1) == 1
+    assert cuts.room_for_suspects([], 16, at=40.0) == 8
+    assert cuts.room_for_suspects([], 1, at=40.0) == 1
     aboard = [flight(number, in_vain=2) for number in range(8)]
-    assert cuts.room_for_suspects(aboard[:3], 16) == 5
+    assert cuts.room_for_suspects(aboard[:3], 16, at=0.0) == 5
     room = []
     for at in (10.0, 20.0, 30.0, 40.0):
         for control in aboard:
             cut = cuts.note(control, at=at)
         cuts.halve(cut)
         cuts.halve(cut)
-        room.append(cuts.room_for_suspects([], 16))
+        room.append(cuts.room_for_suspects([], 16, at=40.0))
         aboard = aboard[: room[-1]]
     assert room == [4, 2, 1, 1]
-    cuts.cleared()
-    assert cuts.room_for_suspects([], 16) == 2
+    cuts.completed(flight(99))
+    assert cuts.room_for_suspects([], 16, at=40.0) == 1
+    cuts.completed(aboard[0])
+    assert cuts.room_for_suspects([], 16, at=40.0) == 2
+
+
+def test_a_suspect_that_outlived_what_it_died_of_makes_room_long_before_its_end():
+    """A server that restarted for an hour: its answers of an hour must not go one by one after."""
+    cuts = Cuts()
+    for at in (30.0, 60.0):
+        cuts.note(flight(1, sent_at=at - 30, in_vain=2), at=at)
+        cut = cuts.note(flight(2, sent_at=at - 30, in_vain=2), at=at)
+    cuts.halve(cut)
+    old = flight(1, sent_at=100.0, in_vain=2)
+    assert cuts.room_for_suspects([old], 16, at=100.0 + 60) == 0
+    assert cuts.room_for_suspects([old], 16, at=100.0 + 61) == 2
+    assert cuts.room_for_suspects([old], 16, at=100.0 + 62) == 2, "it is counted once"
+    cuts.completed(old)
+    assert cuts.room_for_suspects([], 16, at=100.0 + 63) == 2
 
 
 def test_the_one_that_was_there_each_time_is_alone():

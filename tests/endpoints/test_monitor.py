@@ -34,6 +34,36 @@ NO_FRAME = Stalled("no first frame", code=ErrorCode.FIRST_FRAME_TIMEOUT)
 # --- states: settled by a canary
 
 
+@aio
+async def test_only_the_answer_of_a_canary_makes_the_refusal_of_one_count():
+    """A thinking budget refuses every canary, and answers every prompt: a bad one shuts no door."""
+    it = Place()
+    it.streaming(1)
+    believe(it.monitor, it.monitor.said.state(), at_start=False, at=it.clock.monotonic())
+    it.stream.alive = Refused("HTTP 400: more tokens than the budget", http_status=400)
+    assert (await it.fail(it.send(), BAD_REQUEST)).evidence is Evidence.NONE
+    assert it.breaker.state is BreakerState.CLOSED
+    assert it.monitor.canaries.is_useless("small")
+
+
+@aio
+async def test_who_waits_for_a_verdict_sleeps_until_there_is_news():
+    """An answer to somebody who was sent before proves nothing, and must not keep the loop busy."""
+    it = Place(jump=False)
+    earlier = it.send()
+    it.clock.move(1)
+    doubtful = it.send()
+    it.clock.move(1)
+    it.send()  # waits for its first frame: it will tell
+    finding = it.failing(doubtful, BAD_REQUEST)
+    await turns()
+    it.hear(earlier)
+    await turns(200)
+    assert len(it.clock.slept) <= 3
+    assert not finding.done()
+    finding.cancel()
+
+
 @pytest.mark.parametrize("error", [BAD_REQUEST, WRONG_KEY, ServerFailed("500", http_status=500)])
 @aio
 async def test_where_a_canary_is_answered_the_request_is_to_blame(error):
@@ -399,10 +429,10 @@ async def test_failures_in_a_row_open_the_breaker_and_an_answered_canary_closes_
     assert it.breaker.state is BreakerState.CLOSED
     assert it.monitor.room().limit == 1
     it.streaming(1)
-    assert it.monitor.room().limit == 1
-    it.streaming(1)
-    assert it.monitor.room().limit == 1
-    assert it.breaker.ramp.most == 3
+    assert it.monitor.room().limit == 2
+    it.streaming(2)
+    assert it.monitor.room().limit == 4
+    assert it.breaker.ramp.most == 7
 
 
 @aio

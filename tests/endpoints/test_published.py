@@ -36,17 +36,17 @@ def test_other_settings_have_another_digest(change):
 def test_only_what_changes_is_written():
     """A million answers are one row."""
     said = SharedState(endpoint())
-    said.answers("small")
+    said.answers("small", by_canary=True)
     assert said.changed
     said.changed = False
-    said.answers("small")
+    said.answers("small", by_canary=True)
     assert not said.changed
     said.refuses(WRONG_KEY, since=NOW)
     assert said.changed
     said.changed = False
     said.refuses(WRONG_KEY, since=NOW)
     assert not said.changed
-    said.answers("small")
+    said.answers("small", by_canary=True)
     assert said.changed
 
 
@@ -54,7 +54,7 @@ def test_only_what_changes_is_written():
 def test_a_refusal_is_read_as_it_was_written(error):
     """Code, status and sentence; what was answered before as well."""
     said, other = SharedState(endpoint()), SharedState(endpoint())
-    said.answers("small")
+    said.answers("small", by_canary=True)
     said.refuses(error, since=NOW)
     models, refusal = other.read(said.state())
     assert models == ["small"]
@@ -64,8 +64,17 @@ def test_a_refusal_is_read_as_it_was_written(error):
         error.code,
         error.http_status,
     )
-    said.answers("small")
+    said.answers("small", by_canary=True)
     assert other.read(said.state()) == (["small"], None)
+
+
+def test_that_a_run_was_answered_is_told_apart_from_a_canary_that_was():
+    """It shows that the endpoint has worked; only a canary's own answer makes its refusal count."""
+    said, other = SharedState(endpoint()), SharedState(endpoint())
+    said.answers("small", by_canary=False)
+    assert said.changed
+    assert other.read(said.state()) == ([], None)
+    assert other.has_answered
 
 
 def test_what_a_later_version_writes_is_read_as_far_as_it_is_known():

@@ -59,12 +59,16 @@ class Ramp:
         return free if self.most is None else max(0, min(free, self.most - under_way))
 
     def begin(self, under_way: int) -> None:
-        """The endpoint answers again: one more with each answer."""
+        """The endpoint answers again: twice as many with each round of answers."""
         self._most = float(under_way + 1)
 
+    def grows(self, concurrency: int) -> bool:
+        """Whether an answer makes room for more: then nobody waits for the next poll."""
+        return self._most < concurrency
+
     def answered(self) -> None:
-        """A first frame came."""
-        self._most += 1 if self._most < self._knee else _GROWTH
+        """A first frame came: so there is room for this one, and for one beside it."""
+        self._most = min(self._most + 2, max(self._knee, self._most + _GROWTH))
 
     def narrow(self, *, streaming: int, under_way: int, sent_at: float, at: float) -> bool:
         """A request found no room; True if fewer are asked for from now on.

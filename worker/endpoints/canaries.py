@@ -34,7 +34,7 @@ class Canaries:
     Attributes:
         endpoint: where it is now; one that this worker runs itself may have moved.
         total: canaries sent so far.
-        answered: models of which a canary, or a run, was ever answered.
+        answered: models of which a canary was ever answered.
     """
 
     def __init__(

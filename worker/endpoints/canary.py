@@ -23,7 +23,7 @@ from worker.attribution import Nature, nature_of
 from worker.carriage import Reader, Stream, as_ended, read_in_time
 from worker.clock import Clock
 from worker.deadlines import Deadlines
-from worker.errors import Refused, SpoolError
+from worker.errors import ErrorCode, Refused, SpoolError
 from worker.records import Endpoint, Json, Request, Run
 from worker.wire.events import Decoder, Dialect, Done, Fault
 
@@ -92,7 +92,8 @@ class Reply:
     @property
     def cost_tokens(self) -> bool:
         """Whether the server may have generated something for it."""
-        return self.is_generation and self.kind in (Kind.ANSWERED, Kind.UNANSWERED)
+        arrived = self.error is None or self.error.code is not ErrorCode.UNREACHABLE
+        return self.is_generation and arrived and self.kind in (Kind.ANSWERED, Kind.UNANSWERED)
 
 
 def request(endpoint: Endpoint, dialect: Dialect, model: str, *, simple: bool = False) -> Request:

@@ -21,6 +21,7 @@ TOGETHER_SECONDS = 0.5  # what breaks off within this time may have one reason; 
 WENT_ON_SECONDS = 1.0  # heard so much later: what is read at once may have been sent before
 ALIKE = 0.1  # ages that differ by less than a tenth are one age
 ALIKE_PROMPTS = 3  # so many prompts, cut at different times at one age, were cut for their age
+OUTLIVED = 2.0  # times as old as what broke off lately: a suspect that is older is none any more
 _CUTS_KEPT = 50
 _ID_BITS = 62
 
@@ -31,6 +32,7 @@ class Cut:
 
     Attributes:
         suspects: how many of them were suspects.
+        oldest_seconds: how old the oldest of them was.
     """
 
     first_at: float
@@ -38,6 +40,7 @@ class Cut:
     cut_id: int = field(default_factory=lambda: 1 + secrets.randbits(_ID_BITS))
     prompts: set[int] = field(default_factory=set)
     suspects: int = 0
+    oldest_seconds: float = 0.0
 
     @property
     def is_company(self) -> bool:
@@ -53,6 +56,7 @@ class Cuts:
         self._ages: deque[tuple[float, int, int]] = deque(maxlen=_CUTS_KEPT)
         self._most_suspects = inf
         self._halved: Cut | None = None
+        self._through: set[int] = set()  # runs of suspects that outlived what they died of
 
     def note(self, control: Control, *, at: float) -> Cut:
         """A run broke off; what it is part of."""
@@ -64,6 +68,7 @@ class Cuts:
         cut.last_at = at
         cut.prompts.add(control.run.prompt_id)
         cut.suspects += is_suspect(control)
+        cut.oldest_seconds = max(cut.oldest_seconds, at - control.sent_at)
         self._ages.append((at - control.sent_at, control.run.prompt_id, cut.cut_id))
         return cut
 
@@ -104,13 +109,29 @@ class Cuts:
             self._halved = cut
             self._most_suspects = min(self._most_suspects, cut.suspects // 2)
 
-    def cleared(self) -> None:
-        """A suspect has come through: twice as many may go together."""
-        self._most_suspects *= 2
+    def completed(self, control: Control) -> None:
+        """A run came to its end: if it was a suspect, twice as many may go together."""
+        if is_suspect(control) and control.run.id not in self._through:
+            self._most_suspects *= 2
+        self._through.discard(control.run.id)
 
-    def room_for_suspects(self, under_way: Iterable[Control], concurrency: int) -> int:
-        """How many more may go: never more than half of the slots, so that others come through."""
-        there = sum(map(is_suspect, under_way))
+    def room_for_suspects(
+        self, under_way: Iterable[Control], concurrency: int, *, at: float
+    ) -> int:
+        """How many more may go: never more than half of the slots, so that others come through.
+
+        A suspect that is twice as old as any that broke off lately has come through as well.
+        """
+        oldest_seconds = max((cut.oldest_seconds for cut in self._cuts), default=0.0)
+        there = 0
+        for each in filter(is_suspect, under_way):
+            if each.run.id in self._through:
+                continue
+            if at - each.sent_at > OUTLIVED * oldest_seconds:
+                self._through.add(each.run.id)
+                self._most_suspects *= 2
+            else:
+                there += 1
         return max(0, int(min(self._most_suspects, max(1, concurrency // 2))) - there)
 
 

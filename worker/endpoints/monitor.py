@@ -21,7 +21,7 @@ from worker.endpoints.brake import Brake, Room
 from worker.endpoints.breaker import Breaker, BreakerState
 from worker.endpoints.canaries import Canaries, Revive, says_the_same
 from worker.endpoints.canary import Kind, ProbingStream, Reply
-from worker.endpoints.cuts import Cut, Cuts, is_suspect
+from worker.endpoints.cuts import Cut, Cuts
 from worker.endpoints.published import SharedState
 from worker.endpoints.runs import LOOK_SECONDS, VERDICT_SECONDS, Runs
 from worker.errors import Busy, ErrorCode, Refused, ServerFailed, SpoolError, Unfinished
@@ -88,7 +88,7 @@ class EndpointMonitor:
         limit = self.breaker.slots(free, carried, at=at)
         if not limit:
             return Room(0)
-        suspects = self.cuts.room_for_suspects(under_way, self.endpoint.concurrency)
+        suspects = self.cuts.room_for_suspects(under_way, self.endpoint.concurrency, at=at)
         held = {control.run.batch_id for control in under_way}
         without, one = self.brake.claimable(held, at=at)
         return Room(1 if one else limit, min(suspects, limit), without)
@@ -112,21 +112,20 @@ class EndpointMonitor:
         self._done_at = max(self._done_at, control.sent_at)
         if not outcome.answered:
             self.answered(control)
-        if is_suspect(control):
-            self.cuts.cleared()
+        self.cuts.completed(control)
 
-    def _is_alive(self, model: str, sent_at: float) -> bool:
+    def _is_alive(self, model: str, sent_at: float, *, by_canary: bool = False) -> bool:
         self._answered_at = self._clock.monotonic()
         self._alive_at[model] = max(self._alive_at.get(model, -inf), sent_at)
         closed = self.breaker.answered(under_way=len(self._runs.under_way))
-        self.said.answers(model)
+        self.said.answers(model, by_canary=by_canary)
         if closed and self._told_open:
             self._told_open = False
             self._log("breaker_closed", endpoint=self.endpoint.name)
         for doubt in self._doubts:
             if not doubt.done():
                 doubt.set_result(None)
-        return closed
+        return closed or self.breaker.ramp.grows(self.endpoint.concurrency)
 
     # --- whose fault?
 
@@ -291,25 +290,20 @@ class EndpointMonitor:
 
     async def _settled(self, control: Control, error: SpoolError, at: float) -> Evidence:
         """Ask for one token, unless somebody is answered anyway."""
-        doubt = asyncio.get_running_loop().create_future()
-        self._doubts.add(doubt)
-        try:
-            while (left := at + VERDICT_SECONDS - self._clock.monotonic()) > 0:
-                if self._answered_later(control, error):
-                    return Evidence.WELL
-                if self.breaker.state is BreakerState.OPEN:
-                    return Evidence.DOWN
-                if self._runs.later_waits(control):
-                    await self._first_of(doubt, min(left, LOOK_SECONDS))
-                elif (asking := self._canary(control.run.model, error)) is None:
-                    return Evidence.NONE
-                else:
-                    await self._first_of(doubt, left, asking)
-                    if asking.done() and not self._answered_later(control, error):
-                        return await self._meaning(asking.result(), error, control.run.model, at)
-            return Evidence.NONE
-        finally:
-            self._doubts.discard(doubt)
+        while (left := at + VERDICT_SECONDS - self._clock.monotonic()) > 0:
+            if self._answered_later(control, error):
+                return Evidence.WELL
+            if self.breaker.state is BreakerState.OPEN:
+                return Evidence.DOWN
+            if self._runs.later_waits(control):
+                await self._until_answered(min(left, LOOK_SECONDS))
+            elif (asking := self._canary(control.run.model, error)) is None:
+                return Evidence.NONE
+            else:
+                await self._until_answered(left, asking)
+                if asking.done() and not self._answered_later(control, error):
+                    return await self._meaning(asking.result(), error, control.run.model, at)
+        return Evidence.NONE
 
     def _answered_later(self, control: Control, error: SpoolError) -> bool:
         """Whether something was answered since then, or since it was refused so before."""
@@ -320,12 +314,12 @@ class EndpointMonitor:
             sent_at = control.sent_at
         return self._alive_at.get(control.run.model, -inf) > sent_at
 
-    async def _first_of(
-        self,
-        doubt: asyncio.Future[None],
-        seconds: float,
-        asking: asyncio.Task[Reply] | None = None,
+    async def _until_answered(
+        self, seconds: float, asking: asyncio.Task[Reply] | None = None
     ) -> None:
+        """Until anybody is answered, or that canary has come back, or for so long."""
+        doubt = asyncio.get_running_loop().create_future()
+        self._doubts.add(doubt)
         sleep = asyncio.ensure_future(self._clock.sleep(seconds))
         waits: set[asyncio.Future[None] | asyncio.Task[Reply]] = {doubt, sleep}
         try:
@@ -333,6 +327,7 @@ class EndpointMonitor:
                 waits | ({asking} if asking else set()), return_when=asyncio.FIRST_COMPLETED
             )
         finally:
+            self._doubts.discard(doubt)
             sleep.cancel()
 
     async def _meaning(self, reply: Reply, error: SpoolError, model: str, at: float) -> Evidence:
@@ -397,4 +392,4 @@ class EndpointMonitor:
     def _canary_answered(self, model: str, reply: Reply) -> None:
         shut_by = self.breaker.last_error
         if not (isinstance(shut_by, Unfinished) and isinstance(reply.error, Unfinished)):
-            self._is_alive(model, reply.sent_at)
+            self._is_alive(model, reply.sent_at, by_canary=True)

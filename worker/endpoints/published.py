@@ -38,17 +38,17 @@ class SharedState:
     def __init__(self, endpoint: Endpoint) -> None:
         self.digest = digest(endpoint)
         self.changed = False
-        self._models: list[str] = []  # of which something was ever answered
+        self.has_answered = False  # anything, ever
+        self._models: list[str] = []  # of which a canary was ever answered
         self._refusal: dict[str, Json] | None = None
 
-    def answers(self, model: str) -> None:
-        """Something of this model was answered."""
-        if model in self._models and self._refusal is None:
-            return
-        if model not in self._models and len(self._models) < _MODELS_KEPT:
+    def answers(self, model: str, *, by_canary: bool) -> None:
+        """A run of this model was answered, or a canary, whose refusals count from now on."""
+        if by_canary and model not in self._models and len(self._models) < _MODELS_KEPT:
             self._models.append(model)
             self.changed = True
-        self.changed = self.changed or self._refusal is not None
+        self.changed = self.changed or self._refusal is not None or not self.has_answered
+        self.has_answered = True
         self._refusal = None
 
     def refuses(self, error: SpoolError, *, since: datetime) -> None:
@@ -66,12 +66,17 @@ class SharedState:
 
     def state(self) -> Mapping[str, Json]:
         """What its row holds."""
-        return {"models": self._models, "refusal": self._refusal}
+        return {
+            "answered": self.has_answered,
+            "models": self._models,
+            "refusal": self._refusal,
+        }
 
     def read(self, state: Mapping[str, Json]) -> tuple[list[str], SpoolError | None]:
-        """Take over what stands there: models that were answered, and how everybody is refused."""
+        """Take over what stands there: models whose canary counts, and how everybody is refused."""
         models = [model for model in state.get("models") or () if isinstance(model, str)]
         self._models = list(dict.fromkeys([*self._models, *models]))[:_MODELS_KEPT]
+        self.has_answered = self.has_answered or bool(state.get("answered"))
         refusal = state.get("refusal")
         if not isinstance(refusal, dict):
             self._refusal = None

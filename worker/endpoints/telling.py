@@ -99,7 +99,7 @@ def believe(
     models, refusal = monitor.said.read(state)
     monitor.canaries.answered.update(models)
     breaker = monitor.breaker
-    breaker.has_answered = breaker.has_answered or bool(models)
+    breaker.has_answered = breaker.has_answered or monitor.said.has_answered
     if refusal is not None and (at_start or breaker.state is BreakerState.CLOSED):
         monitor.open(refusal, refuses=True)
         breaker.is_hearsay = True
