@@ -56,6 +56,9 @@ class CompletionAnswer(Answer[_Frame]):
 
     def take_all(self, frames: Sequence[_Frame]) -> bool:
         """Understand many frames; those that hold only text are joined at once."""
+        may_think = self.may_think
+        if not self.is_settled:
+            return super().take_all(frames)
         for frame in frames:
             if (
                 frame.stop
@@ -63,8 +66,7 @@ class CompletionAnswer(Answer[_Frame]):
                 or type(frame.content) is not str
                 or frame.completion_probabilities
                 or frame.probs
-                or (self.may_think and frame.has_thoughts())
-                or not self.is_settled
+                or (may_think and frame.has_thoughts())
             ):
                 return super().take_all(frames)
         for frame in frames:

@@ -97,26 +97,29 @@ class ResponsesAnswer(Answer[Event]):
 
     def take_all(self, frames: Sequence[Event]) -> bool:
         """Understand many events; those that hold only text are joined at once."""
-        first = frames[0] if frames and self.is_settled else None
-        for event in frames:
-            if event.item is not None or event.response is not None:
-                return False  # some of them have to be kept as they came
+        first = frames[0] if frames and self.is_settled else Event()
+        index, number, item_id = first.output_index, first.content_index, first.item_id
         for event in frames:
             if (
-                first is None
-                or event.type != _TEXT
-                or event.error
+                event.type != _TEXT
+                or event.item_id != item_id
+                or event.output_index != index
+                or event.content_index != number
+                or event.item is not None
+                or event.response is not None
                 or event.logprobs
+                or event.error
                 or type(event.delta) is not str
-                or event.output_index != first.output_index
-                or event.content_index != first.content_index
-                or event.item_id != first.item_id
             ):
-                return self._all_have_types(frames) and super().take_all(frames)
-        self.frames += len(frames)
-        if first is not None:
-            self._say(first, "".join([event.delta for event in frames]))
-        return True
+                break
+        else:
+            if self.is_settled and frames:
+                self.frames += len(frames)
+                self._say(first, "".join([event.delta for event in frames]))
+                return True
+        if any(event.item is not None or event.response is not None for event in frames):
+            return False  # some of them have to be kept as they came
+        return self._all_have_types(frames) and super().take_all(frames)
 
     def take_whole(self, said: Mapping[str, Json]) -> bool:
         """A `response` object that is not a stream."""
