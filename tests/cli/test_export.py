@@ -124,7 +124,7 @@ def test_nothing_to_write_is_worth_a_word(on, runs):
 
 def test_an_answer_too_long_to_be_held_is_the_same_text(on, store, runs, monkeypatch):
     """It passes in pieces instead of being read ahead."""
-    flush(store, runs[3], *("x" * 1000 for _ in range(200)), seq=10)
+    flush(store, runs[3], *("x" * 1000 for _ in range(200)), seq=3)
     arguments = ("export", "4", "--status", "running", "--partial")
     (ahead,) = on(*arguments).matches("export")
     monkeypatch.setattr("worker.store.answers.Answers._affordable", lambda self, sizes: [])

@@ -59,7 +59,8 @@ def _endpoint_values(endpoint: Endpoint) -> Iterator[tuple[str, Any]]:
     for name in EndpointTable.model_fields:
         if name in _KEY_FIELDS:
             continue
-        value = endpoint.shown_url if name == "base_url" else getattr(endpoint, name)
+        owner = endpoint.certificates if hasattr(endpoint.certificates, name) else endpoint
+        value = endpoint.shown_url if name == "base_url" else getattr(owner, name)
         yield name, dict.fromkeys(value, _HIDDEN) if name == "headers" else value
 
 
@@ -72,6 +73,8 @@ def _as_toml(loaded: Loaded) -> Iterator[str]:
     for name, endpoint in loaded.settings.endpoints.items():
         yield f"\n[endpoints.{_key(name)}]"
         for field, value in _endpoint_values(endpoint):
+            if value is None:
+                continue  # TOML has no word for it
             yield f"{field} = {literal(value)}  # {loaded.origins.kind(('endpoints', name, field))}"
         yield f"# api key: {_key_state(loaded, name)}"
 
