@@ -40,6 +40,7 @@ def idle(monkeypatch):
     [
         ("/usr/bin/spool", "/venv/bin/spool", "spool"),
         (None, "venv/bin/spool", "venv/bin/spool"),
+        (None, "a folder/bin/spool", "'a folder/bin/spool'"),
         (None, "worker/__main__.py", "{python} -m worker"),
     ],
 )

@@ -8,6 +8,7 @@ what was answered once is not asked again.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -149,8 +150,8 @@ def _program() -> str:
     if shutil.which("spool"):
         return "spool"
     if Path(sys.argv[0]).name == "__main__.py":
-        return f"{os.path.relpath(sys.executable)} -m worker"
-    return os.path.relpath(sys.argv[0])
+        return f"{shlex.quote(os.path.relpath(sys.executable))} -m worker"
+    return shlex.quote(os.path.relpath(sys.argv[0]))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
