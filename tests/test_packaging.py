@@ -232,5 +232,8 @@ def test_make_describes_itself():
 
 def test_ci_runs_what_people_run():
     """A check that only CI makes is a surprise; one that only people make is forgotten."""
-    assert (ROOT / ".ci" / "run").read_text("utf-8").rstrip().endswith("make test")
-    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    commands = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()[-2:]
+    assert commands == ["make test", ".ci/bare"]
+    assert all(os.access(ROOT / ".ci" / name, os.X_OK) for name in ("run", "bare"))
+    steps = (ROOT / ".ci" / "bare-steps").read_text("utf-8")
+    assert {"step make demo", ".venv/bin/spool show 1"} <= set(steps.splitlines())
