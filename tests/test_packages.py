@@ -1,5 +1,6 @@
 """A message that says what to install has a command that works where the reader stands."""
 
+import shlex
 import sys
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from worker import packages
 from worker.packages import install_command
 
+PYTHON = shlex.quote(sys.executable)
+
 
 def test_the_command_installs_for_the_python_that_runs_this():
     """It names that Python, so it is right in a clone, in a wheel and outside an environment."""
-    assert install_command("pyarrow>=18") == f"{sys.executable} -m pip install 'pyarrow>=18'"
+    assert install_command("pyarrow>=18") == f"{PYTHON} -m pip install 'pyarrow>=18'"
 
 
 def test_without_dependencies_the_command_says_so():
@@ -32,4 +35,4 @@ def test_a_folder_that_a_shell_would_split_is_quoted(monkeypatch, folder):
 def test_an_environment_of_uv_has_no_pip(monkeypatch):
     """There it is uv that installs."""
     monkeypatch.setattr(packages, "find_spec", lambda _: None)
-    assert install_command("one") == f"uv pip install --python {sys.executable} one"
+    assert install_command("one") == f"uv pip install --python {PYTHON} one"

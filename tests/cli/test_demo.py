@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shlex
 import sqlite3
 import sys
 from contextlib import closing
@@ -48,7 +49,7 @@ def test_it_is_called_as_it_can_be(found, started, called, monkeypatch):
     """Whoever wrote `python -m worker` can run no `worker/__main__.py`."""
     monkeypatch.setattr(demo.shutil, "which", lambda _: found)
     monkeypatch.setattr(sys, "argv", [started])
-    assert demo._program() == called.format(python=os.path.relpath(sys.executable))
+    assert demo._program() == called.format(python=shlex.quote(os.path.relpath(sys.executable)))
 
 
 def test_it_answers_everything_and_the_second_time_adds_nothing(spool, short):

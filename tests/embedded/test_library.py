@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ import pytest
 from worker.embedded import library
 from worker.errors import SettingsError
 
+PYTHON = shlex.quote(sys.executable)  # a clone may lie in a folder with a space
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
 
 
@@ -63,7 +65,7 @@ def test_all_that_is_missing_is_named_together(monkeypatch, there, model, names,
     installed(monkeypatch, *there)
     with pytest.raises(SettingsError) as caught:
         library.require(model=model)
-    assert f"needs {names} not installed: run `{sys.executable} -m pip install" in str(caught.value)
+    assert f"needs {names} not installed: run `{PYTHON} -m pip install" in str(caught.value)
     assert str(caught.value).endswith(ends)
 
 
@@ -164,7 +166,7 @@ def test_a_library_that_does_not_load_is_found_out(monkeypatch, tmp_path):
         (
             1,
             "ImportError: libgomp.so.1: cannot open shared object file: No such file or directory",
-            f"as root; or, without root, `{sys.executable} -m pip install --no-deps pykdtree`",
+            f"as root; or, without root, `{PYTHON} -m pip install --no-deps pykdtree`",
         ),
         (
             1,
