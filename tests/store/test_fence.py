@@ -444,6 +444,7 @@ WRITES = {
     "measure": ["runs.id ", "runs.worker_id = "],
     "note_requests": ["runs.id = ", "runs.request_hash IS NULL"],
     "keep_tool_calls": ["runs.id = "],
+    "add_extras": ["ON CONFLICT (run_id, seq) DO NOTHING"],
     "add_chunks": ["ON CONFLICT (run_id, seq) DO NOTHING"],
 }
 
@@ -456,7 +457,11 @@ def test_every_statement_that_writes_for_a_worker_carries_its_guard():
         if not is_statement or build.__module__ not in {commits.__name__, rescue.__name__}:
             continue
         is_sqlite = not name.endswith("postgresql")
-        given = {"is_sqlite": is_sqlite} if name in {"add_chunks", "note_requests"} else {}
+        given = (
+            {"is_sqlite": is_sqlite}
+            if name in {"add_chunks", "add_extras", "note_requests"}
+            else {}
+        )
         dialect = sqlite.dialect() if is_sqlite else postgresql.psycopg.dialect()
         text = str(build(**given).compile(dialect=dialect))
         if not text.startswith("SELECT"):

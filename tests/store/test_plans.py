@@ -36,6 +36,8 @@ GIVEN = {
     "most": 65_536,
     "nonce": 5,
     "rescuer": "w3",
+    "leaving_words": "w",
+    "dead": ["w2"],
     "fence": [[FINISHED + 1, 5, 2]],
     "v_run_id": [FINISHED + 1],
     "v_nonce": [5],
