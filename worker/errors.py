@@ -80,6 +80,7 @@ class ErrorCode(StrEnum):
     CANCELLED = "cancelled"
     TOO_MANY_CRASHES = "too_many_crashes"
     UNSTORABLE = "unstorable"
+    UNCLAIMABLE = "unclaimable"
     NOTHING_GENERATED = "nothing_generated"  # the one code that a completed run can have
     INTERNAL_ERROR = "internal_error"
 

@@ -9,7 +9,7 @@ from sqlalchemy import event
 
 from tests.store.cast import completed, expire, failed, interrupted, sign_on, start, take
 from worker.records import NewPrompt
-from worker.store import claims
+from worker.store import levels
 
 
 def queue(store, *prompts, **same):
@@ -162,7 +162,7 @@ def test_two_workers_never_get_the_same_prompt(open_store, sql):
 
 
 def test_a_claim_is_a_handful_of_statements(store):
-    """However many prompts it takes: one on PostgreSQL, two on SQLite."""
+    """However many prompts it takes: a look, and one on PostgreSQL, two on SQLite."""
     sign_on(store)
     queue(store, *(f"p{number}" for number in range(300)))
     database = store._work_db
@@ -173,7 +173,7 @@ def test_a_claim_is_a_handful_of_statements(store):
     event.listen(database.engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
     assert len(take(store, limit=250)) == 250
     assert [each for each in seen if not each.startswith("BEGIN")] == ["prepared"] * (
-        2 if store.is_sqlite else 1
+        3 if store.is_sqlite else 2
     )
 
 
@@ -191,7 +191,7 @@ def test_a_ready_prompt_is_found_below_any_number_of_priorities(sqlite_store, co
     sign_on(sqlite_store)
     connect(sqlite_url)(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
-        f" WHERE i <= {claims.LEVELS}) INSERT INTO prompts (prompt, priority, available_at)"
+        f" WHERE i <= {levels.LEVELS}) INSERT INTO prompts (prompt, priority, available_at)"
         " SELECT 'later', i, '2999-01-01 00:00:00' FROM n"
     )
     assert claimed(sqlite_store) == []

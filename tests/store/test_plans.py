@@ -8,7 +8,20 @@ from __future__ import annotations
 
 import pytest
 
-from worker.store import Selection, answers, claims, commits, decisions, fence, reads, rescue
+from tests.store.cast import sign_on, take
+from worker.records import NewPrompt
+from worker.store import (
+    Selection,
+    answers,
+    claims,
+    commits,
+    decisions,
+    fence,
+    levels,
+    reads,
+    rescue,
+)
+from worker.store.levels import Share
 
 FINISHED = 49_000
 QUEUED = 900
@@ -35,6 +48,9 @@ GIVEN = {
     "page": 200,
     "most": 65_536,
     "nonce": 5,
+    "below": 2**40,
+    "priority": 0,
+    "only": FINISHED + RUNNING + 2,
     "rescuer": "w3",
     "leaving_words": "w",
     "dead": ["w2"],
@@ -127,8 +143,22 @@ def explaining(*, is_sqlite):
     return fence.refused(is_sqlite=is_sqlite)
 
 
+def placed(*, is_sqlite):
+    return (claims.start_runs if is_sqlite else claims.claim_postgresql)(Share.PLACED)
+
+
+def next_in_line(*, is_sqlite):
+    return (claims.start_runs if is_sqlite else claims.claim_postgresql)(Share.NEXT)
+
+
+def alone(*, is_sqlite):
+    return (claims.start_runs if is_sqlite else claims.claim_postgresql)(Share.ALONE)
+
+
+OF_BOTH = {flushing, explaining, placed, next_in_line, alone}
 HOT = {
-    "claim": [claims.anything_ready, claims.start_runs, claims.claim_postgresql],
+    "claim": [levels.anything_ready, levels.next_level],
+    "shares": [placed, next_in_line, alone],
     "take": [claims.take_prompts_sqlite],
     "hold": [flushing, fence.hold_ending_sqlite],
     "end": [commits.end_postgresql],
@@ -141,7 +171,6 @@ HOT = {
     "lease": [claims.renew],
 }
 OF_ONE = {
-    claims.claim_postgresql: False,
     commits.end_postgresql: False,
     claims.take_prompts_sqlite: True,
     fence.hold_ending_sqlite: True,
@@ -157,7 +186,7 @@ def test_no_hot_statement_reads_a_whole_table(explain, store):
         for name, statements in HOT.items():
             for build in statements:
                 if OF_ONE.get(build, store.is_sqlite) is store.is_sqlite:
-                    both = build in {flushing, explaining}
+                    both = build in OF_BOTH
                     plan = explain(build(is_sqlite=store.is_sqlite) if both else build())
                     assert scans(plan) == [], f"{name}, {build.__name__}:\n{plan}"
 
@@ -165,7 +194,6 @@ def test_no_hot_statement_reads_a_whole_table(explain, store):
 @pytest.mark.parametrize(
     ("build", "index"),
     [
-        (claims.start_runs, "prompts_claim"),
         (rescue.orphans, "runs_streaming"),
         (commits.owned, "runs_streaming"),
         (reads.strays, "runs_streaming"),
@@ -181,7 +209,8 @@ def test_each_question_has_its_partial_index(explain, build, index):
 
 def test_a_claim_sorts_nothing(explain, store):
     """The index is in the order of the queue, so a claim stops when it has enough."""
-    plan = explain(claims.start_runs() if store.is_sqlite else claims.claim_postgresql())
+    plan = explain(next_in_line(is_sqlite=store.is_sqlite))
+    assert "prompts_claim" in plan
     assert "TEMP B-TREE" not in plan
     assert "Sort" not in plan
 
@@ -207,13 +236,13 @@ def test_what_a_partial_index_holds_is_spelled_out(store):
     """A parameter in its place hides the index from a plan that is kept, or, on SQLite, has the
     statement compiled anew for every claim, which takes longer than the claim itself.
     """
-    build = claims.start_runs if store.is_sqlite else claims.claim_postgresql
-    assert "other.crashes > 0 AND" in store._work_db.prepared(build())._sql
+    claim = next_in_line(is_sqlite=store.is_sqlite)
+    assert "other.crashes > 0 AND" in store._work_db.prepared(claim)._sql
 
 
 def test_sqlite_finds_its_indexes_before_it_knows_the_values(sqlite_store):
     """What SQLite decides by looking at a value it decides again whenever that value is set."""
-    prepared = sqlite_store._work_db.prepared(claims.start_runs())
+    prepared = sqlite_store._work_db.prepared(next_in_line(is_sqlite=True))
     with sqlite_store._work_db.reading() as connection:
         driver = connection.connection.driver_connection
         nothing = [None] * len(prepared._order)
@@ -256,9 +285,9 @@ def test_prompts_that_wait_for_later_cost_an_idle_worker_nothing(sqlite_store, s
     """An empty claim on SQLite takes as many steps with ten thousand of them as with ten."""
     sql = connect(sqlite_url)
     add_for_later(sql, 10, "i % 3")
-    few = steps(sqlite_store, claims.anything_ready())
+    few = steps(sqlite_store, levels.anything_ready())
     add_for_later(sql, 10_000, "i % 3")
-    assert steps(sqlite_store, claims.anything_ready()) <= few + 5
+    assert steps(sqlite_store, levels.anything_ready()) <= few + 5
 
 
 def test_a_priority_of_its_own_for_every_prompt_costs_a_look_at_each(
@@ -266,7 +295,39 @@ def test_a_priority_of_its_own_for_every_prompt_costs_a_look_at_each(
 ):
     """Beyond some thousand priorities prompts are looked at one after the other, which is less."""
     sql = connect(sqlite_url)
-    add_for_later(sql, claims.LEVELS, "i")
-    levels = steps(sqlite_store, claims.anything_ready())
-    add_for_later(sql, 5 * claims.LEVELS, "-i")
-    assert steps(sqlite_store, claims.anything_ready()) < 2 * levels
+    add_for_later(sql, levels.LEVELS, "i")
+    of_each = steps(sqlite_store, levels.anything_ready())
+    add_for_later(sql, 5 * levels.LEVELS, "-i")
+    assert steps(sqlite_store, levels.anything_ready()) < 2 * of_each
+
+
+def test_what_keeps_its_place_is_found_by_its_own_index(explain, store):
+    """It holds only those that keep their place: empty as a rule, whatever else waits."""
+    plan = explain(placed(is_sqlite=store.is_sqlite))
+    assert "prompts_place" in plan
+
+
+def test_a_claim_does_not_walk_past_what_waits_for_later(sqlite_store, sqlite_url, connect):
+    """Ten thousand delayed prompts of a higher priority cost as many steps as ten do."""
+    sql, costs, done = connect(sqlite_url), [], []
+    sign_on(sqlite_store)
+    for count in (10, 10_000):
+        add_for_later(sql, count, "9")
+        sqlite_store.add([NewPrompt(prompt="now")] * 2)
+        with sqlite_store._work_db.reading() as connection:
+            driver = connection.connection.driver_connection
+        driver.set_progress_handler(lambda: done.append(1), 10)
+        done.clear()
+        assert len(take(sqlite_store, limit=5)) == 2
+        driver.set_progress_handler(None, 0)
+        assert done, "the steps of another connection were counted"
+        costs.append(len(done))
+    assert costs[1] <= costs[0] + 20
+
+
+def test_a_claim_reads_only_what_it_takes_without_skip_scans(explain, postgres_store, postgres_sql):
+    """Each condition of the index has one value, so that PostgreSQL of any age reads one range."""
+    plan = explain(next_in_line(is_sqlite=False))
+    (condition,) = [line for line in plan.splitlines() if "priority = $" in line]
+    assert "endpoint = $" in condition
+    assert "available_at <= " in condition

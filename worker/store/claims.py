@@ -34,6 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
+from worker.errors import ErrorCode
 from worker.states import PromptEvent, sources, target
 from worker.store import suspects
 from worker.store.constructs import (
@@ -50,8 +51,9 @@ from worker.store.constructs import (
     standing,
     unnested,
 )
+from worker.store.levels import Share, belonging, in_order, ready
 from worker.store.rules import COUNT_MAX
-from worker.store.tables import CLAIMABLE, batches, prompts, runs, workers
+from worker.store.tables import batches, prompts, runs, workers
 
 # --- prompts in -----------------------------------------------------------------------------
 
@@ -237,40 +239,9 @@ def leased(worker_id: ColumnElement[str]) -> ColumnElement[bool]:
 # --- the claim ------------------------------------------------------------------------------
 
 
-LEVELS = 10_000  # priorities that are looked at one by one, in 14 ms at most
-
-
-def _ready() -> tuple[ColumnElement[bool], ...]:
-    return (
-        CLAIMABLE,
-        prompts.c.endpoint == bindparam("for_endpoint", type_=String()),
-        prompts.c.available_at <= moment(),
-    )
-
-
 @cache
-def anything_ready() -> Select[int]:
-    """A row, if a claim would find something: asked before SQLite's one write lock is taken.
-
-    Each priority is looked at by itself: the index has its ready prompts in front.  Else every
-    prompt that waits for later would be looked at each time, all three hundred thousand of them.
-    Below the first LEVELS priorities they are: to look at one takes as long as to read nine rows.
-    """
-    here = (CLAIMABLE, prompts.c.endpoint == bindparam("for_endpoint", type_=String()))
-    highest = select(func.max(prompts.c.priority).label("priority")).where(*here)
-    levels = highest.add_columns(literal_column("1").label("level")).cte("levels", recursive=True)
-    priority, level = levels.c.priority, levels.c.level
-    lower = select(highest.where(prompts.c.priority < priority).scalar_subquery(), level + 1)
-    levels = levels.union_all(lower.where(priority.is_not(None), level < LEVELS))
-    priority, level = levels.c.priority, levels.c.level
-    ready = exists().where(*_ready(), prompts.c.priority == priority)
-    ready_below = exists().where(*_ready(), prompts.c.priority < priority)
-    return select(priority).where(ready | ((level == LEVELS) & ready_below)).limit(1)
-
-
-@cache
-def start_runs(*, held: bool = False) -> ReturningInsert[int, int, int]:
-    """Insert a run for each of the next `limit` prompts: highest priority first, then oldest.
+def start_runs(share: Share, *, held: bool = False) -> ReturningInsert[int, int, int]:
+    """Insert a run for each of the next `limit` prompts of this share of the queue.
 
     held: leave the batches `without` out; 0 stands for prompts without one.
     """
@@ -288,8 +259,9 @@ def start_runs(*, held: bool = False) -> ReturningInsert[int, int, int]:
             func.coalesce(prompts.c.model, model),
             bindparam("nonce", type_=BigInteger()),
         )
-        .where(*_ready(), leased(worker), suspects.apart(worker), suspects.few(), *without)
-        .order_by(prompts.c.priority.desc(), prompts.c.available_at, prompts.c.id)
+        .where(*ready(), *belonging(share))
+        .where(leased(worker), suspects.apart(worker), suspects.few(), *without)
+        .order_by(*in_order(share))
         .limit(bindparam("limit", type_=Integer()))
         .with_for_update(key_share=True, skip_locked=True)
     )
@@ -319,9 +291,9 @@ def take_prompts_sqlite() -> ReturningUpdate[Any]:
 
 
 @cache
-def claim_postgresql(*, held: bool = False) -> ReturningUpdate[Any]:
+def claim_postgresql(share: Share, *, held: bool = False) -> ReturningUpdate[Any]:
     """Start runs and take their prompts, in one statement."""
-    started: CTE = start_runs(held=held).cte("started")
+    started: CTE = start_runs(share, held=held).cte("started")
     return _take(started.c.id, started.c.prompt_id, started.c.attempt)
 
 
@@ -378,3 +350,24 @@ def _best_chars() -> ColumnElement[int]:
     )
     ran_before = prompts.c.runs > literal_column("1")
     return case((ran_before, best.scalar_subquery()), else_=literal_column("0")).label("best")
+
+
+@cache
+def give_up() -> Update:
+    """Fail the prompt `only`, which cannot be claimed; its counters may be the reason."""
+    counters = (prompts.c.attempts, prompts.c.crashes, prompts.c.runs)
+    bounded = {each.name: case((each > COUNT_MAX, COUNT_MAX), else_=each) for each in counters}
+    return (
+        update(prompts)
+        .where(
+            prompts.c.id == bindparam("only", type_=BigInteger()),
+            standing(prompts.c.status, sources(PromptEvent.CLAIM)),
+        )
+        .values(
+            status=spell(target(PromptEvent.FAIL)),
+            finished_at=now(),
+            error_code=spell(ErrorCode.UNCLAIMABLE),
+            error=bindparam("words"),
+            **bounded,
+        )
+    )

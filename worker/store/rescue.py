@@ -141,6 +141,7 @@ def requeue_orphans() -> Update:
                 else_=_said(runs.c.error_code),
             ),
             error=_said(runs.c.error),
+            keeps_place=true(),
         )
     )
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from worker.errors import ErrorCode, StoreError, Verdict
 from worker.records import Chunk, Ending, Owned, Refusals, Rescued, Run
 from worker.states import PromptState, RunEvent, target
-from worker.store import claims, commits, decisions, fence, reads, rescue
+from worker.store import claiming, commits, decisions, fence, levels, reads, rescue
 from worker.store.attendance import Attendance
 from worker.store.claimed import as_run
 from worker.store.constructs import dumps, parameters
@@ -62,7 +62,7 @@ class WorkerSide(Attendance, EndpointSide):
         suspects: int = INTEGER_MAX,
         without: Collection[int] = (),
     ) -> list[Run]:
-        """Start runs of up to `limit` prompts: highest priority first, then oldest.
+        """Start runs of up to `limit` prompts: highest priority first, then who keeps its place.
 
         Claims nothing for a worker without a valid lease.  `model` and `max_attempts` are
         what NULL in a prompt means.  Of the prompts that `max_crashes` would fail after the next
@@ -86,8 +86,7 @@ class WorkerSide(Attendance, EndpointSide):
         }
         if self._work_db.is_sqlite and not self._anything_ready(endpoint):
             return []
-        with self._work_db.single() as connection:
-            rows = self._take(connection, given)
+        rows = claiming.claim(self._work_db, given)
         (self._filled.add if len(rows) == limit else self._filled.discard)(endpoint)
         found = [as_run(row, nonce) for row in sorted(rows, key=itemgetter(0))]
         unreadable = [each for each in found if isinstance(each, Ending)]
@@ -99,21 +98,8 @@ class WorkerSide(Attendance, EndpointSide):
         if endpoint in self._filled:
             return True
         with self._work_db.reading() as connection:
-            ready = self._work_db.prepared(claims.anything_ready())
+            ready = self._work_db.prepared(levels.anything_ready())
             return bool(ready.run(connection, {"for_endpoint": endpoint}))
-
-    def _take(self, connection: Borrowed, given: Mapping[str, Any]) -> Sequence[Any]:
-        prepared = self._work_db.prepared
-        held = "without" in given
-        if not self._work_db.is_sqlite:
-            return prepared(claims.claim_postgresql(held=held)).run(connection, given)
-        started = prepared(claims.start_runs(held=held)).run(connection, given)
-        if not started:
-            return []
-        attempts = {run_id: attempt for run_id, _, attempt in started}
-        taken = {**given, "started": list(attempts)}
-        rows = prepared(claims.take_prompts_sqlite()).run(connection, taken)
-        return [(run_id, prompt, attempts[run_id], *rest) for run_id, prompt, _, *rest in rows]
 
     # --- commit -----------------------------------------------------------------------------
 
