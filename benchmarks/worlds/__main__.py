@@ -7,6 +7,7 @@ import dataclasses
 import fnmatch
 import json
 import os
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -31,10 +32,10 @@ def main() -> None:
         for name in names:
             print(f"{name:32} {WORLDS[name].about}")
         return
-    jobs = [(given.source.resolve(), name, seed) for name in names for seed in range(given.seeds)]
+    directory, patience = given.source.resolve(), given.patience
+    jobs = [(directory, name, seed, patience) for name in names for seed in range(given.seeds)]
     if given.verbose:
-        source_, name, seed = jobs[0]
-        print(json.dumps(dataclasses.asdict(_play(source_, name, seed, verbose=True)), indent=1))
+        print(json.dumps(dataclasses.asdict(_play(*jobs[0], verbose=True)), indent=1))
         return
     with ProcessPoolExecutor(given.jobs) as pool:
         outcomes = []
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--world", nargs="+", default=["*"], help="names, or patterns of names")
     parser.add_argument("--seeds", type=int, default=1, help="how often each world is played")
     parser.add_argument("--jobs", type=int, default=1, help="worlds that are played at a time")
+    parser.add_argument("--patience", type=int, default=600, help="real seconds for one world")
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--verbose", action="store_true", help="one world, with every event")
     parser.add_argument("--list", action="store_true", help="only name the worlds")
@@ -63,16 +65,29 @@ def _wanted(name: str, patterns: list[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _played(job: tuple[Path, str, int]) -> Outcome:
+def _played(job: tuple[Path, str, int, int]) -> Outcome:
     return _play(*job)
 
 
-def _play(directory: Path, name: str, seed: int, *, verbose: bool = False) -> Outcome:
+def _play(
+    directory: Path, name: str, seed: int, patience: int, *, verbose: bool = False
+) -> Outcome:
     source.choose(directory)
     from benchmarks.worlds.catalogue import WORLDS
-    from benchmarks.worlds.play import play
+    from benchmarks.worlds.play import Outcome, play
 
-    return play(WORLDS[name], seed=seed, log=_print if verbose else None)
+    signal.signal(signal.SIGALRM, _enough)
+    signal.alarm(patience)
+    try:
+        return play(WORLDS[name], seed=seed, log=_print if verbose else None)
+    except TimeoutError as error:
+        return Outcome(name, seed, ended=[str(error)], real_seconds=patience)
+    finally:
+        signal.alarm(0)
+
+
+def _enough(*_: object) -> None:
+    raise TimeoutError("it was still played when the patience was over")
 
 
 def _print(event: str, **values: object) -> None:
