@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,9 @@ def main() -> None:
         for name in names:
             print(f"{name:32} {WORLDS[name].about}")
         return
+    if len(given.beside) == 2:
+        _show_beside(*(_read(file) for file in given.beside))
+        return
     directory, patience = given.source.resolve(), given.patience
     jobs = [(directory, name, seed, patience) for name in names for seed in range(given.seeds)]
     if given.verbose:
@@ -39,13 +42,29 @@ def main() -> None:
         return
     with ProcessPoolExecutor(given.jobs) as pool:
         outcomes = []
-        for outcome in pool.map(_played, jobs):
-            outcomes.append(outcome)
-            _tell(outcome, as_json=given.json)
-    if not given.json:
+        for done in as_completed([pool.submit(_play, *job) for job in jobs]):
+            outcomes.append(done.result())
+            _tell(outcomes[-1], as_json=given.json)
+    outcomes.sort(key=lambda outcome: (names.index(outcome.world), outcome.seed))
+    if given.beside:
+        _show_beside(_read(given.beside[0]), outcomes)
+    elif not given.json:
         from benchmarks.worlds.report import table
 
         print(f"\n{table(f'Worlds, {given.seeds} seed(s)', WORLDS, outcomes)}")
+
+
+def _read(file: Path) -> list[Outcome]:
+    from benchmarks.worlds.play import Outcome
+
+    return [Outcome(**json.loads(line)) for line in file.read_text().splitlines()]
+
+
+def _show_beside(olds: list[Outcome], news: list[Outcome]) -> None:
+    from benchmarks.worlds.catalogue import WORLDS
+    from benchmarks.worlds.report import beside
+
+    print(beside(WORLDS, olds, news))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=1, help="worlds that are played at a time")
     parser.add_argument("--patience", type=int, default=600, help="real seconds for one world")
     parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="what --json printed for another checkout, to compare with; two files: only compare",
+    )
     parser.add_argument("--verbose", action="store_true", help="one world, with every event")
     parser.add_argument("--list", action="store_true", help="only name the worlds")
     return parser
@@ -63,10 +90,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _wanted(name: str, patterns: list[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _played(job: tuple[Path, str, int, int]) -> Outcome:
-    return _play(*job)
 
 
 def _play(
@@ -80,14 +103,18 @@ def _play(
     signal.alarm(patience)
     try:
         return play(WORLDS[name], seed=seed, log=_print if verbose else None)
-    except TimeoutError as error:
+    except _Enough as error:
         return Outcome(name, seed, ended=[str(error)], real_seconds=patience)
     finally:
         signal.alarm(0)
 
 
+class _Enough(KeyboardInterrupt):
+    """The one kind of error, beside SystemExit, that an event loop lets through."""
+
+
 def _enough(*_: object) -> None:
-    raise TimeoutError("it was still played when the patience was over")
+    raise _Enough("it was still played when the patience was over")
 
 
 def _print(event: str, **values: object) -> None:

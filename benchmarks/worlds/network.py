@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import httpx
+
+LATENCY_SECONDS = 0.01  # of a request, whatever comes of it
 
 _PROMPT = re.compile(r"#(\d+) ([\d.]+) ?(\S*)\Z")
 
@@ -70,6 +73,7 @@ class Network:
     async def send(self, request: httpx.Request, host: str, worker: str) -> httpx.Response:
         if host in self.cut_off:
             raise httpx.ConnectError("no route to host") from OSError(113, "No route to host")
+        await asyncio.sleep(LATENCY_SECONDS)
         server = self.servers[request.url.host]
         reply = await server.open(_read(request, await request.aread(), host, worker))
         body = httpx.ByteStream(reply.body) if isinstance(reply.body, bytes) else reply.body

@@ -134,12 +134,14 @@ def test_every_world_has_a_name_of_its_own_and_says_what_is_wrong():
 
 
 def test_two_rules_stand_beside_each_other_in_one_table():
+    """What differs shows both figures, what is the same shows one."""
     world = small(asks=(Ask(1, 1),))
     old, new = play(world), play(world)
-    new.failed = {"bad_request": 1}
+    new.failed, new.runs = {"bad_request": 1}, 2
     worlds = {"small": world}
-    assert "0 of 1 → 1 of 1 (bad_request)" in str(beside(worlds, [old], [new]))
-    assert str(table("t", worlds, [old])).count("| nothing is wrong") == 1
+    shown = str(beside(worlds, [old], [new]))
+    assert "| 0 → 1 of 1 (bad_request) | 1 → 2 | 0 | 0 + 0 |" in shown
+    assert str(table("t", worlds, [old, old])).count("| nothing is wrong; 1 prompts") == 1
 
 
 def test_the_command_plays_a_world_of_a_checkout():

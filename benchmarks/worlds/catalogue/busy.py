@@ -26,7 +26,7 @@ def worlds() -> Iterator[World]:
         1,
         endpoint={"concurrency": 1},
         cure_at=6 * HOUR,
-        horizon=12 * HOUR,
+        horizon=8 * HOUR,
     )
     yield World(
         "slot-own-6h",
@@ -36,7 +36,7 @@ def worlds() -> Iterator[World]:
         1,
         endpoint={"concurrency": 4},
         cure_at=6 * HOUR,
-        horizon=12 * HOUR,
+        horizon=8 * HOUR,
     )
     yield World(
         "loads-2min",

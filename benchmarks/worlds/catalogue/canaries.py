@@ -57,7 +57,7 @@ def worlds() -> Iterator[World]:
         16,
         endpoint={"concurrency": 16},
         cure_at=HOUR,
-        why="without a canary nothing but the bound decides",
+        horizon=4 * HOUR,
     )
     yield from _answered()
 
@@ -70,6 +70,7 @@ def _refused(name: str, about: str, fault: Callable[[], Fault]) -> World:
         one(fault, _bad),
         16,
         endpoint={"concurrency": 16},
+        horizon=4 * HOUR,
     )
 
 
@@ -89,7 +90,6 @@ def _answered() -> Iterator[World]:
         16,
         endpoint={"concurrency": 16},
         cure_at=HOUR,
-        why="the endpoint is seen to be well: 20, and one a minute, are refused twice",
     )
     yield World(
         "canary-passes-500",
@@ -106,5 +106,4 @@ def _answered() -> Iterator[World]:
         16,
         endpoint={"concurrency": 16},
         cure_at=HOUR,
-        why="the endpoint is seen to be well",
     )

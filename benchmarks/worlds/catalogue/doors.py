@@ -93,7 +93,7 @@ def _faults() -> Iterator[World]:
         AT_A_TIME,
         starts=[Start(drain=True)],
         endpoint={"concurrency": AT_A_TIME},
-        horizon=6 * HOUR,
+        horizon=2 * HOUR,
     )
     yield shut("busy-429", "429 without Retry-After", lambda: said(429, "Too many requests"))
 

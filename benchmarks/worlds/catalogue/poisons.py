@@ -34,6 +34,7 @@ def worlds() -> Iterator[World]:
         one(lambda: Poison(down_seconds=30, before_first_frame=True), proxied=True),
         4,
         endpoint={"concurrency": 4},
+        horizon=4 * HOUR,
     )
     yield World(
         "poison-502-early",
@@ -43,6 +44,7 @@ def worlds() -> Iterator[World]:
         16,
         endpoint={"concurrency": 16},
         shuffled=True,
+        horizon=4 * HOUR,
     )
 
 
