@@ -30,7 +30,7 @@ def table(title: str, worlds: Mapping[str, World], outcomes: Iterable[Outcome]) 
 
 def beside(worlds: Mapping[str, World], olds: Iterable[Outcome], news: Iterable[Outcome]) -> Table:
     """Each cell is what the one checkout has, and what the other one has."""
-    made = Table("One rule → the other", COLUMNS)
+    made = Table("The one checkout → the other", COLUMNS)
     after = _by_world(worlds, news)
     for name, found in _by_world(worlds, olds).items():
         if name not in after:
@@ -55,7 +55,7 @@ def _by_world(
 def _about(world: World, found: Sequence[Outcome]) -> str:
     first = found[0]
     total = first.innocents + first.guilty
-    return f"{world.about}; {total:,} prompts (`{world.name}`)"
+    return f"{world.about}; {total:,} prompt{'s' if total != 1 else ''} (`{world.name}`)"
 
 
 def _figures(world: World, found: Sequence[Outcome]) -> tuple[str, ...]:

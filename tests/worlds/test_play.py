@@ -141,7 +141,7 @@ def test_two_rules_stand_beside_each_other_in_one_table():
     worlds = {"small": world}
     shown = str(beside(worlds, [old], [new]))
     assert "| 0 → 1 of 1 (bad_request) | 1 → 2 | 0 | 0 + 0 |" in shown
-    assert str(table("t", worlds, [old, old])).count("| nothing is wrong; 1 prompts") == 1
+    assert str(table("t", worlds, [old, old])).count("| nothing is wrong; 1 prompt ") == 1
 
 
 def test_the_command_plays_a_world_of_a_checkout():
@@ -166,12 +166,48 @@ def test_the_command_plays_a_world_of_a_checkout():
     assert json.loads(line)["guilty_failed"] == {"bad_request": 1}
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["too-long", "restarts-c4-short", "one-down", "one-cut", "loads-2min", "no-route", "busy-429"],
-)
-def test_no_innocent_prompt_fails(name):
-    """Whatever is wrong there is not its fault; in a queue that is shorter than the bench's."""
-    outcome = play(WORLDS[name].smaller(by=4))
+SMALL = {  # a world, and by how much its queue is shorter than the bench's
+    "key-400": 3,
+    "page-200": 3,
+    "all-500": 3,
+    "busy-429": 3,
+    "gateway-dead": 4,
+    "too-long": 8,
+    "option-endpoint": 8,
+    "option-file": 8,
+    "five-starts": 8,
+    "restarts-c4-short": 4,
+    "restarts-c500-short": 4,
+    "five-restarts-c1": 1,
+    "hangs-all": 3,
+    "one-down": 1,
+    "one-500": 1,
+    "one-cut": 1,
+    "poison-1-in-1000-c64-once": 8,
+    "poison-5-in-17-c16-once": 1,
+    "replica-refused": 8,
+    "wrong-key": 4,
+    "wrong-option": 4,
+    "no-route": 8,
+    "canary-16": 4,
+    "canary-budget": 4,
+    "canary-refused-401": 2,
+    "line-504": 4,
+    "loads-2min": 4,
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_no_innocent_prompt_fails_and_the_queue_comes_to_its_end(name):
+    """Whatever is wrong there is not its fault, and what is mended goes on by itself."""
+    outcome = play(WORLDS[name].smaller(by=SMALL[name]))
     assert outcome.failed == {}, outcome.sentences
     assert outcome.left == 0
+    assert outcome.completed == outcome.innocents
+
+
+def test_a_gateway_that_never_worked_ends_a_drain_with_a_sentence_and_keeps_the_queue():
+    """A person is in front of it, and wants to be told."""
+    outcome = play(WORLDS["gateway-never"].smaller(by=8))
+    assert (outcome.failed, outcome.left) == ({}, outcome.innocents)
+    assert "has never answered" in outcome.ended[-1]

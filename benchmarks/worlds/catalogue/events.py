@@ -108,8 +108,10 @@ def _queues_of_one() -> Iterator[World]:
     refuses = Refuses(lambda: said(400, "cannot be parsed"), to=kind("bad"))
     yield _alone("one-down", "the server is down for 10 min", down, ten)
     yield _alone("one-500", "500 for half an hour", fails, half)
-    yield _alone("one-cut", "of 2 min, the server restarts every 50 s for 10 min", restarts, ten)
-    yield _alone("one-400", "refused with 400 by itself", refuses, None, guilty="bad")
+    yield _alone(
+        "one-cut", "an answer of 2 min, the server restarts every 50 s for 10 min", restarts, ten
+    )
+    yield _alone("one-400", "a prompt that is refused with 400", refuses, None, guilty="bad")
 
 
 def _alone(
@@ -117,7 +119,7 @@ def _alone(
 ) -> World:
     return World(
         name,
-        f"a queue of one prompt, {about}",
+        f"{about}; a queue of one",
         (Ask(1, 120, guilty),),
         one(lambda: fault),
         1,

@@ -12,7 +12,7 @@ from benchmarks.worlds.world import HOUR, Ask, World
 def worlds() -> Iterator[World]:
     yield World(
         "poison-alone",
-        "a prompt that kills its server, alone; back after 30 s",
+        "a prompt that kills its server, back after 30 s",
         (Ask(1, 20, "poison"),),
         one(lambda: Poison(down_seconds=30)),
         4,
