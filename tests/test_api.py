@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import subprocess
 import sys
-import threading
 import tracemalloc
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from tests.fakes.aio import aio
 from tests.fakes.plan import expected_text
 from tests.fakes.server import FakeServer
 from tests.store.cast import completed, sign_on, take
-from worker import AsyncSpool, NewPrompt, Selection, Spool, api
+from worker import AsyncSpool, NewPrompt, Selection, Spool
 from worker.cli.service import serve
 from worker.errors import InputError, NotFound, SettingsError, StoreBroken, StoreBusy
 from worker.log import make
@@ -179,7 +176,9 @@ def test_states_may_be_typed_as_words(spool: Spool) -> None:
         list(spool.results(states=["done"]))
 
 
-def test_in_a_notebook_a_loop_runs_already(spool: Spool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_in_a_notebook_a_loop_runs_already(
+    spool: Spool, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """What blocks does so in a thread of its own, and its worker needs no signals."""
 
     async def cell() -> None:
@@ -189,95 +188,45 @@ def test_in_a_notebook_a_loop_runs_already(spool: Spool, capfd: pytest.CaptureFi
         spool.wait(batch="b")
         assert list(spool.tail(1)) == []
 
-    asyncio.run(cell())
-    assert "worker_stopped" in capfd.readouterr().err
+    with caplog.at_level("INFO"):
+        asyncio.run(cell())
+    assert "worker_stopped" in caplog.text
+    assert capfd.readouterr() == ("", "")  # nothing is printed into a notebook
 
 
-Main = Callable[[], Coroutine[Any, Any, None]]
+def test_what_does_not_exist_is_said_as_the_command_line_says_it(spool: Spool) -> None:
+    """A misspelt batch is no empty one, whatever is asked of it."""
+    spool.add("x", batch="night")
+    for ask in (spool.results, spool.unfinished, spool.wait, spool.cancel, spool.retry):
+        with pytest.raises(NotFound, match="no batch 'nihgt'; did you mean 'night'"):
+            ask(batch="nihgt")
+        with pytest.raises(NotFound, match="no prompt 7"):
+            ask(ids=[1, 7])
 
 
-def _interrupted_cell(cell: Main) -> None:
-    """Run it as a kernel does, without the handler of asyncio.run; the interrupt comes out of it."""
-    loop = asyncio.new_event_loop()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            loop.run_until_complete(cell())
-    finally:
-        loop.close()
-
-
-def test_a_notebook_that_is_interrupted_waits_until_everything_is_handed_back() -> None:
-    """The interrupt reaches the coroutine, which may do what it has to."""
-    ended = []
-
-    async def carry() -> None:
-        try:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            await asyncio.Event().wait()
-        finally:
-            await asyncio.to_thread(ended.append, "handed back")
-
-    async def cell() -> None:
-        api._apart(carry)
-
-    _interrupted_cell(cell)
-    assert ended == ["handed back"]
-
-
-def _interrupted(
-    monkeypatch: pytest.MonkeyPatch, run: Callable[[Main, Callable[[], None]], None]
-) -> list[str]:
-    """What a coroutine in a notebook has done when the interrupt comes out of it.
-
-    `run` is handed the coroutine and what interrupts: it returns when the interrupt has been seen.
-    """
-    done = []
-    seen = threading.Event()
-
-    class Executor(ThreadPoolExecutor):
-        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-            seen.set()  # the thread is waited for now
-            super().shutdown(wait=wait, cancel_futures=cancel_futures)
-
-    def interrupt() -> None:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        while not seen.wait(1.0):  # one that comes just before a wait does not end it
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-    monkeypatch.setattr(api, "ThreadPoolExecutor", Executor)
-
-    async def carry() -> None:
-        done.append("carried")
-
-    async def cell() -> None:
-        api._apart(carry, lambda main: run(main, interrupt))
-
-    _interrupted_cell(cell)
-    return done
-
-
-def test_a_notebook_that_is_interrupted_before_its_loop_turns_carries_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+@aio
+async def test_the_same_errors_come_with_an_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread runs, the coroutine does not yet: there is nothing to cancel, and it must end."""
+    """And whoever hands a URL to the class is told how it is opened."""
+    monkeypatch.chdir(tmp_path)
+    async with await AsyncSpool.open("sqlite:///answers.db") as spool:
+        with pytest.raises(NotFound, match="no batch 'b'"):
+            await spool.wait(batch="b")
+        with pytest.raises(NotFound, match="no batch 'b'"):
+            [each async for each in spool.results(batch="b")]
+    wrong: Any = "sqlite:///x.db"
+    with pytest.raises(TypeError, match=r"await AsyncSpool\.open\(url\)"):
+        AsyncSpool(wrong)
 
-    def run(main: Main, interrupt: Callable[[], None]) -> None:
-        interrupt()
-        asyncio.run(main())
 
-    assert _interrupted(monkeypatch, run) == []
-
-
-def test_a_notebook_that_is_interrupted_when_all_is_done_hears_of_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The loop is closed, its thread not yet gone: the interrupt is no fault of the loop's."""
-
-    def run(main: Main, interrupt: Callable[[], None]) -> None:
-        asyncio.run(main())
-        interrupt()
-
-    assert _interrupted(monkeypatch, run) == ["carried"]
+def test_who_waits_in_vain_hears_why(spool: Spool) -> None:
+    """No worker runs: nothing will ever finish."""
+    spool.add("x", batch="b")
+    with pytest.raises(
+        TimeoutError, match="has not finished, and no worker is running: start `spo"
+    ):
+        spool.wait(batch="b", timeout_seconds=0)
 
 
 @aio
@@ -371,14 +320,14 @@ def test_a_wrong_id_or_url_is_said(spool: Spool) -> None:
 
 
 def test_its_log_knows_every_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever repeats the key, `run` does not log it, as the command does not."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEY", "worker_started")  # a word that is certainly logged
     (tmp_path / "spool.toml").write_text('[endpoints.default]\napi_key_env = "KEY"\n')
-    with Spool("sqlite:///answers.db") as spool:
+    with caplog.at_level("INFO"), Spool("sqlite:///answers.db") as spool:
         assert spool.run() == 0
-    logged = capfd.readouterr().err
+    logged = caplog.text + str([each.__dict__ for each in caplog.records])
     assert "worker_stopped" in logged
     assert "worker_started" not in logged

@@ -15,8 +15,10 @@ from tests.fakes.scripted_stream import (
     DONE,
     END,
     HOLD,
+    STOP,
     ScriptedStream,
     endpoint,
+    event,
     run,
     say,
 )
@@ -108,6 +110,17 @@ async def test_a_run_is_carried_from_its_claim_to_its_end():
     }
     assert it.carriers.summary == Summary(completed=1)
     assert it.rooms_told == 1
+
+
+@aio
+async def test_an_answer_that_its_length_limit_cut_is_counted():
+    """It is complete for the server, and not for a person."""
+    limit = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]})
+    it = Crew([say("half of"), limit, DONE], [say("whole"), STOP, DONE])
+    for id_ in (1, 2):
+        it.start(id_)
+    await it.all_ended()
+    assert it.carriers.summary == Summary(completed=2, truncated=1)
 
 
 @pytest.mark.parametrize(

@@ -173,3 +173,15 @@ def test_a_log_that_cannot_be_written_ends_nothing(fault):
             raise fault
 
     log.make(stream=Broken(), log_format="json")("run_completed")
+
+
+def test_a_program_gets_records(caplog):
+    """In the standard library's logging: level, words and values, without secrets."""
+    record = log.to_logging(secrets=["s3cret-key"]).bind(worker_id="w")
+    with caplog.at_level("DEBUG"):
+        record("run_failed", run_id=7, error="it refuses s3cret-key")
+        record("run_claimed", run_id=8)
+    failed, claimed = caplog.records
+    assert (failed.name, failed.levelname, claimed.levelname) == ("promptspool", "ERROR", "DEBUG")
+    assert failed.getMessage() == "run_failed worker_id='w' run_id=7 error='it refuses ***'"
+    assert failed.spool["run_id"] == 7

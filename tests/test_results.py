@@ -7,8 +7,9 @@ from dataclasses import fields
 import pytest
 
 from tests.cli.carried import every_state
-from worker.errors import InputError
-from worker.results import Narrow, Result, selected
+from worker.errors import InputError, NotFound
+from worker.export import COLUMNS
+from worker.results import Narrow, Result, existing, selected
 from worker.states import PromptState
 from worker.store import Selection, Store
 from worker.store.rows import ResultRow
@@ -27,6 +28,23 @@ def test_a_result_is_a_row_with_texts(store: Store) -> None:
     assert (failed.completed, failed.output, failed.partial_output) == (False, None, TEXT)
     assert (queued.output, queued.partial_output, list(queued.pieces())) == (None, "", [])
     assert "_store" not in repr(completed)
+
+
+def test_a_result_as_a_dict_is_a_row_of_the_view_with_its_texts(store: Store) -> None:
+    """What a table of answers is made of: every column, with plain values."""
+    every_state(store)
+    completed, failed, *_, queued = [
+        Result.of(row, store).as_dict() for row in store.results(Selection())
+    ]
+    assert {*COLUMNS} <= {*completed}
+    assert (completed["output"], completed["partial_output"]) == (TEXT, None)
+    assert (completed["status"], completed["thinking"], completed["tool_calls"]) == (
+        "completed",
+        "hm",
+        None,
+    )
+    assert (failed["output"], failed["partial_output"]) == (None, TEXT)
+    assert (queued["partial_output"], queued["truncated"]) == (None, False)
 
 
 def test_every_field_of_a_selection_has_a_word() -> None:
@@ -48,3 +66,16 @@ def test_what_makes_no_sense_is_said() -> None:
         selected(None, {"states": ["done"]})
     with pytest.raises(TypeError, match="not both"):
         selected(Selection(), {"batch": "b"})
+
+
+def test_what_is_named_exists(store: Store) -> None:
+    """Or the nearest name is told; a batch whose prompts are gone is none."""
+    every_state(store)
+    for sound in (Selection(), Selection(batch="b", ids=(1, 1, 2)), Selection(error_code="x")):
+        assert existing(store, sound) is sound
+    with pytest.raises(NotFound, match="no prompt 9"):
+        existing(store, Selection(ids=(1, 9)))
+    with pytest.raises(NotFound, match="no batch 'zz': `spool status` lists them"):
+        existing(store, Selection(batch="zz"))
+    with pytest.raises(NotFound, match="did you mean 'b'"):
+        existing(store, Selection(batch="bb"))

@@ -9,29 +9,25 @@ queue and read, in any process; prompts are carried by `spool run`, or by
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, Unpack
 
+from worker.blocking import run_blocking
 from worker.clock import Clock, SystemClock
 from worker.errors import InputError, NotFound, SpoolError, StoreBusy
 from worker.following import LOOK_SECONDS, Changes, Follower
 from worker.records import Added, Kind, NewPrompt
-from worker.results import Narrow, Result, selected
+from worker.results import Narrow, Result, existing, selected
 from worker.settings import Loaded, Settings, load_all
 from worker.states import FINAL_PROMPT_STATES, PromptState
 from worker.store import Selection, Store
 from worker.store.schema import upgrade
 
 _PROMPT_FIELDS = frozenset(field.name for field in fields(NewPrompt))
-
-T = TypeVar("T")
-Main = Callable[[], Coroutine[Any, Any, T]]
 
 AnyPrompt = str | Mapping[str, Any] | NewPrompt
 
@@ -119,9 +115,12 @@ class Spool:
     def results(
         self, selection: Selection | None = None, **narrow: Unpack[Narrow]
     ) -> Iterator[Result]:
-        """Prompts in the order of their ids, page by page: all, or those that are selected."""
-        for row in self.store.results(selected(selection, narrow)):
-            yield Result.of(row, self.store)
+        """Prompts in the order of their ids, page by page: all, or those that are selected.
+
+        Raises NotFound for an id or a batch that does not exist.
+        """
+        wanted = existing(self.store, selected(selection, narrow))
+        return (Result.of(row, self.store) for row in self.store.results(wanted))
 
     def result(self, prompt_id: int) -> Result:
         """One prompt; raises NotFound."""
@@ -130,8 +129,13 @@ class Spool:
         raise NotFound.prompt(prompt_id)
 
     def unfinished(self, selection: Selection | None = None, **narrow: Unpack[Narrow]) -> int:
-        """How many prompts are not in a final state yet: of all, or of those selected."""
-        selection = selected(selection, narrow)
+        """How many prompts are not in a final state yet: of all, or of those selected.
+
+        Raises NotFound for an id or a batch that does not exist.
+        """
+        return self._left(existing(self.store, selected(selection, narrow)))
+
+    def _left(self, selection: Selection) -> int:
         open_states = tuple(each for each in PromptState if each not in FINAL_PROMPT_STATES)
         wanted = tuple(each for each in selection.states or open_states if each in open_states)
         if not wanted:
@@ -148,11 +152,12 @@ class Spool:
         """Return when every prompt of a selection has finished, whoever carries them.
 
         Raises:
+            NotFound: an id or a batch does not exist.
             TimeoutError: some have not, after `timeout_seconds`.
         """
         chosen = selected(selection, narrow)
         waiting = AsyncSpool(self)
-        _apart(lambda: waiting.wait(chosen, timeout_seconds=timeout_seconds))
+        run_blocking(lambda: waiting.wait(chosen, timeout_seconds=timeout_seconds))
 
     def tail(self, prompt_id: int, kind: Kind = Kind.TEXT) -> Iterator[str]:
         """The text of a prompt while it streams, until it is finished.
@@ -165,15 +170,15 @@ class Spool:
             yield from _new_text(follower)
             if follower.done:
                 return
-            _apart(changes.wait)
+            run_blocking(changes.wait)
 
     def cancel(self, selection: Selection | None = None, **narrow: Unpack[Narrow]) -> int:
         """Give prompts up, also while they stream; how many that concerns."""
-        return self.store.cancel(_chosen(selection, narrow))
+        return self.store.cancel(existing(self.store, _chosen(selection, narrow)))
 
     def retry(self, selection: Selection | None = None, **narrow: Unpack[Narrow]) -> int:
         """Queue failed or cancelled prompts again; how many there were."""
-        return self.store.retry(_chosen(selection, narrow))
+        return self.store.retry(existing(self.store, _chosen(selection, narrow)))
 
     def run(self, *, drain: bool = True) -> int:
         """Carry prompts in this process until nothing is left to do; how many were completed.
@@ -184,13 +189,19 @@ class Spool:
         """
         from worker.cli.service import run_async  # noqa: PLC0415 - for those who carry runs
 
-        return _apart(lambda: AsyncSpool(self).run(drain=drain), run_async)
+        return run_blocking(lambda: AsyncSpool(self).run(drain=drain), run_async)
 
 
 class AsyncSpool:
     """The same, for programs with an event loop: every method waits in a thread."""
 
     def __init__(self, spool: Spool, *, clock: Clock | None = None) -> None:
+        """Raise TypeError for anything but an open Spool, such as a URL: that is for `open`."""
+        if not isinstance(spool, Spool):
+            raise TypeError(
+                f"AsyncSpool takes an open Spool, not {spool!r}; for a database write"
+                " `async with await AsyncSpool.open(url) as spool`"
+            )
         self.spool = spool
         self._clock = clock or SystemClock()
 
@@ -240,13 +251,16 @@ class AsyncSpool:
         """
         from worker import log  # noqa: PLC0415 - only those who carry runs pay for it
         from worker.cli.service import serve  # noqa: PLC0415
+        from worker.cli.waiting import Announcer  # noqa: PLC0415
 
         self.spool.loaded.check_keys()
         settings = self.spool.settings
-        logger = log.make(
-            log_format=settings.log_format, level=settings.log_level, secrets=settings.secrets
+        logger = log.to_logging(secrets=settings.secrets)
+        announcer = Announcer(self.spool.store, logger, self._clock)
+        summary = await serve(
+            settings, self.spool.store, logger, drain=drain, beside=announcer.follow
         )
-        return (await serve(settings, self.spool.store, logger, drain=drain)).completed
+        return summary.completed
 
     async def result(self, prompt_id: int) -> Result:
         """One prompt; raises NotFound."""
@@ -260,7 +274,7 @@ class AsyncSpool:
         self, selection: Selection | None = None, **narrow: Unpack[Narrow]
     ) -> AsyncIterator[Result]:
         """Prompts in the order of their ids; see Spool.results."""
-        found = self.spool.results(selection, **narrow)
+        found = await asyncio.to_thread(lambda: self.spool.results(selection, **narrow))
         while (each := await asyncio.to_thread(next, found, None)) is not None:
             yield each
 
@@ -273,6 +287,8 @@ class AsyncSpool:
     ) -> None:
         """Return when every prompt of a selection has finished; see Spool.wait."""
         chosen = selected(selection, narrow)
+        with suppress(StoreBusy):  # then it is waited for
+            await asyncio.to_thread(existing, self.spool.store, chosen)
         ends_at = None if timeout_seconds is None else self._clock.monotonic() + timeout_seconds
         while said := await self._unfinished(chosen):
             if ends_at is not None and self._clock.monotonic() >= ends_at:
@@ -282,11 +298,17 @@ class AsyncSpool:
     async def _unfinished(self, selection: Selection) -> str:
         """What there is to wait for, in words; nothing if all have finished."""
         try:
-            left = await asyncio.to_thread(self.spool.unfinished, selection)
+            left = await asyncio.to_thread(self.spool._left, selection)  # noqa: SLF001
         except StoreBusy as error:
             return f"nobody knows how many have not finished: {error.message}"
         have = "1 prompt has" if left == 1 else f"{left:,} prompts have"
-        return f"{have} not finished" if left else ""
+        return f"{have} not finished{await self._why()}" if left else ""
+
+    async def _why(self) -> str:
+        workers = await asyncio.to_thread(self.spool.store.workers)
+        if any(each.stopped_at is None and each.lease_seconds_left > 0 for each in workers):
+            return ""
+        return ", and no worker is running: start `spool run`, or call `run`"
 
     async def tail(self, prompt_id: int, kind: Kind = Kind.TEXT) -> AsyncIterator[str]:
         """The text of a prompt while it streams; see Spool.tail."""
@@ -336,45 +358,3 @@ def _chosen(selection: Selection | None, narrow: Narrow) -> Selection:
             "say which prompts: ids=..., batch=..., states=..., or Selection() for all"
         )
     return selected(selection, narrow)
-
-
-def _plainly(main: Main[T]) -> T:
-    return asyncio.run(main())
-
-
-def _apart(main: Main[T], run: Callable[[Main[T]], T] = _plainly) -> T:
-    """Run a coroutine to its end, also where an event loop runs already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return run(main)
-    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
-
-    ready, given_up = threading.Event(), threading.Event()
-
-    async def noted() -> T:
-        if task := asyncio.current_task():
-            started.append((asyncio.get_running_loop(), task))
-        if given_up.is_set():  # before there was anything to cancel
-            raise asyncio.CancelledError
-        return await main()
-
-    def begin() -> T:
-        # An executor that is interrupted while it starts its thread does not wait for it.
-        ready.wait()
-        if given_up.is_set():
-            raise KeyboardInterrupt
-        return run(noted)
-
-    with ThreadPoolExecutor(1) as thread:
-        try:
-            future = thread.submit(begin)
-            ready.set()
-            return future.result()
-        except KeyboardInterrupt:  # the thread is waited for: it hands back what it holds
-            given_up.set()
-            ready.set()
-            for loop, task in started:
-                with suppress(RuntimeError):  # it has ended meanwhile
-                    loop.call_soon_threadsafe(task.cancel)
-            raise

@@ -19,13 +19,19 @@ from worker.finish import as_error, ending_without_evidence
 from worker.pipeline import carry
 from worker.records import Run
 from worker.states import PromptEvent
+from worker.wire.finish import FinishGroup, finish_group
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a worker did while it lived; `run --fail-on-error` and the last line read it."""
+    """What a worker did while it lived; `run --fail-on-error` and the last line read it.
+
+    Attributes:
+        truncated: how many of the completed ones were cut at their length limit.
+    """
 
     completed: int = 0
+    truncated: int = 0
     failed: int = 0
     cancelled: int = 0
     requeued: int = 0
@@ -117,6 +123,8 @@ class Carriers:
         match ending.prompt_event:
             case PromptEvent.COMPLETE:
                 self.summary.completed += 1
+                cut = finish_group(ending.finish_reason) is FinishGroup.TRUNCATED
+                self.summary.truncated += cut
                 self._log(
                     "run_completed",
                     finish_reason=ending.finish_reason,

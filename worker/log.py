@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import threading
@@ -34,6 +35,7 @@ Level = Literal["debug", "info", "warning", "error"]
 _RANKS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _TELLING = ("api_key", "authorization", "password", "secret", "cookie", "x-api-key")
 _HIDDEN = "***"
+LOGGER_NAME = "promptspool"  # in the standard library's `logging`
 _SECRET_CHARS_MIN = 4  # shorter ones would blot out ordinary words
 
 Values = MutableMapping[str, Any]
@@ -70,6 +72,11 @@ class Event(StrEnum):
         return event
 
     WORKER_STARTED = "worker_started", "info", "A worker registered and begins to claim."
+    WORKER_WAITING = (
+        "worker_waiting",
+        "info",
+        "It streams nothing: what it waits for, and until when.",
+    )
     WORKER_DRAINING = (
         "worker_draining",
         "info",
@@ -254,6 +261,37 @@ def make(
         cache_logger_on_first_use=False,
     )
     return Logger(bound, _RANKS[level])
+
+
+def to_logging(*, secrets: Collection[str] = ()) -> Logger:
+    """A logger for programs: the standard library's `logging`, under the name `promptspool`.
+
+    The program decides what is shown, where and how; the values of an event are in its message,
+    and as a dict in the attribute `spool` of the record.
+    """
+    bound = structlog.wrap_logger(
+        _Standard(),
+        processors=[_Redaction(secrets), _as_record],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        cache_logger_on_first_use=False,
+    )
+    return Logger(bound, _RANKS["debug"])
+
+
+class _Standard:
+    """The logger of the standard library, with the one method that structlog calls."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger(LOGGER_NAME)
+
+    def info(self, level: int, words: str, values: Mapping[str, Any]) -> None:
+        self._logger.log(level, "%s", words, extra={"spool": values})
+
+
+def _as_record(_logger: object, _name: str, values: Values) -> tuple[Any, ...]:
+    level, event = values.pop("level"), values.pop("event")
+    words = " ".join([event, *(f"{name}={value!r}" for name, value in values.items())])
+    return (_RANKS[level], words, {"event": event, **values}), {}
 
 
 class _Lines:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
-from worker.errors import InputError
+from worker.errors import InputError, NotFound
 from worker.records import Json, Kind
+from worker.spelling import nearest
 from worker.states import PromptState
 from worker.store import Selection, Store
 from worker.store.rows import ResultRow
@@ -85,7 +86,7 @@ class Narrow(TypedDict, total=False):
 
     Keys:
         ids: ids of prompts.
-        batch: name of a batch; one that does not exist selects nothing.
+        batch: name of a batch.
         states: `"queued"`, `"running"`, `"completed"`, `"failed"`, `"cancelled"`.
         error_code: such as `"rate_limited"`.
         endpoint: where they are sent.
@@ -98,6 +99,42 @@ class Narrow(TypedDict, total=False):
     error_code: str | None
     endpoint: str | None
     finished_before: datetime | None
+
+
+class Asked(Protocol):
+    """What is asked of the store about a selection."""
+
+    def count(self, selection: Selection) -> int:
+        """How many prompts it holds."""
+        ...
+
+    def prompt(self, prompt_id: int) -> object | None:
+        """One prompt."""
+        ...
+
+    def batch_names(self) -> Sequence[str]:
+        """The names of all batches that hold prompts."""
+        ...
+
+    def has_batch(self, name: str) -> bool:
+        """Whether the batch holds a prompt."""
+        ...
+
+
+def existing(store: Asked, selection: Selection) -> Selection:
+    """The selection, if what it names exists.
+
+    Raises:
+        NotFound: no prompt has one of its ids, or it names a batch without prompts.
+    """
+    ids = set(selection.ids)
+    if ids and store.count(Selection(ids=tuple(ids))) < len(ids):
+        raise NotFound.prompt(next(each for each in selection.ids if store.prompt(each) is None))
+    if selection.batch is not None and not store.has_batch(selection.batch):
+        close = nearest(selection.batch, store.batch_names())
+        advice = f"; did you mean {close!r}?" if close else ": `spool status` lists them"
+        raise NotFound(f"there is no batch {selection.batch!r}{advice}")
+    return selection
 
 
 def selected(selection: Selection | None, narrow: Narrow) -> Selection:

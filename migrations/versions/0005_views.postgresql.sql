@@ -7,48 +7,78 @@ CREATE OR REPLACE VIEW results WITH (security_invoker = true) AS SELECT p.id, b.
         FROM chunks c WHERE c.run_id = p.run_id AND c.kind = 'text'), '') END AS output,
     CASE WHEN p.status <> 'completed'
         THEN (SELECT string_agg(c.text, '' ORDER BY c.seq)
-        FROM chunks c WHERE c.run_id = CASE WHEN p.status = 'completed' THEN p.run_id ELSE
+        FROM chunks c WHERE c.run_id = CASE WHEN p.status = 'completed' THEN p.run_id ELSE coalesce(
         (SELECT t.id FROM runs t
         WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
             AND (t.request_hash = r.request_hash) IS NOT FALSE
-            AND EXISTS (SELECT 1 FROM chunks k WHERE k.run_id = t.id)
-        ORDER BY EXISTS (SELECT 1 FROM chunks k
-            WHERE k.run_id = t.id AND k.kind = 'text') DESC, t.attempt DESC LIMIT 1) END AND c.kind = 'text') END AS partial_output,
+            AND (SELECT k.seq FROM chunks k WHERE k.run_id = t.id AND k.kind = 'text'
+                ORDER BY k.seq LIMIT 1) IS NOT NULL
+        ORDER BY t.attempt DESC LIMIT 1),
+        (SELECT t.id FROM runs t
+        WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
+            AND (t.request_hash = r.request_hash) IS NOT FALSE
+            AND (SELECT k.seq FROM chunks k WHERE k.run_id = t.id
+                ORDER BY k.seq LIMIT 1) IS NOT NULL
+        ORDER BY t.attempt DESC LIMIT 1)) END AND c.kind = 'text') END AS partial_output,
     (SELECT string_agg(c.text, '' ORDER BY c.seq)
-        FROM chunks c WHERE c.run_id = CASE WHEN p.status = 'completed' THEN p.run_id ELSE
+        FROM chunks c WHERE c.run_id = CASE WHEN p.status = 'completed' THEN p.run_id ELSE coalesce(
         (SELECT t.id FROM runs t
         WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
             AND (t.request_hash = r.request_hash) IS NOT FALSE
-            AND EXISTS (SELECT 1 FROM chunks k WHERE k.run_id = t.id)
-        ORDER BY EXISTS (SELECT 1 FROM chunks k
-            WHERE k.run_id = t.id AND k.kind = 'text') DESC, t.attempt DESC LIMIT 1) END AND c.kind = 'thinking') AS thinking,
+            AND (SELECT k.seq FROM chunks k WHERE k.run_id = t.id AND k.kind = 'text'
+                ORDER BY k.seq LIMIT 1) IS NOT NULL
+        ORDER BY t.attempt DESC LIMIT 1),
+        (SELECT t.id FROM runs t
+        WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
+            AND (t.request_hash = r.request_hash) IS NOT FALSE
+            AND (SELECT k.seq FROM chunks k WHERE k.run_id = t.id
+                ORDER BY k.seq LIMIT 1) IS NOT NULL
+        ORDER BY t.attempt DESC LIMIT 1)) END AND c.kind = 'thinking') AS thinking,
     r.finish_reason, r.prompt_tokens, r.completion_tokens, p.attempts,
     CAST(round(CAST(EXTRACT(EPOCH FROM
         coalesce(r.finished_at, statement_timestamp()) - r.started_at) AS numeric), 3) AS double precision) AS seconds,
     p.error_code, p.error, p.metadata, p.created_at, p.finished_at,
-    coalesce((SELECT e.tool_calls FROM runs e WHERE e.id = CASE WHEN p.status = 'completed' THEN p.run_id ELSE
+    coalesce((SELECT e.tool_calls FROM runs e WHERE e.id = CASE WHEN p.status = 'completed' THEN p.run_id ELSE coalesce(
         (SELECT t.id FROM runs t
         WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
             AND (t.request_hash = r.request_hash) IS NOT FALSE
-            AND EXISTS (SELECT 1 FROM chunks k WHERE k.run_id = t.id)
-        ORDER BY EXISTS (SELECT 1 FROM chunks k
-            WHERE k.run_id = t.id AND k.kind = 'text') DESC, t.attempt DESC LIMIT 1) END),
+            AND (SELECT k.seq FROM chunks k WHERE k.run_id = t.id AND k.kind = 'text'
+                ORDER BY k.seq LIMIT 1) IS NOT NULL
+        ORDER BY t.attempt DESC LIMIT 1),
+        (SELECT t.id FROM runs t
+        WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
+            AND (t.request_hash = r.request_hash) IS NOT FALSE
+            AND (SELECT k.seq FROM chunks k WHERE k.run_id = t.id
+                ORDER BY k.seq LIMIT 1) IS NOT NULL
+        ORDER BY t.attempt DESC LIMIT 1)) END),
         (SELECT string_agg(c.text, '' ORDER BY c.seq)
-        FROM chunks c WHERE c.run_id = CASE WHEN p.status = 'completed' THEN p.run_id ELSE
+        FROM chunks c WHERE c.run_id = CASE WHEN p.status = 'completed' THEN p.run_id ELSE coalesce(
         (SELECT t.id FROM runs t
         WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
             AND (t.request_hash = r.request_hash) IS NOT FALSE
-            AND EXISTS (SELECT 1 FROM chunks k WHERE k.run_id = t.id)
-        ORDER BY EXISTS (SELECT 1 FROM chunks k
-            WHERE k.run_id = t.id AND k.kind = 'text') DESC, t.attempt DESC LIMIT 1) END AND c.kind = 'tool_calls')) AS tool_calls,
+            AND (SELECT k.seq FROM chunks k WHERE k.run_id = t.id AND k.kind = 'text'
+                ORDER BY k.seq LIMIT 1) IS NOT NULL
+        ORDER BY t.attempt DESC LIMIT 1),
+        (SELECT t.id FROM runs t
+        WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
+            AND (t.request_hash = r.request_hash) IS NOT FALSE
+            AND (SELECT k.seq FROM chunks k WHERE k.run_id = t.id
+                ORDER BY k.seq LIMIT 1) IS NOT NULL
+        ORDER BY t.attempt DESC LIMIT 1)) END AND c.kind = 'tool_calls')) AS tool_calls,
     p.run_id,
-    CASE WHEN p.status = 'completed' THEN p.run_id ELSE
+    CASE WHEN p.status = 'completed' THEN p.run_id ELSE coalesce(
         (SELECT t.id FROM runs t
         WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
             AND (t.request_hash = r.request_hash) IS NOT FALSE
-            AND EXISTS (SELECT 1 FROM chunks k WHERE k.run_id = t.id)
-        ORDER BY EXISTS (SELECT 1 FROM chunks k
-            WHERE k.run_id = t.id AND k.kind = 'text') DESC, t.attempt DESC LIMIT 1) END AS text_run_id,
+            AND (SELECT k.seq FROM chunks k WHERE k.run_id = t.id AND k.kind = 'text'
+                ORDER BY k.seq LIMIT 1) IS NOT NULL
+        ORDER BY t.attempt DESC LIMIT 1),
+        (SELECT t.id FROM runs t
+        WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
+            AND (t.request_hash = r.request_hash) IS NOT FALSE
+            AND (SELECT k.seq FROM chunks k WHERE k.run_id = t.id
+                ORDER BY k.seq LIMIT 1) IS NOT NULL
+        ORDER BY t.attempt DESC LIMIT 1)) END AS text_run_id,
     (p.status = 'completed' AND coalesce(r.finish_reason IN ('length', 'max_tokens', 'max_output_tokens', 'limit', 'model_length', 'model_context_window_exceeded', 'repetition', 'MAX_TOKENS', 'incomplete'), FALSE)) AS truncated
 FROM prompts p
 LEFT JOIN batches b ON b.id = p.batch_id

@@ -175,6 +175,13 @@ def test_a_run_that_is_silent_within_reason():
     assert said(live=(run(70.0, chunks=0), run(999.0, endpoint="far"))) == []
 
 
+def test_answers_that_were_cut():
+    """They are completed, which is why somebody has to say so."""
+    (one,) = said(truncated=1)
+    assert one.startswith("cut at their length limit: 1 completed answer (`truncated` in exports ")
+    assert "2 completed answers" in said(truncated=2)[0]
+
+
 def test_prompts_that_killed_their_workers():
     """The newest few, by id, and where to look."""
     (sentence,) = said(crash_capped=(9, 8))

@@ -60,7 +60,10 @@ def test_it_answers_everything_and_the_second_time_adds_nothing(spool, short):
     assert "spool: queued 12 prompts as batch 'demo'" in first.err
     assert "spool: 12 of 12 answered: " in first.err
     assert f"\n{QUERY};\n" in first.err
-    assert "show 2` prints a whole answer" in first.err  # 1 is not the demo's
+    assert "show 2` prints all that it says" in first.err  # 1 is not the demo's
+    ((cut,),) = rows("SELECT count(*) FROM results WHERE truncated")
+    assert cut > 0  # with six tokens each
+    assert f"{cut} of 12 answers were cut at the demo's limit of 6 tokens" in first.err
     found = rows(QUERY)
     assert [line.split()[0] for line in first.out.splitlines()[2:]] == [
         str(row[0]) for row in found

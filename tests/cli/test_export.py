@@ -9,7 +9,8 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cli.carried import every_state, flush
+from tests.cli.carried import claim, complete, every_state, flush
+from worker.records import NewPrompt
 
 TEXT = "Hello wörld.\n\n"
 
@@ -26,6 +27,18 @@ def test_finished_prompts_are_lines(on, runs):
     assert (completed["id"], completed["output"]) == (1, TEXT)
     assert (failed["id"], failed["output"], failed["error_code"]) == (2, None, "bad_request")
     assert (said.code, said.err) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "-"])
+def test_answers_that_were_cut_are_counted(on, store, here, name):
+    """Beside the data, whatever its format; a column says which they are."""
+    store.add([NewPrompt(prompt="x")] * 2)
+    for run, reason in zip(claim(store, 2), ("length", "stop"), strict=True):
+        complete(store, run, finish_reason=reason)
+    said = on("export", "-o", name)
+    assert "spool: 1 answer cut at the length limit: their `truncated` is true\n" in said.err
+    said = on("export", "-o", name, "--format", "openai-batch")
+    assert "spool: 1 answer cut at the length limit\n" in said.err
 
 
 def test_partial_adds_what_is_not_finished(on, runs):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +14,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.plan import expected_text
+from worker.carriers import Summary
+from worker.cli import run
 
 CONFIG = """
 lease_seconds = 3
@@ -50,6 +55,35 @@ def test_drain_carries_everything_and_ends(configured: Path, spool: Callable[...
         (expected_text("one [[tokens=20]]"),),
         (expected_text("two [[tokens=20]]"),),
     ]
+
+
+def test_answers_that_were_cut_are_told_in_the_last_line(
+    configured: Path, spool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their prompts are completed, so nothing else would say so."""
+    monkeypatch.setattr(run, "_carry", lambda *_, **__: Summary(completed=2, truncated=1))
+    said = spool("run", "--drain")
+    assert "2 prompts completed (1 cut at their length limit), 0 failed" in said.err
+    (done,) = spool("run", "--drain", "--json").matches("run")
+    assert (done["completed"], done["truncated"]) == (2, 1)
+
+
+def test_a_server_that_is_not_there_is_waited_for_with_a_word(
+    here: Path, spool: Callable[..., Any]
+) -> None:
+    """Why, until when, and how much is to do: without a terminal an event says so."""
+    url = "http://127.0.0.1:9"  # nothing answers there
+    (here / "spool.toml").write_text(CONFIG.format(url=url))
+    spool("add", "-p", "x")
+    command = [sys.executable, "-m", "worker", "run", "--drain"]
+    with subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        events = (json.loads(line) for line in process.stderr if line.startswith("{"))
+        waits = (each["waiting_for"] for each in events if each["event"] == "worker_waiting")
+        said = next(each for each in waits if "does not work" in each)
+        process.terminate()
+    assert said.startswith("1 prompt to do, but the endpoint 'default' does not work (127.0.0.1:9")
+    assert "; it is asked again at " in said
 
 
 def test_drain_of_an_empty_queue_ends_at_once(configured: Path, spool: Callable[..., Any]) -> None:

@@ -39,6 +39,9 @@ class Queue:
             raise StoreBusy("away")
         return SimpleNamespace(ready=self.left, later=0, running=0)
 
+    def workers(self):
+        return ()
+
 
 @dataclass
 class Worker:
@@ -236,7 +239,7 @@ def test_a_person_sees_a_line_and_the_first_failure(here, spool):
     assert out == ""
     assert "run_completed" not in seen
     assert seen.count("run_failed") == 1
-    assert " streaming" in seen
+    assert "\x1b[2K" in seen  # a line that moves
     assert "2 prompts completed, 1 failed" in seen
     assert "`spool status` says why they failed" in seen
 
@@ -246,3 +249,14 @@ def test_programs_get_json(monkeypatch):
     monkeypatch.setattr(sys, "stderr", StringIO())
     settings = {"log_format": "auto", "log_level": "info", "verbose": False, "as_json": False}
     assert not run_progress.wanted(**settings)
+
+
+def test_a_worker_that_streams_nothing_says_what_it_waits_for(shown):
+    """In the same line, first: a narrow window cuts the end off."""
+    made = progress(Queue(left=0))
+    made._left = made._look({"default": {"state": "closed"}})
+    assert made.words(Worker()).startswith("nothing is queued for default: `spool add` queues, 0 ")
+    made = progress(Queue(left=2))
+    made._left = made._look({"default": {"state": "open", "error": "refused", "asks_at": "12:00"}})
+    assert made.words(Worker()).startswith("2 prompts to do, but the endpoint 'default' does not")
+    assert made.words(Worker(runs=1)).endswith("2 to do, 1 streaming")

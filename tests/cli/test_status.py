@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from tests.cli.carried import every_state
+from tests.cli.carried import claim, complete, every_state
 from worker.cli import status
 from worker.errors import StoreBusy
+from worker.records import NewPrompt
 from worker.settings import Settings
 
 
@@ -46,6 +47,18 @@ def test_programs_get_one_object(on, store):
     assert shown["queue"][0]["queued"] == 2
     assert [run["prompt_id"] for run in shown["live"]] == [4]
     assert len(shown["concerns"]) == 2
+
+
+def test_answers_that_were_cut_are_counted(on, store):
+    """For people and for programs; only as long as they are the answer."""
+    store.add([NewPrompt(prompt="x", custom_id=str(n)) for n in range(3)], batch="b")
+    for run, reason in zip(claim(store, 3), ("length", "max_tokens", "stop"), strict=True):
+        complete(store, run, finish_reason=reason)
+    assert "- cut at their length limit: 2 completed answers" in on("status").out
+    (found,) = on("status", "--json").matches("status")
+    assert found["truncated"] == 2
+    store.add([NewPrompt(prompt="y", custom_id="0")], batch="b", replace=True)
+    assert on("status", "--json").json["truncated"] == 1
 
 
 def test_an_empty_queue_is_one_line(on):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
@@ -29,6 +30,9 @@ def script(monkeypatch):
 
             def monotonic(self):
                 return self.seconds
+
+            def now(self):
+                return datetime(2026, 11, 22, tzinfo=UTC)
 
             async def sleep(self, seconds):
                 assert left, "tail went on after the last step"
@@ -124,6 +128,25 @@ def test_a_prompt_that_is_queued_is_waited_for(on, store, script):
 
     script(lambda: None, carry)
     assert on("tail", "1", "-f").out == "done\n"
+
+
+def test_a_prompt_that_waits_says_for_what(on, store, script):
+    """At once, and again when the reason changes; its text goes on to be data alone."""
+    store.add([NewPrompt(prompt="x")])
+    runs = []
+    script(
+        lambda: None,
+        lambda: runs.extend(claim(store)),
+        lambda: None,
+        lambda: flush(store, runs[0], "text"),
+        lambda: complete(store, runs[0]),
+    )
+    said = on("tail", 1, "-f")
+    assert (said.code, said.out) == (0, "text\n")
+    assert said.err.splitlines() == [
+        "spool: prompt 1 waits: no worker is running: start `spool run`",
+        "spool: prompt 1 waits: it is streaming, and no new text is stored yet",
+    ]
 
 
 def test_a_failure_is_the_exit_code(on, store, runs, script):
@@ -234,6 +257,9 @@ def test_on_sqlite_the_database_is_read_only_after_somebody_wrote(spool, sqlite_
 
         def monotonic(self):
             return 0.0
+
+        def now(self):
+            return datetime(2026, 11, 22, tzinfo=UTC)
 
         async def sleep(self, seconds):
             Clock.left -= 1

@@ -200,6 +200,7 @@ def test_no_hot_statement_reads_a_whole_table(explain, store):
         (commits.cancel_requests, "prompts_cancel"),
         (decisions.cancel_queued, "prompts_cancel"),
         (reads.waiting_for, "prompts_claim"),
+        (reads.truncated, "runs_truncated"),
     ],
 )
 def test_each_question_has_its_partial_index(explain, build, index):

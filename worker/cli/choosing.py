@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from worker.errors import ErrorCode, NotFound
-from worker.spelling import did_you_mean, nearest
+from worker.spelling import did_you_mean
 from worker.states import PromptState
 
 if TYPE_CHECKING:
@@ -83,14 +83,10 @@ class Chosen:
 
     def check(self, store: Store) -> None:
         """Raise NotFound for an id or a batch that does not exist, before anything is changed."""
+        from worker.results import existing
         from worker.store import Selection
 
-        if self.ids and store.count(Selection(ids=self.ids)) < len(set(self.ids)):
-            unknown = next(each for each in self.ids if store.prompt(each) is None)
-            raise NotFound.prompt(unknown)
-        if self.batch is not None and not store.count(Selection(batch=self.batch)):
-            names = {each.batch for each in store.status().tallies if each.batch}
-            raise NotFound(f"there is no batch {self.batch!r}{_advice(self.batch, sorted(names))}")
+        existing(store, Selection(ids=self.ids, batch=self.batch))
 
 
 def choosing(*, everything: bool) -> Callable[[Function], Function]:
@@ -149,8 +145,3 @@ def required(chosen: Chosen) -> None:
     """Wrong usage if nothing was chosen."""
     if not chosen:
         raise click.UsageError("say which prompts: ids, --batch, --status, --error-code, or --all")
-
-
-def _advice(name: str, known: Sequence[str]) -> str:
-    close = nearest(name, known)
-    return f"; did you mean {close!r}?" if close else ": `spool status` lists them"

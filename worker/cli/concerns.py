@@ -65,6 +65,11 @@ def concerns(
             f"given up because workers died while carrying them: prompts {named}{more}"
             f" (`spool show {status.crash_capped[0]} --attempts`)"
         )
+    if status.truncated:
+        yield (
+            f"cut at their length limit: {counted(status.truncated, 'completed answer')}"
+            " (`truncated` in exports and in the view results)"
+        )
     for code, number in sorted(status.failures.items(), key=lambda item: -item[1]):
         cure = _CURES.get(code, f"`spool retry --error-code {code}` tries them again")
         yield f"failed with {code}: {counted(number, 'prompt')}; {cure}"
@@ -108,14 +113,14 @@ def _shut(where: str, said: Mapping[str, Json]) -> Iterator[str]:
         cure = _OPEN_CURES.get(str(said.get("refuses")), "")
         never = "; it has never answered, so check its settings" if said.get("never_worked") else ""
         yield (
-            f"{where}: breaker open since {_hour(said, 'since')}, asked again at"
-            f" {_hour(said, 'asks_at')}; nothing is claimed for it and no attempt is used up:"
+            f"{where}: breaker open since {hour(said, 'since')}, asked again at"
+            f" {hour(said, 'asks_at')}; nothing is claimed for it and no attempt is used up:"
             f" {said.get('error', 'no answer')}{cure or never}"
         )
     elif said.get("state") == BreakerState.HALF_OPEN and "paused_until" not in said:
         yield f"{where}: one prompt at a time finds out if it answers again"
     if "paused_until" in said:
-        yield f"{where}: the server asked for patience until {_hour(said, 'paused_until')}"
+        yield f"{where}: the server asked for patience until {hour(said, 'paused_until')}"
 
 
 def _oddities(where: str, said: Mapping[str, Json]) -> Iterator[str]:
@@ -157,7 +162,7 @@ def _at_odds(living: list[WorkerStatus]) -> Iterator[str]:
             )
 
 
-def _hour(said: Mapping[str, Json], name: str) -> str:
+def hour(said: Mapping[str, Json], name: str) -> str:
     """A moment that a worker told, on the clock of whoever looks; with its day, if not today."""
     told = str(said.get(name, "its leisure"))  # workers of an older version tell less
     try:

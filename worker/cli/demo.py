@@ -58,6 +58,7 @@ def command(ctx: click.Context, session: Session) -> None:
     _answer(session, settings, store)
     if _count(store, PromptState.COMPLETED):
         _tell(glimpse.QUERY, glimpse.look(settings.database_url), settings)
+        _tell_what_was_cut(store)
     if not _all_answered(store):
         ctx.exit(1)
 
@@ -142,7 +143,19 @@ def _tell(query: str, found: Glimpse, settings: Settings) -> None:
         data(line)
     click.echo(err=True)
     one = f"{_program()} show {found.rows[0][0]}"
-    talk(f"they are in {settings.safe_database_url}; `{one}` prints a whole answer")
+    talk(f"they are in {settings.safe_database_url}; `{one}` prints all that it says")
+
+
+def _tell_what_was_cut(store: Store) -> None:
+    """The demo is short on purpose: nobody should take half an answer for what models say."""
+    from worker.store import Selection
+
+    rows = list(store.results(Selection(batch=NAME, states=(PromptState.COMPLETED,))))
+    if cut := sum(row.truncated for row in rows):
+        talk(
+            f"{cut} of {counted(len(rows), 'answer')} were cut at the demo's limit of"
+            f" {OPTIONS['max_tokens']} tokens; the column `truncated` says which"
+        )
 
 
 def _program() -> str:

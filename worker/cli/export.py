@@ -86,7 +86,11 @@ def command(
     answers = Answers(session.settings().database_url)
     ctx.call_on_close(answers.close)
     texts = export.Ahead(answers, store, page=_PAGE_ROWS)
-    count = _write(target, store, selection, texts)
+    cut = _Cut()
+    count = _write(target, store, selection, texts, cut)
+    if cut.number:
+        where = "" if target.file_format == "openai-batch" else ": their `truncated` is true"
+        talk(f"{counted(cut.number, 'answer')} cut at the length limit{where}")
     if out != "-":
         talk(f"wrote {counted(count, 'prompt')} to {out}")
     elif not count and target.file_format != "openai-batch":
@@ -120,11 +124,23 @@ def _spare_the_database(database: Path | None, target: Target) -> None:
             raise click.UsageError(f"{name} is the database itself: choose another name")
 
 
-def _write(target: Target, store: Store, selection: Selection, texts: Ahead) -> int:
+@dataclass(slots=True)
+class _Cut:
+    """How many of the rows that passed have an answer that was cut at its length limit."""
+
+    number: int = 0
+
+    def counted(self, rows: Iterable[ResultRow]) -> Iterator[ResultRow]:
+        for row in rows:
+            self.number += row.truncated
+            yield row
+
+
+def _write(target: Target, store: Store, selection: Selection, texts: Ahead, cut: _Cut) -> int:
     from worker import export
 
     with ExitStack() as files:
-        rows = texts.rows(files.enter_context(_rows(store, selection, target)))
+        rows = texts.rows(cut.counted(files.enter_context(_rows(store, selection, target))))
         if target.file_format == "parquet":
             raw = files.enter_context(_binary(target.out))
             return export.parquet.write(rows, texts, raw, partial=target.partial)

@@ -56,6 +56,7 @@ def command(
         json_line(
             {
                 "completed": summary.completed,
+                "truncated": summary.truncated,
                 "failed": summary.failed,
                 "cancelled": summary.cancelled,
                 "requeued": summary.requeued,
@@ -65,7 +66,8 @@ def command(
         )
     else:
         talk(
-            f"{counted(summary.completed, 'prompt')} completed, {summary.failed:,} failed,"
+            f"{counted(summary.completed, 'prompt')} completed{_cut(summary)},"
+            f" {summary.failed:,} failed,"
             f" {summary.cancelled:,} cancelled; {counted(summary.requeued, 'run')} queued again"
             f"{'; `spool status` says why they failed' if summary.failed else ''}"
         )
@@ -76,6 +78,11 @@ def command(
         )
     if summary.unstored or (fail_on_error and summary.failed):
         raise click.exceptions.Exit(1)
+
+
+def _cut(summary: Summary) -> str:
+    """An answer that its length limit cut is complete for the server alone."""
+    return f" ({summary.truncated:,} cut at their length limit)" if summary.truncated else ""
 
 
 def _carry(
@@ -90,6 +97,7 @@ def _carry(
     """Live the worker's life: with a line that moves for a person, a line an event otherwise."""
     from worker.cli import run_progress
     from worker.cli.service import run_async, serve
+    from worker.cli.waiting import Announcer
     from worker.clock import SystemClock
 
     watched = run_progress.wanted(
@@ -104,7 +112,8 @@ def _carry(
     for hint in [*session.loaded().hints, *crowded]:
         log("settings_hint", hint=hint)
     if line is None:
-        return run_async(lambda: serve(settings, store, log, drain=drain))
+        announcer = Announcer(store, log, SystemClock())
+        return run_async(lambda: serve(settings, store, log, drain=drain, beside=announcer.follow))
     progress = run_progress.RunProgress(
         store,
         tuple(settings.endpoints),

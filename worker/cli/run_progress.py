@@ -19,13 +19,13 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
 from worker.cli.output import counted, span
+from worker.cli.waiting import Endpoints, Queue, endpoints_of, of_worker
 from worker.clock import Clock
 from worker.endpoints.breaker import Breaker, BreakerState
 from worker.errors import StoreError
 
 if TYPE_CHECKING:
     from worker.loop import Worker
-    from worker.store.rows import Backlog
 
 SHOW_SECONDS = 0.5
 LOOK_SECONDS = 2.0
@@ -137,14 +137,6 @@ def _brief(value: object) -> object:
     return len(value) if isinstance(value, list) and len(value) > _LISTED else value
 
 
-class Queue(Protocol):
-    """What is asked of the store."""
-
-    def backlog(self, endpoints: Collection[str]) -> Backlog:
-        """What is left to do."""
-        ...
-
-
 class RunProgress:
     """Keeps the status line of a worker up to date."""
 
@@ -164,6 +156,7 @@ class RunProgress:
         self._clock = clock
         self._grace_seconds = grace_seconds
         self._left: int | None = None
+        self._waiting = ""  # for what, while nothing streams
         self._past: deque[tuple[float, int, int | None]] = deque()
 
     async def follow(self, worker: Worker) -> None:
@@ -173,7 +166,8 @@ class RunProgress:
             while True:
                 now = self._clock.monotonic()
                 if now >= look_at:
-                    self._left = await asyncio.to_thread(self._look)
+                    idle = None if worker.carried else endpoints_of(worker)
+                    self._left = await asyncio.to_thread(self._look, idle)
                     took = self._clock.monotonic() - now
                     look_at = now + max(LOOK_SECONDS, took * _LOOK_SHARE)
                 self._line.show(self.words(worker))
@@ -181,10 +175,16 @@ class RunProgress:
         finally:
             self._line.show("")
 
-    def _look(self) -> int | None:
-        """How many prompts are not finished; None if the database does not say."""
+    def _look(self, idle: Endpoints | None = None) -> int | None:
+        """How many prompts are not finished; None if the database does not say.
+
+        idle: how the endpoints of a worker stand that streams nothing.
+        """
+        self._waiting = ""
         try:
             backlog = self._store.backlog(self._names)
+            if idle is not None:
+                self._waiting = of_worker(backlog, idle, self._store.workers()).words
         except StoreError:
             return None  # the worker meets it too, and reports it
         return backlog.ready + backlog.later + backlog.running
@@ -202,21 +202,27 @@ class RunProgress:
             )
         # A narrow window cuts the end off: what matters most stands first.
         parts = ["the database is away"] if health.database_away else []
-        parts += [
-            f"{name} {_standing(watch.breaker, self._clock.monotonic())}"
-            for name, watch in worker.watches.items()
-            if watch.breaker.state is not BreakerState.CLOSED
-        ]
+        waiting = "" if health.runs or health.database_away else self._waiting
+        parts += [waiting] if waiting else self._down(worker)
         rate, time_left = self._pace(done.completed)
         parts.append(f"{done.completed:,} completed" + (f" ({rate:.1f}/s)" if rate else ""))
         if done.failed:
             parts.append(f"{done.failed:,} failed")
-        if self._left is not None:
+        if self._left is not None and not waiting:
             parts.append(f"{self._left:,} to do{time_left}" if self._left else "nothing left to do")
-        parts.append(f"{health.runs:,} streaming")
+        if not waiting:
+            parts.append(f"{health.runs:,} streaming")
         if done.requeued:
             parts.append(f"{done.requeued:,} tried again")
         return ", ".join(parts)
+
+    def _down(self, worker: Worker) -> list[str]:
+        now = self._clock.monotonic()
+        return [
+            f"{name} {_standing(watch.breaker, now)}"
+            for name, watch in worker.watches.items()
+            if watch.breaker.state is not BreakerState.CLOSED
+        ]
 
     def _pace(self, completed: int) -> tuple[float, str]:
         """Completed a second here, and how long all workers together will take."""

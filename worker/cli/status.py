@@ -136,5 +136,6 @@ def as_object(status: QueueStatus, settings: Settings, url: str) -> dict[str, An
         "crash_capped": list(status.crash_capped),
         "completed_last_hour": status.completed_last_hour,
         "completed_last_minute": status.completed_last_minute,
+        "truncated": status.truncated,
         "concerns": list(said),
     }

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 import click
@@ -20,15 +22,17 @@ from worker.cli.output import data, for_terminal, json_line, json_option, talk
 from worker.cli.pairs import Whole
 from worker.cli.session import Session, session
 from worker.cli.show import found, state_in_words
+from worker.cli.waiting import AGAIN_SECONDS, of_prompt
 from worker.clock import Clock, SystemClock
 from worker.errors import NotFound, StoreBusy
 from worker.following import Changes, Follower, Piece
 from worker.records import Kind
-from worker.states import PromptState
+from worker.states import FINAL_PROMPT_STATES, PromptState
 
 if TYPE_CHECKING:
     from worker.store import Store
 
+_ASK_SECONDS = 5.0  # between two questions what a prompt without new text waits for
 _AWAY_SECONDS = 1.0  # between two questions to a database that does not answer
 _LARGEST_SEQ = 2**31 - 1
 _LINE_PIECES = 32  # chunks without a line end, after which one is put in: lines take memory
@@ -110,7 +114,7 @@ def command(
         tail.look()
         if follow:
             clock = SystemClock()
-            asyncio.run(_follow(tail, Changes(store, clock), clock))
+            asyncio.run(_follow(tail, Changes(store, clock), _Patience(store, clock), clock))
     except KeyboardInterrupt:
         tail.say_where()
         raise
@@ -119,11 +123,12 @@ def command(
         ctx.exit(1)
 
 
-async def _follow(tail: _Tail, changes: Changes, clock: Clock) -> None:
+async def _follow(tail: _Tail, changes: Changes, patience: _Patience, clock: Clock) -> None:
     away = False
     while not tail.done:
-        await changes.wait()
         try:
+            patience.tell(tail.followed)
+            await changes.wait()
             tail.look()
             away = False
         except StoreBusy as error:
@@ -131,6 +136,42 @@ async def _follow(tail: _Tail, changes: Changes, clock: Clock) -> None:
                 talk(f"{error.message}; asking again")
             away = True
             await clock.sleep(_AWAY_SECONDS)
+
+
+class _Patience:
+    """Says of prompts without new text what they wait for."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._asked_at = -inf
+        self._told: dict[int, tuple[str, float]] = {}
+        self._places: dict[int, tuple[int | None, int]] = {}
+
+    def tell(self, followed: Sequence[Followed]) -> None:
+        """At once, when the reason changes, and again after a while."""
+        now = self._clock.monotonic()
+        if now - self._asked_at < _ASK_SECONDS:
+            return
+        self._asked_at = now
+        for each in followed:
+            place = (each.text.run_id, each.text.seq)
+            moved, self._places[each.id] = place != self._places.get(each.id), place
+            if not each.text.done and (not moved or each.text.seq < 0):
+                self._tell(each, now)
+
+    def _tell(self, each: Followed, now: float) -> None:
+        detail = found(self._store, each.id)
+        attempts = self._store.attempts(each.id)
+        holder = attempts[-1].worker_id if attempts else None
+        wait = of_prompt(detail, self._store.workers(), holder, self._clock.now())
+        kind, told_at = self._told.get(each.id, ("", -inf))
+        if detail.status in FINAL_PROMPT_STATES or (
+            wait.kind == kind and now - told_at < AGAIN_SECONDS
+        ):
+            return
+        self._told[each.id] = (wait.kind, now)
+        talk(f"prompt {each.id} waits: {wait.words}")
 
 
 class _Tail:

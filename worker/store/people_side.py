@@ -154,6 +154,7 @@ class PeopleSide:
             ready, later, seconds = connection.execute(reads.waiting()).one()
             workers = connection.execute(reads.living()).mappings().all()
             live = connection.execute(reads.live()).mappings().all()
+            truncated = connection.execute(reads.truncated()).scalar_one()
             failures = _failures(groups)
             capped: Iterable[int] = ()
             if ErrorCode.TOO_MANY_CRASHES in failures:
@@ -169,7 +170,24 @@ class PeopleSide:
             crash_capped=tuple(capped),
             completed_last_hour=sum(group.recent for group in groups),
             completed_last_minute=sum(group.lately for group in groups),
+            truncated=truncated,
         )
+
+    def has_batch(self, name: str) -> bool:
+        """Whether a batch of this name holds any prompt."""
+        with self._db.reading() as connection:
+            return connection.execute(reads.any_of(Selection(batch=name))).first() is not None
+
+    def batch_names(self) -> list[str]:
+        """The names of all batches that hold prompts."""
+        with self._db.reading() as connection:
+            return list(connection.execute(reads.batch_names()).scalars())
+
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        """Workers that were alive in the last hour and have not signed off, or hold runs."""
+        with self._db.reading() as connection:
+            rows = connection.execute(reads.living()).mappings().all()
+        return tuple(WorkerStatus(**row) for row in rows)
 
     def lengths(self, run_ids: Collection[int]) -> dict[int, int]:
         """How many characters of text these runs have stored; those without any are left out."""

@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     bindparam,
     case,
+    exists,
     func,
     literal_column,
     or_,
@@ -35,7 +36,17 @@ from worker.store.constructs import (
     standing,
 )
 from worker.store.rows import PromptDetail, Selection
-from worker.store.tables import CLAIMABLE, UNDER_WAY, batches, chunks, prompts, runs, workers
+from worker.store.tables import (
+    CLAIMABLE,
+    TRUNCATED,
+    UNDER_WAY,
+    batches,
+    chunks,
+    prompts,
+    runs,
+    workers,
+)
+from worker.store.views import source
 
 _HOUR_AGO = select(later(bindparam("hour", -3600.0, type_=Seconds()))).scalar_subquery()
 _MINUTE_AGO = select(later(bindparam("minute", -60.0, type_=Seconds()))).scalar_subquery()
@@ -70,6 +81,18 @@ def chosen(selection: Selection, *, walking: bool = False) -> list[ColumnElement
 def count(selection: Selection) -> Select[int]:
     """How many prompts a selection holds."""
     return select(func.count()).select_from(prompts).where(*chosen(selection))
+
+
+def any_of(selection: Selection) -> Select[int]:
+    """The id of a prompt of a selection, if it holds any."""
+    return select(prompts.c.id).where(*chosen(selection)).limit(1)
+
+
+@cache
+def batch_names() -> Select[str]:
+    """The batches that hold prompts, the oldest first."""
+    holds = exists().where(prompts.c.batch_id == batches.c.id)
+    return select(batches.c.name).where(holds).order_by(batches.c.id)
 
 
 # --- waiting and running --------------------------------------------------------------------
@@ -127,11 +150,9 @@ def prompt_states() -> Select[int, str]:
 
 
 def _text_run() -> ColumnElement[int]:
-    """The run whose output stands for the prompt at hand; the view `results` says which."""
-    asked = "(SELECT v.text_run_id FROM results v WHERE v.id = prompts.id)"
-    done = standing(prompts.c.status, (PromptState.COMPLETED,))
-    source = literal_column(asked, type_=BigInteger())
-    return case((done, prompts.c.run_id), else_=source).label("text_run_id")
+    """The run whose output stands for the prompt at hand, as in the view `results`."""
+    found = literal_column(source("prompts", "runs"), type_=BigInteger())
+    return found.label("text_run_id")
 
 
 # --- one prompt -----------------------------------------------------------------------------
@@ -285,6 +306,16 @@ def tallies() -> Select[Any]:
         .select_from(grouped.outerjoin(batches, batches.c.id == grouped.c.batch_id))
         .order_by(batches.c.id.nulls_first(), grouped.c.endpoint)
     )
+
+
+@cache
+def truncated() -> Select[int]:
+    """How many completed prompts have an answer that was cut; an index holds only such runs."""
+    done = standing(prompts.c.status, (PromptState.COMPLETED,))
+    answers = runs.join(
+        prompts, (prompts.c.id == runs.c.prompt_id) & (prompts.c.run_id == runs.c.id)
+    )
+    return select(func.count()).select_from(answers).where(TRUNCATED, done)
 
 
 @cache

@@ -203,6 +203,7 @@ class QueueStatus:
         next_in_seconds: until the first waiting prompt may be claimed; None if none waits.
         failures: failed prompts by error code.
         crash_capped: the newest prompts that were given up because workers died with them.
+        truncated: completed prompts whose answer was cut at its length limit.
     """
 
     tallies: tuple[Tally, ...] = ()
@@ -215,3 +216,4 @@ class QueueStatus:
     crash_capped: tuple[int, ...] = ()
     completed_last_hour: int = 0
     completed_last_minute: int = 0
+    truncated: int = 0

@@ -63,16 +63,27 @@ _SQLITE = _Words(
 )
 
 
-# The run whose output stands for a prompt `p`, whose latest run is `r`: of a completed one the run
-# that completed it; else the latest of the same request that stored text, or, if none did,
-# anything.  A refused connection, which stores nothing, hides nothing.
-_SOURCE = f"""CASE WHEN p.status = '{PromptState.COMPLETED}' THEN p.run_id ELSE
-        (SELECT t.id FROM runs t
-        WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1)
-            AND (t.request_hash = r.request_hash) IS NOT FALSE
-            AND EXISTS (SELECT 1 FROM chunks k WHERE k.run_id = t.id)
-        ORDER BY EXISTS (SELECT 1 FROM chunks k
-            WHERE k.run_id = t.id AND k.kind = '{Kind.TEXT}') DESC, t.attempt DESC LIMIT 1) END"""
+def source(prompt: str = "p", run: str = "r") -> str:
+    """The run whose output stands for a prompt; `prompt` and its latest `run` are table names.
+
+    Of a completed prompt it is the run that completed it; else the latest of the same request that
+    stored text, or, if none did, anything.  A refused connection, which stores nothing, hides
+    nothing.
+    """
+    # No EXISTS: PostgreSQL would make a join of it, and may read all chunks for a single prompt.
+    latest = f"""(SELECT t.id FROM runs t
+        WHERE t.prompt_id = {prompt}.id AND t.attempt >= coalesce({prompt}.first_attempt, 1)
+            AND (t.request_hash = {run}.request_hash) IS NOT FALSE
+            AND (SELECT k.seq FROM chunks k WHERE k.run_id = t.id{{kind}}
+                ORDER BY k.seq LIMIT 1) IS NOT NULL
+        ORDER BY t.attempt DESC LIMIT 1)"""
+    with_text = latest.format(kind=f" AND k.kind = '{Kind.TEXT}'")
+    done = f"{prompt}.status = '{PromptState.COMPLETED}'"
+    return f"""CASE WHEN {done} THEN {prompt}.run_id ELSE coalesce(
+        {with_text},
+        {latest.format(kind="")}) END"""
+
+
 _TRUNCATED = (
     f"(p.status = '{PromptState.COMPLETED}' AND coalesce(r.finish_reason IN ("
     + ", ".join(f"'{word}'" for word in TRUNCATED_REASONS)
@@ -95,14 +106,14 @@ SELECT p.id, b.name AS batch, p.custom_id, p.endpoint, coalesce(r.model, p.model
     CASE WHEN p.status = '{PromptState.COMPLETED}'
         THEN coalesce({sql.text("p.run_id")}, '') END AS output,
     CASE WHEN p.status <> '{PromptState.COMPLETED}'
-        THEN {sql.text(_SOURCE)} END AS partial_output,
-    {sql.text(_SOURCE, Kind.THINKING)} AS thinking,
+        THEN {sql.text(source())} END AS partial_output,
+    {sql.text(source(), Kind.THINKING)} AS thinking,
     r.finish_reason, r.prompt_tokens, r.completion_tokens, p.attempts,
     {sql.between("r.started_at", ended)} AS seconds,
     p.error_code, p.error, p.metadata, p.created_at, p.finished_at,
-    {_whole_calls(sql, _SOURCE)} AS tool_calls,
+    {_whole_calls(sql, source())} AS tool_calls,
     p.run_id,
-    {_SOURCE} AS text_run_id,
+    {source()} AS text_run_id,
     {_TRUNCATED} AS truncated
 FROM prompts p
 LEFT JOIN batches b ON b.id = p.batch_id
