@@ -4,6 +4,9 @@
 Python needs which does the same without it (docs/decisions/0014-a-part-in-c.md).  So whatever
 prevents it, a compiler that is missing or Python's headers, is a warning (`pip -v` shows it) and a
 whole Spool.  ``SPOOL_PURE=1`` asks for that; `spool doctor` says which one is installed.
+
+An installation also gets the package ``promptspool``, the second import name
+(`worker/import_name.py`).
 """
 
 from __future__ import annotations
@@ -29,11 +32,15 @@ FLAGS = ["-O2", "-g0", "-Wall", "-Wextra"]
 
 
 class CompiledPart(BuildHookInterface[Any]):
-    """Adds the extension to a wheel, or puts it beside its source for an editable install."""
+    """Adds the extension to a wheel, or puts it beside its source for an editable install.
+
+    Both also get the second import name of the package.
+    """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before the wheel is put together."""
         self._scratch = TemporaryDirectory()
+        self._add_import_name(version, build_data)
         built = self._compiled(Path(self._scratch.name))
         if version == "editable":
             _put(built, Path(self.root) / FOLDER / FILE)
@@ -41,6 +48,15 @@ class CompiledPart(BuildHookInterface[Any]):
             build_data["pure_python"] = False
             build_data["tag"] = f"{STABLE_ABI}-{_platform()}"
             build_data["force_include"][str(built)] = (FOLDER / FILE).as_posix()
+
+    def _add_import_name(self, version: str, build_data: dict[str, Any]) -> None:
+        """`from promptspool import Spool`: copies, since a file is packed under one name only."""
+        folder = Path(self._scratch.name, "promptspool")
+        folder.mkdir()
+        shutil.copy(Path(self.root, "worker", "import_name.py"), folder / "__init__.py")
+        shutil.copy(Path(self.root, "worker", "py.typed"), folder)
+        kind = "force_include_editable" if version == "editable" else "force_include"
+        build_data[kind][str(folder)] = folder.name
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Called when the wheel is there."""

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from worker.store.tables import metadata
-
 connection = context.config.attributes.get("connection")
 if connection is None:
     message = "migrations are run by `spool migrate`"
     raise RuntimeError(message)
 
-context.configure(connection=connection, target_metadata=metadata)
+context.configure(connection=connection)
 with context.begin_transaction():
     context.run_migrations()

@@ -87,7 +87,9 @@ def test_the_wheel_has_the_program_its_migrations_and_its_configuration(wheel):
     """Every file of the program, and nothing that only developers need."""
     names = files(wheel) - {COMPILED}
     shipped = below(ROOT / "migrations") | below(ROOT / "config") - {"config/constraints.txt"}
-    assert names == below(ROOT / "worker") | {f"worker/{name}" for name in shipped}
+    second_name = {"promptspool/__init__.py", "promptspool/py.typed"}
+    shipped = {f"worker/{name}" for name in shipped}
+    assert names == below(ROOT / "worker") | shipped | second_name
     assert "worker/migrations/env.py" in names
     assert "worker/config/spool.toml" in names
 
@@ -126,6 +128,17 @@ def test_spool_migrate_works_from_the_wheel_far_from_the_clone(installed, tmp_pa
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
     database.close()
     assert {"batches", "prompts", "runs", "chunks", "workers", "results", "live"} <= tables
+
+
+def test_both_import_names_are_installed(installed, tmp_path):
+    """Beside a program's own worker.py as well."""
+    ask = "import {0}; from promptspool import Spool; print(Spool.__module__, {0}.__file__)"
+    environment = {"PYTHONPATH": str(installed)}
+    said = run(sys.executable, "-c", ask.format("worker"), cwd=tmp_path, **environment)
+    assert said.split() == ["worker.api", str(installed / "worker" / "__init__.py")]
+    (tmp_path / "worker.py").write_text("mine = True\n")
+    said = run(sys.executable, "-c", ask.format("worker"), cwd=tmp_path, **environment)
+    assert said.split() == ["promptspool.api", str(tmp_path / "worker.py")]
 
 
 def test_the_installed_package_reads_its_own_files(installed, tmp_path):
@@ -167,8 +180,15 @@ def build_editable(clone, **environment):
 
 
 def test_an_editable_install_copies_nothing(clone):
-    """A developer who edits `config/` or `migrations/` must not be shown an old copy."""
-    assert build_editable(clone) == {"_promptspool.pth"}
+    """A developer who edits `config/` or `migrations/` must not be shown an old copy.
+
+    The other import name is a file of its own: no folder of the clone is called like that.
+    """
+    assert build_editable(clone) == {
+        "_promptspool.pth",
+        "promptspool/__init__.py",
+        "promptspool/py.typed",
+    }
     assert (clone / COMPILED).exists() == can_compile()
 
 

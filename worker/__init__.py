@@ -13,23 +13,41 @@ from worker.version import __version__
 
 if TYPE_CHECKING:
     from worker.api import AsyncSpool, Spool
+    from worker.errors import InputError, NotFound, SettingsError, SpoolError, StoreError
     from worker.records import NewPrompt
     from worker.results import Result
     from worker.store import Selection
 
-__all__ = ["AsyncSpool", "NewPrompt", "Result", "Selection", "Spool", "__version__"]
+__all__ = [
+    "AsyncSpool",
+    "InputError",
+    "NewPrompt",
+    "NotFound",
+    "Result",
+    "Selection",
+    "SettingsError",
+    "Spool",
+    "SpoolError",
+    "StoreError",
+    "__version__",
+]
 
 _HOMES = {
-    "AsyncSpool": "worker.api",
-    "NewPrompt": "worker.records",
-    "Result": "worker.results",
-    "Selection": "worker.store",
-    "Spool": "worker.api",
+    "AsyncSpool": ".api",
+    "InputError": ".errors",
+    "NewPrompt": ".records",
+    "NotFound": ".errors",
+    "Result": ".results",
+    "Selection": ".store",
+    "SettingsError": ".errors",
+    "Spool": ".api",
+    "SpoolError": ".errors",
+    "StoreError": ".errors",
 }
 
 
 def __getattr__(name: str) -> object:
     """Load a public name when it is first asked for."""
     if name not in _HOMES:
-        raise AttributeError(f"module 'worker' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
+from worker.cli import waiting
 from worker.cli.waiting import AGAIN_SECONDS, LOOK_SECONDS, Announcer, of_prompt, of_worker
 from worker.errors import StoreBusy
 from worker.states import PromptState
@@ -83,7 +85,7 @@ class World:
 
     backlogs: list[Backlog | None]
     carried: int = 0
-    watches: dict = field(default_factory=lambda: {"gpu": SimpleNamespace(standing=lambda: UP)})
+    watches: dict = field(default_factory=lambda: {"gpu": UP})
     seconds: float = 1000.0
     told: list[str] = field(default_factory=list)
 
@@ -113,14 +115,20 @@ class World:
         self.told.append(values["waiting_for"])
 
 
-def follow(backlogs, **given):
+@pytest.fixture
+def follow(monkeypatch):
+    return partial(_follow, monkeypatch)
+
+
+def _follow(monkeypatch, backlogs, **given):
     world = World([None, *backlogs], **given)
+    monkeypatch.setattr(waiting, "endpoints_of", lambda worker, _clock: worker.watches)
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(Announcer(world, world.log, world).follow(world))
     return world.told
 
 
-def test_a_worker_without_a_terminal_reports_its_waits():
+def test_a_worker_without_a_terminal_reports_its_waits(follow):
     """Once each, when it was seen twice: a pause between two prompts is no wait."""
     later = [Backlog(later=1, next_in_seconds=each) for each in (9, 7, 5)]
     assert follow([Backlog(), later[0], Backlog(), Backlog(), Backlog(), *later]) == [
@@ -129,7 +137,7 @@ def test_a_worker_without_a_terminal_reports_its_waits():
     ]
 
 
-def test_a_wait_that_goes_on_is_told_again():
+def test_a_wait_that_goes_on_is_told_again(follow):
     """With its new moment; only to have nothing to do needs no reminder."""
     looks = int(AGAIN_SECONDS / LOOK_SECONDS) + 3
     waits = [Backlog(later=1, next_in_seconds=1000 - each) for each in range(looks)]
@@ -137,7 +145,7 @@ def test_a_wait_that_goes_on_is_told_again():
     assert len(follow([Backlog()] * looks)) == 1
 
 
-def test_who_works_or_cannot_know_says_nothing():
+def test_who_works_or_cannot_know_says_nothing(follow):
     """A worker that streams does not wait; a database that is away is reported elsewhere."""
     assert follow([None] * 4) == []
     assert follow([Backlog()] * 4, carried=1) == []

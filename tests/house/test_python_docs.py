@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,11 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def python(folder: Path, *arguments: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MYPYPATH": str(ROOT)}
+    names = folder / "names"  # as an installation has them
+    (names / "promptspool").mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "worker" / "import_name.py", names / "promptspool" / "__init__.py")
+    path = f"{ROOT}{os.pathsep}{names}"
+    environment = {**os.environ, "PYTHONPATH": path, "MYPYPATH": path}
     said = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -52,4 +57,5 @@ def test_a_strict_type_checker_takes_every_example(tmp_path: Path) -> None:
     assert len(EXAMPLES) > 5
     for number, example in enumerate(EXAMPLES):
         (tmp_path / f"example{number}.py").write_text(example)
-    python(tmp_path, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), ".")
+    strict = ("-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"))
+    python(tmp_path, *strict, *sorted(map(str, tmp_path.glob("example*.py"))))

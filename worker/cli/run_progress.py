@@ -166,7 +166,7 @@ class RunProgress:
             while True:
                 now = self._clock.monotonic()
                 if now >= look_at:
-                    idle = None if worker.carried else endpoints_of(worker)
+                    idle = None if worker.carried else endpoints_of(worker, self._clock)
                     self._left = await asyncio.to_thread(self._look, idle)
                     took = self._clock.monotonic() - now
                     look_at = now + max(LOOK_SECONDS, took * _LOOK_SHARE)

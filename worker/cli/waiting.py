@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from worker.breaker import BreakerState
 from worker.cli.concerns import hour, lives
 from worker.cli.output import counted, span
 from worker.clock import Clock
+from worker.endpoints.breaker import BreakerState
+from worker.endpoints.telling import Standing
 from worker.errors import StoreError
 from worker.states import PromptState
 
@@ -118,9 +119,9 @@ class Queue(Protocol):
         ...
 
 
-def endpoints_of(worker: Worker) -> Endpoints:
+def endpoints_of(worker: Worker, clock: Clock) -> Endpoints:
     """How the endpoints of a worker stand; asked on its event loop."""
-    return {name: watch.standing() for name, watch in worker.watches.items()}
+    return {name: Standing(each, clock).tell() for name, each in worker.watches.items()}
 
 
 class Announcer:
@@ -140,7 +141,7 @@ class Announcer:
             if worker.carried or worker.health().stopping:
                 self._seen = self._told = ""
                 continue
-            endpoints = endpoints_of(worker)
+            endpoints = endpoints_of(worker, self._clock)
             if (wait := await asyncio.to_thread(self._look, endpoints)) is not None:
                 self._tell(wait)
 
