@@ -116,6 +116,7 @@ def experiment(chosen: argparse.Namespace, folder: Path) -> tuple[Play, Audit, l
         migrated = run_spool(config, "migrate", source=source)
         if migrated.returncode != 0:
             raise SystemExit(migrated.stderr)
+        database.settle()
         watcher = tables.Watcher(database.connect)
         stack.callback(watcher.stop)
         crew = Crew(

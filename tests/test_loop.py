@@ -444,10 +444,13 @@ async def test_a_lapse_pauses_the_claims_and_destroys_no_stream():
         await it.told("lease_lapsed")
         await turns(20)
         assert not it.worker.health().ready
-        reader.push(say(" again"), DONE)
+        reader.push(say(" again"), HOLD)
         await turns(20)
         it.store.away = False
         await it.told("lease_renewed_again")
+        it.worker._lease_returned()  # the keeper's thread says so at any moment from here on
+        await it.settle()
+        reader.push(DONE)
         await it.ended(1)
         assert it.store.states() == {"completed": 1}
         assert (it.store.prompts[1].runs, it.store.text(1)) == (1, "hello again")

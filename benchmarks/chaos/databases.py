@@ -50,6 +50,10 @@ class Database(Protocol):
         """Take it away, for so long at least, and bring it back."""
         ...
 
+    def settle(self) -> None:
+        """Keep what is there, whatever comes: without its tables nothing can be judged."""
+        ...
+
     def snapshot(self, number: int) -> None:
         """Put a consistent copy aside, as a backup would have it."""
         ...
@@ -92,6 +96,10 @@ class Postgres:
         yield
         self._server.start()
         self.outages.append((began, time.time()))
+
+    def settle(self) -> None:
+        with closing(self.connect()) as client:
+            client.execute("CHECKPOINT")
 
     def snapshot(self, number: int) -> None:
         with self._crashed():
@@ -165,6 +173,9 @@ class Sqlite:
         else:
             self._limit(seconds)
         self.outages.append((began, time.time()))
+
+    def settle(self) -> None:
+        pass
 
     def snapshot(self, number: int) -> None:
         place = self._folder / f"copy-{number}"

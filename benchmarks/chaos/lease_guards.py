@@ -25,10 +25,9 @@ LEASES = (
     ),
     Mutant(
         "A lapse of the lease destroys no stream",
-        "worker/lease.py",
-        '            self._log("lease_lapsed", lease_seconds=self.lease.lease_seconds)\n',
-        '            self._log("lease_lapsed", lease_seconds=self.lease.lease_seconds)\n'
-        '            self._on_broken(StoreError("the lease is over"))\n',
+        "worker/loop.py",
+        "        self._must_ask = True\n",
+        '        self._carriers.stop(LeaseLost("the lease was over"))\n',
         "tests/test_loop.py::test_a_lapse_pauses_the_claims_and_destroys_no_stream",
     ),
     Mutant(
