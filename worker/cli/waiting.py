@@ -16,7 +16,7 @@ from worker.errors import StoreError
 from worker.states import PromptState
 
 if TYPE_CHECKING:
-    from worker.committer import Log
+    from worker.availability import Log
     from worker.loop import Worker
     from worker.records import Json
     from worker.store.rows import Backlog, PromptDetail, WorkerStatus
