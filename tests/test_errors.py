@@ -35,6 +35,7 @@ VERDICTS = {
     "Refused": V.FAIL,
     "StoreError": V.STOP,
     "StoreBusy": V.RETRY_HERE,
+    "StoreContended": V.RETRY_HERE,
     "StaleSession": V.RETRY_HERE,
     "StoreBroken": V.STOP,
     "LeaseLost": V.YIELD,

@@ -123,7 +123,10 @@ async def test_the_prompts_of_a_dead_worker_are_carried_by_a_living_one(store, s
         sql(LEASE_RAN_OUT.format("w1"))
         async with living(House(store, worker_id="w2", drain=True)) as other:
             other.stream.usual = lambda: [say("all of it"), DONE]
-            await other.begin()
+            ended = other.begin()
+            await other.settle()
+            while not ended.done():  # nobody is rescued before the rescuer has seen a whole lease
+                await other.pass_(10)
             assert "prompts_rescued" in other.words
         (reader,) = dead.stream.readers
         reader.push(say(" too late"), DONE)
@@ -285,7 +288,8 @@ class Careless:
 
     name = "openai-chat"
     request, simpler = CHAT.request, CHAT.simpler
-    frames, usage, finish_reason = 1, Usage(), None
+    frames, progress, held_bytes = 1, 1, 0
+    usage, finish_reason = Usage(), None
 
     def decoder(self, endpoint, **_):
         return self

@@ -71,8 +71,8 @@ MUTANTS = (
     Mutant(
         "A chunk that is there already is left alone (SQLite)",
         COMMITS,
-        "return rows.on_conflict_do_nothing(index_elements=key)",
-        "return rows",
+        "(bound(CHUNK)))\n        return rows.on_conflict_do_nothing(index_elements=key)",
+        "(bound(CHUNK)))\n        return rows",
         "tests/store/test_commits.py::TestSentAgain::test_chunks_that_were_stored_are_not_doubled",
     ),
     Mutant(
@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "The store refuses a completion without a done frame",
-        SIDE,
+        "worker/store/endings.py",
         "        if end.run_event is RunEvent.COMPLETE and not end.done_frame",
         "        if end.run_event is RunEvent.CANCEL and not end.done_frame",
         "tests/store/test_commits.py::test_only_a_done_frame_completes",
@@ -117,8 +117,8 @@ MUTANTS = (
     Mutant(
         "A claim asks whether the worker has a lease",
         CLAIMS,
-        "        .where(*_ready(), leased(worker), _apart(worker))",
-        "        .where(*_ready(), _apart(worker))",
+        "        .where(leased(worker), suspects.apart(worker)",
+        "        .where(suspects.apart(worker)",
         "tests/store/test_claims.py::test_without_a_lease_nothing_is_claimed",
     ),
     Mutant(
@@ -131,7 +131,7 @@ MUTANTS = (
     Mutant(
         "The attempt is counted in the claim",
         CLAIMS,
-        "            attempts=prompts.c.attempts + 1,",
+        "            attempts=_one_more(prompts.c.attempts),",
         "            attempts=prompts.c.attempts,",
         "tests/store/test_claims.py::test_the_attempt_is_counted_in_the_claim",
     ),
@@ -225,8 +225,8 @@ MUTANTS = (
     Mutant(
         "A worker lets go of what is not its own any more, though it is silent",
         "worker/rescue.py",
-        "if run_id not in owned or run_id in strays",
-        "if run_id in owned and run_id in strays",
+        "            if not _is(owned.get(run_id), nonce) or run_id in strays\n",
+        "            if not _is(owned.get(run_id), nonce)\n",
         "tests/test_loop_on_store.py"
         "::test_a_prompt_that_somebody_takes_away_closes_a_stream_that_is_silent",
     ),

@@ -121,8 +121,8 @@ LEASES = (
     Mutant(
         "A pause is no crash once its worker says that it lives",
         SIDE,
-        "            _take_back_crashes(connection, worker_id, ids)\n        ended",
-        "        ended",
+        "            _take_back_crashes(connection, worker_id, lost - blocked.keys())\n",
+        "",
         "tests/store/test_rescue.py::test_a_pause_is_no_crash_once_its_worker_says_that_it_lives",
     ),
     Mutant(
@@ -136,7 +136,7 @@ LEASES = (
     Mutant(
         "A death after progress is no crash",
         RESCUE,
-        "        run.c.chars < furthest.scalar_subquery() + PROGRESS_CHARS,\n",
+        "        run.c.chars - PROGRESS_CHARS < furthest.scalar_subquery(),\n",
         "",
         "tests/store/test_rescue.py::test_a_death_after_progress_is_no_crash",
     ),
