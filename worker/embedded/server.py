@@ -102,9 +102,10 @@ class EmbeddedServer:
             SettingsError: as `start`, but the port stays reserved for the next try.
         """
         async with self._turn:
-            if not self.alive:
-                await self._start()
             host, port = self._reserve()
+            if not self.alive or not await _answers(host, port):
+                await self._start()
+                host, port = self._reserve()
             return f"http://{in_url(host)}:{port}"
 
     async def stop(self) -> None:
@@ -200,6 +201,16 @@ class EmbeddedServer:
         if self._logging:
             await self._logging
         return status
+
+
+async def _answers(host: str, port: int) -> bool:
+    """Whether anybody listens: a child that was killed is refused before it is known to be dead."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def _line(stdout: asyncio.StreamReader | None) -> dict[str, Any]:
