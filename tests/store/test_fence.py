@@ -168,6 +168,17 @@ def test_a_run_that_is_carried_after_all_is_not_ended_as_a_stray(store, sql):
     assert sql("SELECT status FROM runs") == [("streaming",)]
 
 
+def test_runs_that_end_together_are_counted_apart(store):
+    """What is stored of one run says nothing about another that ends in the same transaction."""
+    runs = [start(store) for _ in range(3)]
+    for number, run in enumerate(runs):
+        store.commit("w1", [words(run, seq, "x") for seq in range(number)], [])
+    endings = [completed(run, chars=number, chunks=number) for number, run in enumerate(runs)]
+    refused = store.commit("w1", [], endings)
+    assert (refused, refused.blocked, refused.forgotten) == (frozenset(), {}, frozenset())
+    assert {store.prompt(run.prompt_id).status for run in runs} == {"completed"}
+
+
 class TestForgotten:
     """The database goes back in time: what it had acknowledged is gone, from the end."""
 

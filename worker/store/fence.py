@@ -98,7 +98,9 @@ def own(given: Columns) -> tuple[ColumnElement[bool], ...]:
 
 def _stored_before(given: Columns) -> ScalarSelect[int]:
     earlier = (chunks.c.run_id == given["run_id"], chunks.c.seq < given["before"])
-    return select(func.count()).select_from(chunks).where(*earlier).scalar_subquery()
+    counted = select(func.count()).select_from(chunks).where(*earlier)
+    # Of this row of `given`: in a lateral query they would be counted for all rows together.
+    return counted.correlate_except(chunks).scalar_subquery()
 
 
 def all_stored(given: Columns) -> ColumnElement[bool]:
