@@ -117,13 +117,13 @@ def test_a_database_that_is_away_for_a_while_is_asked_again(
     """Whoever watches through the night does not find a dead screen because of one restart."""
     answers = [store.status(), StoreBusy("the database cannot be reached"), store.status()]
 
-    def status_of(_self):
+    def status_of():
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    monkeypatch.setattr(type(store), "status", status_of)
+    monkeypatch.setattr(store, "status", status_of)
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setenv("TERM", "xterm")
     if terminal:

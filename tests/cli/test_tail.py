@@ -11,6 +11,7 @@ from tests.cli.carried import claim, complete, every_state, fail, flush, requeue
 from worker.cli import tail
 from worker.errors import StoreBusy
 from worker.records import NewPrompt
+from worker.store import Store
 
 
 @pytest.fixture
@@ -92,10 +93,10 @@ def test_it_follows_to_the_done_frame(on, store, runs, script):
     run = runs[3]
 
     def finish():
-        flush(store, run, " Bye.", seq=5)
+        flush(store, run, " Bye.", seq=4)
         complete(store, run)
 
-    script(lambda: flush(store, run, "More.", seq=4), finish)
+    script(lambda: flush(store, run, "More.", seq=3), finish)
     said = on("tail", "4", "-f")
     assert (said.code, said.out) == (0, "Hello wörld.\n\nMore. Bye.\n")
 
@@ -161,10 +162,10 @@ def test_several_are_followed_line_by_line(on, store, runs, script):
     """A line is printed when it is whole."""
 
     def finish():
-        flush(store, runs[3], "b\n", seq=5)
+        flush(store, runs[3], "b\n", seq=4)
         complete(store, runs[3])
 
-    script(lambda: flush(store, runs[3], "a", seq=4), finish)
+    script(lambda: flush(store, runs[3], "a", seq=3), finish)
     said = on("tail", "1", "4", "-f")
     assert said.out.endswith("[4] Hello wörld.\n[4] \n[4] ab\n")
 
@@ -224,7 +225,7 @@ def test_what_it_says_is_how_it_goes_on(on, store, script):
 
 def test_a_database_that_is_away_for_a_while_is_asked_again(on, store, runs, script, monkeypatch):
     """An answer that takes all night is followed through the restart of a server."""
-    real, faults = type(store).prompt, []
+    real, faults = Store.prompt, []
 
     def prompt(self, prompt_id):
         if faults:
@@ -234,7 +235,7 @@ def test_a_database_that_is_away_for_a_while_is_asked_again(on, store, runs, scr
     def goes_away():
         faults.extend([StoreBusy("the database cannot be reached")] * 2)
 
-    monkeypatch.setattr(type(store), "prompt", prompt)
+    monkeypatch.setattr(Store, "prompt", prompt)
     script(goes_away, lambda: None, lambda: None, lambda: None, lambda: complete(store, runs[3]))
     said = on("tail", "4", "-f")
     assert (said.code, said.out, faults) == (0, "Hello wörld.\n\n", [])
@@ -243,8 +244,6 @@ def test_a_database_that_is_away_for_a_while_is_asked_again(on, store, runs, scr
 
 def test_on_sqlite_the_database_is_read_only_after_somebody_wrote(spool, sqlite_url, monkeypatch):
     """A thousand people may watch an idle file."""
-    from worker.store import Store
-
     other = Store.open(sqlite_url)
     other.add([NewPrompt(prompt="x")])
     (run,) = claim(other)
