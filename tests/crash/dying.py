@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from worker.store import Store, rescue
+from worker.store import Store, claiming, rescue
 from worker.store.worker_side import WorkerSide
 from worker.stream import Reader, Stream
 
@@ -68,7 +68,7 @@ def _after_an_end(_given: tuple[Any, ...], _result: Any) -> bool:
 # Step -> owner, function, whether after it (or before), and which calls count.
 STEPS: dict[str, tuple[Any, str, bool, Calls]] = {
     "registered": (Store, "register", True, _always),
-    "inside claim": (WorkerSide, "_take", True, _some),
+    "inside claim": (claiming, "_take", True, _some),
     "claimed": (Store, "claim", True, _some),
     "before request": (Stream, "_send", False, _always),
     "poisoned": (Stream, "_send", False, _poisons),

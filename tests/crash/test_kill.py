@@ -83,7 +83,9 @@ def test_a_worker_killed_while_it_hands_back_has_handed_back_all_or_nothing(stag
     stage.spool("cancel", str(prompt_id))
     stage.expire()
     stage.drain()
-    assert stage.runs(prompt_id) == [(run_id, "interrupted", "lease_expired")]
+    assert stage.runs(prompt_id) == [
+        (run_id, "interrupted", "shutdown")
+    ]  # it had said that it leaves
     assert stage.status(prompt_id) == "cancelled"
     audit = stage.audit()
     assert not audit.broken, sentence(audit)

@@ -291,7 +291,7 @@ class TestPostgresql:
         with database.single() as connection:  # one statement, and still a BEGIN around it
             driver = connection.connection.driver_connection
             assert driver.prepare_threshold is None
-            assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "30s"
+            assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "2s"
             assert connection.exec_driver_sql("SHOW enable_seqscan").scalar_one() == "off"
         assert driver.execute("SHOW lock_timeout").fetchone() == ("0",)
         assert driver.execute("SHOW enable_seqscan").fetchone() == ("on",)

@@ -148,7 +148,9 @@ def requeue_orphans() -> Update:
 
 def _was_leaving() -> ColumnElement[bool]:
     """The worker of a run had been told to stop: whatever ended it then is a shutdown."""
-    return exists().where(workers.c.id == runs.c.worker_id, workers.c.leaving_at.is_not(None))
+    # A scalar subquery is looked up by the key; EXISTS would be hashed, from all workers ever.
+    left_at = select(workers.c.leaving_at).where(workers.c.id == runs.c.worker_id)
+    return left_at.scalar_subquery().is_not(None)
 
 
 def _said(column: ColumnElement[Any]) -> ColumnElement[Any]:
