@@ -63,8 +63,8 @@ LEASES = (
     Mutant(
         "What is killed after it was told to stop is no crash",
         RESCUE,
-        "workers.c.leaving_at.is_not(None)",
-        "workers.c.leaving_at.is_(None)",
+        "left_at.scalar_subquery().is_not(None)",
+        "left_at.scalar_subquery().is_(None)",
         "tests/store/test_attendance.py::test_what_is_killed_after_it_was_told_to_stop_is_no_crash",
     ),
     Mutant(
