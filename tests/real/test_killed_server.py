@@ -86,10 +86,14 @@ async def all_have_text(worker, url, working):
 
 @pytest.mark.parametrize("dialect", LIMITS)
 def test_the_run_is_interrupted_and_its_text_is_kept(rows, dialect):
-    """The text is the start of what the next run gets as a whole, from a server started again."""
+    """The text is the start of what the next run gets as a whole, from a server started again.
+
+    The code says whether the server answered again before the run ended, which is a race.
+    """
     first, *_, last = [row[1:] for row in rows if row[0] == dialect]
     status, code, kept, done, prompt = first
-    assert (status, code, done, prompt) == ("interrupted", "endpoint_died", 0, "completed")
+    assert (status, done, prompt) == ("interrupted", 0, "completed")
+    assert code in ("endpoint_died", "connection_lost")
     assert last[0] == "completed"
     assert kept
     assert last[2].startswith(kept)
