@@ -220,7 +220,8 @@ async def test_a_worker_with_other_settings_learns_nothing_from_a_wrong_one():
         wrong.stream.alive = unauthorized()
         wrong.begin()
         await wrong.told("breaker_opened")
-        await wrong.settle()
+        while store.states() != {"queued": 40}:
+            await wrong.settle()
         for prompt in store.prompts.values():
             prompt.delayed = False
         right.stream.usual = lambda: [say("hello"), DONE]
