@@ -9,6 +9,7 @@ queue and read, in any process; prompts are carried by `spool run`, or by
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -120,7 +121,8 @@ class Spool:
         Raises NotFound for an id or a batch that does not exist.
         """
         wanted = existing(self.store, selected(selection, narrow))
-        return (Result.of(row, self.store) for row in self.store.results(wanted))
+        rows = self.store.results(wanted, report=_warn)
+        return (Result.of(row, self.store) for row in rows)
 
     def result(self, prompt_id: int) -> Result:
         """One prompt; raises NotFound."""
@@ -329,6 +331,12 @@ class AsyncSpool:
     async def retry(self, selection: Selection | None = None, **narrow: Unpack[Narrow]) -> int:
         """Queue failed or cancelled prompts again; see Spool.retry."""
         return await asyncio.to_thread(lambda: self.spool.retry(selection, **narrow))
+
+
+def _warn(prompt_id: int, why: str) -> None:
+    logging.getLogger("promptspool").warning(
+        "prompt %s cannot be read as it is: %s", prompt_id, why
+    )
 
 
 def _new_text(follower: Follower) -> Iterator[str]:

@@ -334,7 +334,7 @@ class Attempt:
     attempt: int
     status: RunState
     worker_id: str | None
-    started_at: datetime
+    started_at: datetime | None
     finished_at: datetime | None
     finish_reason: str | None
     chars: int

@@ -73,7 +73,11 @@ class Result(ResultRow):
             "tool_calls": self.tool_calls or None,
             "truncated": self.truncated,
         }
-        return self._asdict() | texts
+        read = {"messages_json": "messages", "metadata_json": "metadata"}
+        columns = {
+            read.get(name, name): getattr(self, read.get(name, name)) for name in self._fields
+        }
+        return columns | texts
 
     def pieces(self, kind: Kind = Kind.TEXT) -> Iterator[str]:
         """The text in chunks, for answers that are too long for memory."""

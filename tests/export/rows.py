@@ -51,6 +51,9 @@ def row(**given):
         "finished_at": NOON,
     }
     values = {**values, **given}
+    for name in ("messages", "metadata"):
+        document = values.pop(name)
+        values[f"{name}_json"] = None if document is None else json.dumps(document)
     return ResultRow(**{"text_run_id": values["run_id"], **values})
 
 

@@ -9,18 +9,8 @@ from sqlalchemy import bindparam, insert, literal, select
 
 from worker.states import PromptState
 from worker.store import Selection
-from worker.store.constructs import (
-    Seconds,
-    Timestamp,
-    among,
-    dumps,
-    elapsed,
-    later,
-    moment,
-    one_of,
-    spell,
-    standing,
-)
+from worker.store.column_types import Seconds, Timestamp
+from worker.store.constructs import among, elapsed, later, moment, one_of, spell, standing
 from worker.store.tables import prompts
 
 
@@ -105,10 +95,3 @@ def test_half_a_surrogate_pair_that_plain_sql_stored_is_replaced(store, sql):
     )
     (row,) = store.results(Selection())
     assert getattr(row, column) == ["?a", "\U0001f600"]
-
-
-def test_json_is_stored_for_people_to_read():
-    """No escapes where none are needed, keys in their order, nothing that is not JSON."""
-    assert dumps({"z": "é", "a": [1, None]}) == '{"z":"é","a":[1,null]}'
-    with pytest.raises(ValueError, match="JSON"):
-        dumps(float("inf"))

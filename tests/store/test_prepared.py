@@ -9,7 +9,8 @@ from sqlalchemy import bindparam, insert, literal, select, update
 
 from tests.store.cast import sign_on
 from worker.store import Store
-from worker.store.constructs import Seconds, among, later
+from worker.store.column_types import Seconds
+from worker.store.constructs import among, later
 from worker.store.tables import prompts
 
 TIMES = (prompts.c.created_at, prompts.c.finished_at)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _BY_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _PAGE_ROWS = 500
+_NAMED = 20  # prompts that are named because they cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +87,18 @@ def command(
     answers = Answers(session.settings().database_url)
     ctx.call_on_close(answers.close)
     texts = export.Ahead(answers, store, page=_PAGE_ROWS)
-    cut = _Cut()
-    count = _write(target, store, selection, texts, cut)
-    if cut.number:
+    passed = _Passed()
+    count = _write(target, store, selection, texts, passed)
+    if passed.cut:
         where = "" if target.file_format == "openai-batch" else ": their `truncated` is true"
-        talk(f"{counted(cut.number, 'answer')} cut at the length limit{where}")
+        talk(f"{counted(passed.cut, 'answer')} cut at the length limit{where}")
     if out != "-":
         talk(f"wrote {counted(count, 'prompt')} to {out}")
     elif not count and target.file_format != "openai-batch":
         others = "" if partial else "; --partial writes unfinished ones too"
         talk(f"nothing was written: no finished prompt is among these{others}")
+    if passed.unreadable:
+        ctx.exit(1)
 
 
 def _check_usage(target: Target, chosen: Chosen) -> None:
@@ -125,22 +128,38 @@ def _spare_the_database(database: Path | None, target: Target) -> None:
 
 
 @dataclass(slots=True)
-class _Cut:
-    """How many of the rows that passed have an answer that was cut at its length limit."""
+class _Passed:
+    """What has to be told of the rows that passed.
 
-    number: int = 0
+    Attributes:
+        cut: how many have an answer that was cut at its length limit.
+        unreadable: how many hold what nobody can read; all others are written as they are.
+    """
+
+    cut: int = 0
+    unreadable: int = 0
 
     def counted(self, rows: Iterable[ResultRow]) -> Iterator[ResultRow]:
         for row in rows:
-            self.number += row.truncated
+            self.cut += row.truncated
             yield row
 
+    def name(self, prompt_id: int, why: str) -> None:
+        self.unreadable += 1
+        if self.unreadable <= _NAMED:
+            talk(f"prompt {prompt_id} cannot be read as it is ({why}): correct it with SQL")
+        elif self.unreadable == _NAMED + 1:
+            talk("more prompts cannot be read as they are, and are not listed")
 
-def _write(target: Target, store: Store, selection: Selection, texts: Ahead, cut: _Cut) -> int:
+
+def _write(
+    target: Target, store: Store, selection: Selection, texts: Ahead, passed: _Passed
+) -> int:
     from worker import export
 
     with ExitStack() as files:
-        rows = texts.rows(cut.counted(files.enter_context(_rows(store, selection, target))))
+        found = files.enter_context(_rows(store, selection, target, passed))
+        rows = texts.rows(passed.counted(found))
         if target.file_format == "parquet":
             raw = files.enter_context(_binary(target.out))
             return export.parquet.write(rows, texts, raw, partial=target.partial)
@@ -162,10 +181,12 @@ def _write(target: Target, store: Store, selection: Selection, texts: Ahead, cut
 
 
 @contextmanager
-def _rows(store: Store, selection: Selection, target: Target) -> Iterator[Iterable[ResultRow]]:
+def _rows(
+    store: Store, selection: Selection, target: Target, passed: _Passed
+) -> Iterator[Iterable[ResultRow]]:
     quiet = target.out == "-"
     total = None if quiet or not sys.stderr.isatty() else store.count(selection)
-    rows = store.results(selection, page=_PAGE_ROWS)
+    rows = store.results(selection, page=_PAGE_ROWS, report=passed.name)
     with watched(rows, total, lambda count: count, quiet=quiet) as shown:
         yield shown
 

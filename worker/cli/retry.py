@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli.choosing import Chosen, choosing, required
-from worker.cli.output import counted, data, json_line, json_option
+from worker.cli.output import counted, data, json_line, json_option, talk
 from worker.cli.pairs import key_values, known_endpoint
 from worker.cli.session import Session, session
 from worker.states import PromptEvent, PromptState, sources
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from worker.store import Selection, Store
 
 _PAGE_ROWS = 500
+_NAMED = 20  # prompts that are named because they are left out
 
 
 @click.command(short_help="Queue failed or cancelled prompts again.")
@@ -36,7 +37,9 @@ _PAGE_ROWS = 500
 @click.option("--model", metavar="NAME", help="Ask this model instead.")
 @json_option
 @session
+@click.pass_context
 def command(
+    ctx: click.Context,
     session: Session,
     /,
     *,
@@ -61,7 +64,8 @@ def command(
     chosen.check(store)
     selection = chosen.selection(otherwise=retryable)
     count = 0
-    for part, changed in _parts(store, selection, options):
+    unreadable: list[int] = []
+    for part, changed in _parts(store, selection, options, unreadable):
         count += store.retry(part, options=changed, endpoint=endpoint, model=model)
     if as_json:
         json_line({"retried": count})
@@ -69,14 +73,26 @@ def command(
         data(f"queued {counted(count, 'prompt')} again")
     else:
         data("nothing to retry: none of these has failed or was cancelled")
+    if unreadable:
+        ids = ", ".join(map(str, unreadable[:_NAMED])) + (", ..." if unreadable[_NAMED:] else "")
+        talk(f"left out, because their options cannot be read: {ids}; correct them with SQL")
+        ctx.exit(1)
+
+
+def _own_options(store: Store, prompt_id: int) -> Mapping[str, Any] | None:
+    """None if nobody can read them."""
+    detail = store.prompt(prompt_id)
+    own = (detail and detail.options) or {}
+    return own if isinstance(own, dict) else None
 
 
 def _parts(
-    store: Store, selection: Selection, options: Mapping[str, Any]
+    store: Store, selection: Selection, options: Mapping[str, Any], unreadable: list[int]
 ) -> Iterator[tuple[Selection, Mapping[str, Any] | None]]:
     """The selection, in parts whose options become the same when these are put over theirs.
 
     The store replaces options as a whole; what a prompt had beside the changed ones must stay.
+    A prompt whose options nobody can read is left out, and put into `unreadable`.
     """
     if not options:
         yield selection, None
@@ -85,8 +101,11 @@ def _parts(
     while page := list(islice(rows, _PAGE_ROWS)):
         parts: dict[str, list[int]] = {}
         for row in page:
-            detail = store.prompt(row.id)
-            merged = {**((detail and detail.options) or {}), **options}
+            own = _own_options(store, row.id)
+            if own is None:
+                unreadable.append(row.id)
+                continue
+            merged = {**own, **options}
             parts.setdefault(json.dumps(merged, sort_keys=True), []).append(row.id)
         for merged_text, ids in parts.items():
             yield replace(selection, ids=tuple(ids)), json.loads(merged_text)

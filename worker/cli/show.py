@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from worker.store.rows import PromptDetail
 
 _DETAILS = (
-    "id", "batch", "custom_id", "endpoint", "model", "prompt", "system", "messages", "options",
-    "priority", "status", "available_at", "attempts", "max_attempts", "crashes", "runs",
-    "cancel_requested_at", "run_id", "error_code", "error", "metadata", "created_at",
+    "id", "batch", "custom_id", "endpoint", "model", "prompt", "system", "messages_json",
+    "options_json", "priority", "status", "available_at", "attempts", "max_attempts", "crashes",
+    "runs", "cancel_requested_at", "run_id", "error_code", "error", "metadata_json", "created_at",
     "finished_at",
 )  # fmt: skip
 
@@ -218,9 +218,13 @@ def without_last_newlines(parts: Iterable[str]) -> Iterator[str]:
 
 
 def _print_json(store: Store, detail: PromptDetail) -> None:
-    from worker.export import Pieces, calls_of, text_of, write_json
+    from worker.export import AsStored, Pieces, calls_of, text_of, write_json
 
-    shown: dict[str, Any] = {name: getattr(detail, name) for name in _DETAILS}
+    shown: dict[str, Any] = {}
+    for name in _DETAILS:
+        plain = name.removesuffix("_json")
+        value = getattr(detail, name)
+        shown[plain] = value if plain == name else AsStored.of(value)
     shown["status"] = str(detail.status)
     text = text_of(store, detail.text_run_id)
     completed = detail.status is PromptState.COMPLETED
@@ -257,7 +261,7 @@ def _print_attempts(attempts: Iterable[Attempt]) -> None:
     for each in attempts:
         none = False
         lasted = ""
-        if each.finished_at is not None:
+        if each.finished_at is not None and each.started_at is not None:
             lasted = f", {(each.finished_at - each.started_at).total_seconds():.1f} s"
         how = each.finish_reason or (f"{each.error_code}: {each.error}" if each.error_code else "")
         words = f"attempt {each.attempt}: {each.status}{lasted}, {each.chars:,} characters"

@@ -66,6 +66,12 @@ def of_prompt(
         return Wait("no worker", "no worker is running: start `spool run`")
     if (wait := _at_endpoint(detail.endpoint, living)) is not None:
         return wait
+    return _in_the_queue(detail, now)
+
+
+def _in_the_queue(detail: PromptDetail, now: datetime) -> Wait:
+    if detail.available_at is None:
+        return Wait("never", "its available_at is no moment: correct it with SQL")
     seconds = (detail.available_at - now).total_seconds()
     if seconds > 0:
         return Wait("later", f"it is tried again {_soon(seconds)}")

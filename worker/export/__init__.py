@@ -12,11 +12,12 @@ from worker.export import csv_file, jsonl, openai_batch, parquet
 from worker.export.ahead import Ahead
 from worker.export.columns import COLUMNS
 from worker.export.files import whole_file
-from worker.export.pieces import Pieces, Texts, calls_of, text_of, write_json, write_line
+from worker.export.pieces import AsStored, Pieces, Texts, calls_of, text_of, write_json, write_line
 
 __all__ = [
     "COLUMNS",
     "Ahead",
+    "AsStored",
     "Pieces",
     "Texts",
     "calls_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from worker.export.pieces import Pieces, Texts, calls_of, text_of
+from worker.export.pieces import AsStored, Pieces, Texts, calls_of, text_of
 from worker.records import Kind
 from worker.states import PromptState
 
@@ -54,7 +54,7 @@ def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
         "endpoint": row.endpoint,
         "model": row.model,
         "prompt": row.prompt,
-        "messages": row.messages,
+        "messages": AsStored.of(row.messages_json),
         "status": str(row.status),
         "output": None,
         "partial_output": None,
@@ -67,7 +67,7 @@ def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
         "seconds": None if row.seconds is None else round(row.seconds, 3),
         "error_code": row.error_code,
         "error": row.error,
-        "metadata": row.metadata,
+        "metadata": AsStored.of(row.metadata_json),
         "created_at": row.created_at,
         "finished_at": row.finished_at,
         "run_id": row.run_id,

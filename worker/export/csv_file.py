@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from worker.export.columns import COLUMNS, columns
-from worker.export.pieces import Pieces, Texts
+from worker.export.pieces import AsStored, Pieces, Texts
 from worker.moments import iso
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def _cell(value: Any) -> str:
         return iso(value)
     if isinstance(value, Pieces):
         value = value.only
+    elif isinstance(value, AsStored):
+        value = value.text
     elif not isinstance(value, str):
         value = _encode(value)
     quoted = value.replace('"', '""')

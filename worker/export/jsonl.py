@@ -18,8 +18,8 @@ def write(rows: Iterable[ResultRow], texts: Texts, out: TextIO, *, partial: bool
     count = 0
     for row in rows:
         values = columns(row, texts, partial=partial)
-        values["created_at"] = iso(row.created_at)
-        values["finished_at"] = None if row.finished_at is None else iso(row.finished_at)
+        for name in ("created_at", "finished_at"):
+            values[name] = None if values[name] is None else iso(values[name])
         write_line(out, values)
         count += 1
     return count

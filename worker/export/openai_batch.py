@@ -9,12 +9,13 @@ with `response: null` if it never got that far.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from worker.export.pieces import Pieces, Texts, calls_of, text_of, write_line
-from worker.records import BATCH_URL, Kind
+from worker.records import BATCH_URL, Json, Kind
 from worker.states import PromptState
 from worker.wire.finish import FinishGroup, finish_group
 
@@ -90,8 +91,17 @@ def _identity(row: ResultRow) -> dict[str, Any]:
     return {"id": f"batch_req_{row.id}", "custom_id": row.custom_id or f"prompt-{row.id}"}
 
 
+def _url(row: ResultRow) -> Json:
+    """Which API was asked for; None where the metadata do not say, or cannot be read."""
+    try:  # the digits of numbers do not matter here, and may be too many for Python
+        said = json.loads(row.metadata_json or "null", parse_int=str)
+    except (ValueError, RecursionError):
+        return None
+    return said.get(BATCH_URL) if isinstance(said, dict) else None
+
+
 def _body(row: ResultRow, texts: Texts) -> dict[str, Any]:
-    url = (row.metadata or {}).get(BATCH_URL)
+    url = _url(row)
     content = text_of(texts, row.run_id) or Pieces((), only="")
     if url == "/v1/completions":
         return _completion(row, content)
@@ -207,4 +217,5 @@ def _tokens(row: ResultRow) -> tuple[int, int, int] | None:
 
 
 def _unix(row: ResultRow) -> int:
-    return int((row.finished_at or row.created_at).timestamp())
+    moment = row.finished_at or row.created_at
+    return 0 if moment is None else int(moment.timestamp())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from worker.errors import InputError
 from worker.export.columns import COLUMNS, columns
-from worker.export.pieces import Pieces, Texts
+from worker.export.pieces import AsStored, Pieces, Texts
 from worker.packages import install_command
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def _schema(arrow: Any) -> Any:
 def _whole(value: Any) -> Any:
     if isinstance(value, Pieces):
         return value.whole()
+    if isinstance(value, AsStored):
+        return value.text
     if isinstance(value, (dict, list, tuple)):
         return json.dumps(value, ensure_ascii=False)
     return value

@@ -48,6 +48,24 @@ class Pieces:
         return "".join(self._parts)
 
 
+class AsStored:
+    """JSON as it is stored: it is handed on, whether or not anybody could read it."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @classmethod
+    def of(cls, text: str | None) -> AsStored | None:
+        """The document, if there is one."""
+        return None if text is None else cls(text)
+
+    def line(self) -> str:
+        """The document without line ends; between its values they mean nothing."""
+        return self.text.replace("\r", " ").replace("\n", " ")
+
+
 def text_of(texts: Texts, run_id: int | None, kind: Kind = Kind.TEXT) -> Pieces | None:
     """What a run produced of one kind; None if it produced nothing."""
     if run_id is None:
@@ -83,6 +101,8 @@ def _at_once(value: Any) -> Any:
         if value.only is None:
             raise _InPieces
         return value.only
+    if isinstance(value, AsStored):
+        return msgspec.Raw(value.line().encode())
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
@@ -109,6 +129,8 @@ def write_json(out: TextIO, value: Any) -> None:
         out.write('"')
         out.writelines(_encode(part)[1:-1] for part in value)
         out.write('"')
+    elif isinstance(value, AsStored):
+        out.write(value.line())
     elif isinstance(value, dict):
         _write_items(out, "{}", value.items())
     elif isinstance(value, list):

@@ -16,7 +16,8 @@ from worker.errors import InputError, StoreBroken
 from worker.records import Added, NewPrompt
 from worker.request_hash import request_hash
 from worker.store import claims
-from worker.store.constructs import dumps, parameters
+from worker.store.column_types import dumps
+from worker.store.constructs import parameters
 from worker.store.engine import Database
 
 PAGE = 1000  # prompts in one transaction

@@ -37,9 +37,8 @@ from sqlalchemy.types import TypeEngine
 from worker.errors import ErrorCode
 from worker.states import PromptEvent, sources, target
 from worker.store import suspects
+from worker.store.column_types import Json, Seconds
 from worker.store.constructs import (
-    Json,
-    Seconds,
     Upsert,
     among,
     bound,

@@ -1,7 +1,7 @@
 """What the two databases say differently, said once.
 
-Column types and SQL expressions that compile to PostgreSQL and to SQLite, so
-that every statement above this file is written once.  Times are `timestamptz`
+SQL expressions that compile to PostgreSQL and to SQLite (and the types in
+column_types.py), so that every statement above is written once.  Times are `timestamptz`
 on PostgreSQL; on SQLite they are text, `YYYY-MM-DD HH:MM:SS.ffffff` in UTC,
 which sorts as time does.  Both take the time from the database: workers on
 several machines share no other clock.
@@ -9,20 +9,14 @@ several machines share no other clock.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import msgspec
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
-    DateTime,
-    Dialect,
     Double,
-    Float,
     Integer,
     ScalarSelect,
     String,
@@ -38,152 +32,15 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
+from sqlalchemy.types import NullType, TypeEngine
 
 from worker.states import State
+from worker.store.column_types import Listed, Timestamp
 
 if TYPE_CHECKING:  # each takes memory and time, so only that of the database in use is imported
     from sqlalchemy.dialects import postgresql, sqlite
 
 SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-
-
-def dumps(value: Any) -> str:
-    """JSON as it is stored: readable for LIKE, keys in their order; raises ValueError for NaN."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def _sound(value: Any) -> Any:
-    """The value without halves of surrogate pairs: plain SQL can store them, and nobody write."""
-    try:
-        msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
-    return value
-
-
-class Timestamp(TypeDecorator[datetime]):
-    """An aware UTC datetime."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Text on SQLite, `timestamptz` on PostgreSQL."""
-        own = Text() if dialect.name == "sqlite" else DateTime(timezone=True)
-        return dialect.type_descriptor(own)
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Aware datetimes only: a naive one would mean another moment on each machine."""
-        if value is None or dialect.name != "sqlite":
-            return value
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Always in UTC, whatever the time zone of the session is."""
-        if value is None:
-            return None
-        moment = datetime.fromisoformat(value) if dialect.name == "sqlite" else value
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-class Seconds(TypeDecorator[float]):
-    """A duration on its way into `later`; NULL stays NULL."""
-
-    impl = Float
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """SQLite takes a modifier such as `+1.500000 seconds`, PostgreSQL a number."""
-        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Double())
-
-    def process_bind_param(self, value: float | None, dialect: Dialect) -> Any:
-        """Spell the SQLite modifier."""
-        if value is None or dialect.name != "sqlite":
-            return value
-        return f"{value:+.6f} seconds"
-
-
-class Flag(TypeDecorator[bool]):
-    """A boolean; 0 and 1 on SQLite, whose strict tables know no boolean."""
-
-    impl = Boolean
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Integer on SQLite."""
-        return dialect.type_descriptor(Integer() if dialect.name == "sqlite" else Boolean())
-
-    def process_bind_param(self, value: bool | None, dialect: Dialect) -> Any:
-        """Spell it as the column does."""
-        return int(value) if value is not None and dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> bool | None:  # noqa: ARG002
-        """Back to True and False."""
-        return None if value is None else bool(value)
-
-
-class Json(TypeDecorator[Any]):
-    """A JSON document; SQL NULL is None.
-
-    On PostgreSQL the type is `json`, not `jsonb`: `jsonb` sorts keys, and the order of
-    the properties in a response schema changes what a model answers.  `binary=True`
-    asks for `jsonb`, for what people search rather than send.
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def __init__(self, *, binary: bool = False) -> None:
-        super().__init__()
-        self.binary = binary
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Text on SQLite."""
-        if dialect.name == "sqlite":
-            return dialect.type_descriptor(Text())
-        from sqlalchemy.dialects import postgresql
-
-        own = postgresql.JSONB if self.binary else postgresql.JSON
-        return dialect.type_descriptor(own(none_as_null=True))
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Dump for SQLite; the PostgreSQL dialect dumps by itself."""
-        return dumps(value) if value is not None and dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Load for SQLite; psycopg has loaded already."""
-        if value is None:
-            return None
-        return _sound(json.loads(value) if dialect.name == "sqlite" else value)
-
-
-class Listed(TypeDecorator[Sequence[Any]]):
-    """A list as one parameter: an array on PostgreSQL, JSON text on SQLite.
-
-    One parameter however long the list is: SQLite takes at most 32,766 of them.
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def __init__(self, item: TypeEngine[Any]) -> None:
-        super().__init__()
-        self.item = item
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Text on SQLite."""
-        if dialect.name == "sqlite":
-            return dialect.type_descriptor(Text())
-        from sqlalchemy.dialects import postgresql
-
-        return dialect.type_descriptor(postgresql.ARRAY(self.item))
-
-    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> Any:
-        """Dump for SQLite, hand on to PostgreSQL."""
-        if value is None:
-            return None
-        return json.dumps(list(value)) if dialect.name == "sqlite" else list(value)
 
 
 class now(FunctionElement[datetime]):  # noqa: N801 - reads as SQL
@@ -224,7 +81,7 @@ def _later_sqlite(element: later, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class elapsed(FunctionElement[float]):  # noqa: N801 - reads as SQL
-    """`elapsed(start, end)`: seconds between two times."""
+    """`elapsed(start, end)`: seconds between two times; NULL if one of them is no moment."""
 
     type = Double()
     inherit_cache = True
@@ -233,7 +90,10 @@ class elapsed(FunctionElement[float]):  # noqa: N801 - reads as SQL
 @compiles(elapsed, "postgresql")
 def _elapsed_postgresql(element: elapsed, compiler: SQLCompiler, **kw: Any) -> str:
     start, end = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"CAST(EXTRACT(EPOCH FROM {end} - {start}) AS double precision)"
+    finite = f"isfinite({start}) AND isfinite({end})"  # the others cannot be subtracted
+    return (
+        f"CASE WHEN {finite} THEN CAST(EXTRACT(EPOCH FROM {end} - {start}) AS double precision) END"
+    )
 
 
 @compiles(elapsed, "sqlite")

@@ -17,7 +17,8 @@ from sqlalchemy.types import TypeEngine
 from worker.errors import ErrorCode, ImpossibleTransition
 from worker.records import Ending
 from worker.states import PromptEvent, PromptState, RunEvent, RunState, after, target
-from worker.store.constructs import Flag, Id, Seconds
+from worker.store.column_types import Flag, Seconds
+from worker.store.constructs import Id
 from worker.store.fence import Fence
 
 FORGOTTEN = "the database lost text of this run that it had acknowledged: it went back in time"

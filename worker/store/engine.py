@@ -37,7 +37,7 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.elements import CompilerElement
 
 from worker.errors import SettingsError, StaleSession, StoreBusy
-from worker.store.constructs import dumps
+from worker.store.column_types import as_text, dumps
 from worker.store.faults import lost, translated
 from worker.store.prepared import Borrowed, Prepared, driver_of
 from worker.store.sessions import NO_BEGIN, POSTGRESQL_CONNECTION, attend
@@ -296,6 +296,7 @@ def _postgresql_engine(url: URL, connections: int, *, pinned: bool, keep_commits
         max_overflow=connections,
         hide_parameters=True,
         json_serializer=dumps,
+        json_deserializer=as_text,  # the type Json reads it, row by row
     )
     attend(engine, pinned=pinned, keep_commits=keep_commits)
     return engine

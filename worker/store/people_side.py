@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, Executable, RowMapping
 
-from worker.errors import ErrorCode
+from worker.errors import ErrorCode, StoreError, Verdict
 from worker.records import Added, Attempt, Json, Kind, NewPrompt
-from worker.states import PromptState, RunState
+from worker.states import FINAL_PROMPT_STATES, PromptState, RunState
 from worker.store import arrivals, decisions, reads
 from worker.store.engine import Database
 from worker.store.prepared import Prepared
@@ -39,6 +39,9 @@ RESULTS_PAGE_CHARS = 1_048_576
 RESULTS_PAGE_GROWTH = 4
 _STATUS = ResultRow._fields.index("status")
 _STATES = {state.value: state for state in PromptState}
+FINAL = frozenset(FINAL_PROMPT_STATES)
+Report = Callable[[int, str], object]  # of a prompt: its id, and what of it nobody can read
+S = TypeVar("S", PromptState, RunState)
 NAMED = 20  # prompts that `status` lists by their ids
 
 
@@ -82,7 +85,8 @@ class PeopleSide:
             row = connection.execute(reads.prompt(), {"id": prompt_id}).mappings().first()
         if row is None:
             return None
-        return PromptDetail(**{**row, "status": PromptState(row["status"])})
+        state = _known(PromptState, row["status"], f"prompt {prompt_id}")
+        return PromptDetail(**{**row, "status": state})
 
     def find(self, custom_id: str, batch: str | None = None) -> list[int]:
         """Ids of the prompts with that custom id, in one batch or in any."""
@@ -95,7 +99,10 @@ class PeopleSide:
         """Every run of a prompt, the first one first."""
         with self._db.reading() as connection:
             rows = connection.execute(reads.attempts(), {"id": prompt_id}).mappings().all()
-        return [Attempt(**{**row, "status": RunState(row["status"])}) for row in rows]
+        return [
+            Attempt(**{**row, "status": _known(RunState, row["status"], f"run {row['run_id']}")})
+            for row in rows
+        ]
 
     def text(
         self, run_id: int, kind: Kind = Kind.TEXT, after_seq: int = -1
@@ -113,10 +120,16 @@ class PeopleSide:
             chars = sum(len(text) for _, text in rows)
             page = min(max(TEXT_PAGE_CHARS * page // (chars + 1), TEXT_PAGE_LEAST), TEXT_PAGE_MOST)
 
-    def results(self, selection: Selection, *, page: int = 500) -> Iterator[ResultRow]:
+    def results(
+        self, selection: Selection, *, page: int = 500, report: Report | None = None
+    ) -> Iterator[ResultRow]:
         """The prompts of a selection in the order of their ids, without texts.
 
-        page: how many are read at once, at most; fewer where prompts are long.
+        Args:
+            selection: which prompts.
+            page: how many are read at once, at most; fewer where prompts are long.
+            report: called for each prompt that holds what nobody can read; its row comes without
+                that value, or is left out if its status is unknown.
         """
         with self._db.reading() as connection:
             after, last = connection.execute(reads.span(selection)).one()
@@ -132,13 +145,19 @@ class PeopleSide:
                 rows = statement.rows(connection, given)
             characters = 1
             for values in rows:  # the columns are in the order of the fields
-                values[_STATUS] = _STATES[values[_STATUS]]
+                state = _STATES.get(values[_STATUS])
+                if state is None:
+                    _unreadable(report, values[0], f"unknown status {values[_STATUS]!r}")
+                    continue
+                values[_STATUS] = state
                 row = ResultRow._make(values)
+                if row.created_at is None or (row.finished_at is None and state in FINAL):
+                    _unreadable(report, row.id, "created_at or finished_at is no moment")
                 characters += row.characters
                 yield row
             if len(rows) < size:
                 return
-            after = row.id
+            after = values[0]
             fitting = max(RESULTS_PAGE_CHARS * size // characters, 1)
             size = min(page, size * RESULTS_PAGE_GROWTH, fitting)
 
@@ -161,7 +180,7 @@ class PeopleSide:
                 capped = connection.execute(reads.crash_capped(), {"page": NAMED}).scalars().all()
         return QueueStatus(
             tallies=_tallies(groups),
-            workers=tuple(WorkerStatus(**row) for row in workers),
+            workers=tuple(map(_worker, workers)),
             live=tuple(LiveRun(**row) for row in live),
             ready=ready,
             later=later,
@@ -187,7 +206,7 @@ class PeopleSide:
         """Workers that were alive in the last hour and have not signed off, or hold runs."""
         with self._db.reading() as connection:
             rows = connection.execute(reads.living()).mappings().all()
-        return tuple(WorkerStatus(**row) for row in rows)
+        return tuple(map(_worker, rows))
 
     def lengths(self, run_ids: Collection[int]) -> dict[int, int]:
         """How many characters of text these runs have stored; those without any are left out."""
@@ -258,6 +277,27 @@ def _with(
     return change
 
 
+def _unreadable(report: Report | None, prompt_id: int, why: str) -> None:
+    if report is not None:
+        report(prompt_id, why)
+
+
+def _known(states: type[S], word: str, whose: str) -> S:
+    """The state of this name; raises StoreError for a word that this version does not know."""
+    try:
+        return states(word)
+    except ValueError:
+        message = f"{whose} has the status {word!r}, which this version of Spool does not know"
+        raise StoreError(message, code=ErrorCode.INTERNAL_ERROR, verdict=Verdict.STOP) from None
+
+
+def _worker(row: RowMapping) -> WorkerStatus:
+    """What a worker says of its endpoints is left out if it is not what workers write."""
+    said = row["endpoints"]
+    sound = isinstance(said, dict) and all(isinstance(each, dict) for each in said.values())
+    return WorkerStatus(**{**row, "endpoints": said if sound else None})
+
+
 def _failures(groups: Iterable[Any]) -> dict[str, int]:
     failures: dict[str, int] = defaultdict(int)
     for group in groups:
@@ -270,6 +310,8 @@ def _tallies(groups: Iterable[Any]) -> tuple[Tally, ...]:
     counts: dict[tuple[str | None, str], dict[PromptState, int]] = {}
     for group in groups:
         own = counts.setdefault((group.batch, group.endpoint), {})
-        state = PromptState(group.status)
+        state = _STATES.get(group.status)
+        if state is None:
+            continue  # `export` names such prompts
         own[state] = own.get(state, 0) + group.number
     return tuple(Tally(batch, endpoint, own) for (batch, endpoint), own in counts.items())

@@ -13,8 +13,10 @@ from sqlalchemy import (
     Integer,
     Select,
     String,
+    Text,
     bindparam,
     case,
+    cast,
     exists,
     func,
     literal_column,
@@ -25,16 +27,8 @@ from sqlalchemy import (
 from worker.errors import ErrorCode
 from worker.records import Kind
 from worker.states import PromptState
-from worker.store.constructs import (
-    Seconds,
-    among,
-    elapsed,
-    later,
-    moment,
-    one_of,
-    spell,
-    standing,
-)
+from worker.store.column_types import Seconds
+from worker.store.constructs import among, elapsed, later, moment, one_of, spell, standing
 from worker.store.rows import PromptDetail, Selection
 from worker.store.tables import (
     CLAIMABLE,
@@ -149,6 +143,16 @@ def prompt_states() -> Select[int, str]:
     return select(prompts.c.id, prompts.c.status).where(among(prompts.c.id, "ids"))
 
 
+def _as_stored(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """A JSON column as its text: who only hands it on need not be able to read it."""
+    return cast(column, Text).label(f"{column.name}_json")
+
+
+def _seconds(found: ColumnElement[float]) -> ColumnElement[float]:
+    """0 where no moment is known."""
+    return func.coalesce(found, literal_column("0.0"))
+
+
 def _text_run() -> ColumnElement[int]:
     """The run whose output stands for the prompt at hand, as in the view `results`."""
     found = literal_column(source("prompts", "runs"), type_=BigInteger())
@@ -162,7 +166,8 @@ def _text_run() -> ColumnElement[int]:
 def prompt() -> Select[Any]:
     """Everything about prompt `id` but its texts."""
     told = {field.name for field in fields(PromptDetail)}
-    columns = [column for column in prompts.c if column.name in told]
+    columns: list[ColumnElement[Any]] = [column for column in prompts.c if column.name in told]
+    columns += [_as_stored(prompts.c[name]) for name in ("messages", "options", "metadata")]
     return (
         select(batches.c.name.label("batch"), *columns, _text_run(), runs.c.finish_reason)
         .select_from(prompts.outerjoin(batches).outerjoin(runs, runs.c.id == prompts.c.run_id))
@@ -249,7 +254,7 @@ def results(selection: Selection) -> Select[Any]:
             func.coalesce(runs.c.model, prompts.c.model).label("model"),
             prompts.c.prompt,
             prompts.c.system,
-            prompts.c.messages,
+            _as_stored(prompts.c.messages),
             prompts.c.status,
             prompts.c.run_id,
             runs.c.finish_reason,
@@ -261,7 +266,7 @@ def results(selection: Selection) -> Select[Any]:
             elapsed(runs.c.started_at, ended).label("seconds"),
             prompts.c.error_code,
             prompts.c.error,
-            prompts.c.metadata,
+            _as_stored(prompts.c.metadata),
             prompts.c.created_at,
             prompts.c.finished_at,
             _text_run(),
@@ -350,7 +355,7 @@ def living() -> Select[Any]:
             workers.c.version,
             workers.c.started_at,
             workers.c.stopped_at,
-            elapsed(moment(), workers.c.lease_until).label("lease_seconds_left"),
+            _seconds(elapsed(moment(), workers.c.lease_until)).label("lease_seconds_left"),
             workers.c.endpoints,
             holding.label("runs"),
         )
@@ -376,8 +381,8 @@ def live() -> Select[Any]:
             runs.c.worker_id,
             runs.c.attempt,
             runs.c.started_at,
-            elapsed(runs.c.started_at, moment()).label("seconds"),
-            elapsed(seen, moment()).label("silent_seconds"),
+            _seconds(elapsed(runs.c.started_at, moment())).label("seconds"),
+            _seconds(elapsed(seen, moment())).label("silent_seconds"),
             select(func.count()).select_from(chunks).where(own).scalar_subquery().label("chunks"),
         )
         .select_from(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
 from worker.records import Json
 from worker.states import PromptState
+from worker.store.column_types import read_json
 from worker.wire.finish import FinishGroup, finish_group
 
 
@@ -56,7 +57,10 @@ class Backlog:
 class PromptDetail:
     """One prompt as `show` tells it, without the text of its runs.
 
+    Moments are None, too, where the database has what is no moment.
+
     Attributes:
+        messages_json, options_json, metadata_json: JSON texts, as they are stored.
         run_id: the latest run; None before the first one, and after a change of what is asked.
         text_run_id: the run whose output stands for the prompt (`results.text_run_id`).
         finish_reason: the server's word for the end of the latest run.
@@ -69,11 +73,11 @@ class PromptDetail:
     model: str | None
     prompt: str | None
     system: str | None
-    messages: Sequence[Json] | None
-    options: Mapping[str, Json] | None
+    messages_json: str | None
+    options_json: str | None
     priority: int
     status: PromptState
-    available_at: datetime
+    available_at: datetime | None
     attempts: int
     max_attempts: int | None
     crashes: int
@@ -82,11 +86,26 @@ class PromptDetail:
     run_id: int | None
     error_code: str | None
     error: str | None
-    metadata: Mapping[str, Json] | None
-    created_at: datetime
+    metadata_json: str | None
+    created_at: datetime | None
     finished_at: datetime | None
     text_run_id: int | None = None
     finish_reason: str | None = None
+
+    @property
+    def messages(self) -> Json:
+        """What is asked as a list; its JSON text, if Python cannot read that."""
+        return None if self.messages_json is None else read_json(self.messages_json)
+
+    @property
+    def options(self) -> Json:
+        """Its own options; their JSON text, if Python cannot read that."""
+        return None if self.options_json is None else read_json(self.options_json)
+
+    @property
+    def metadata(self) -> Json:
+        """What its owner gave beside it; its JSON text, if Python cannot read that."""
+        return None if self.metadata_json is None else read_json(self.metadata_json)
 
     @property
     def truncated(self) -> bool:
@@ -97,7 +116,10 @@ class PromptDetail:
 class ResultRow(NamedTuple):
     """One prompt as the view `results` tells it, without its texts.
 
+    Moments are None, too, where the database has what is no moment.
+
     Attributes:
+        messages_json, metadata_json: JSON texts, as they are stored.
         run_id: the latest run; None before the first one, and after a change of what is asked.
         request_id: what the server called the latest run.
         http_status: the status of the latest response.
@@ -112,7 +134,7 @@ class ResultRow(NamedTuple):
     model: str | None
     prompt: str | None
     system: str | None
-    messages: Sequence[Json] | None
+    messages_json: str | None
     status: PromptState
     run_id: int | None
     finish_reason: str | None
@@ -124,10 +146,20 @@ class ResultRow(NamedTuple):
     seconds: float | None
     error_code: str | None
     error: str | None
-    metadata: Mapping[str, Json] | None
-    created_at: datetime
+    metadata_json: str | None
+    created_at: datetime | None
     finished_at: datetime | None
     text_run_id: int | None
+
+    @property
+    def messages(self) -> Json:
+        """What is asked as a list; its JSON text, if Python cannot read that."""
+        return None if self.messages_json is None else read_json(self.messages_json)
+
+    @property
+    def metadata(self) -> Json:
+        """What its owner gave beside it; its JSON text, if Python cannot read that."""
+        return None if self.metadata_json is None else read_json(self.metadata_json)
 
     @property
     def truncated(self) -> bool:
@@ -137,9 +169,8 @@ class ResultRow(NamedTuple):
     @property
     def characters(self) -> int:
         """How long what its owner gave is: so many rows are held together as have room."""
-        given = len(self.prompt or "") + len(self.system or "")
-        given += 0 if self.messages is None else len(str(self.messages))
-        return given if self.metadata is None else given + len(str(self.metadata))
+        given = (self.prompt, self.system, self.messages_json, self.metadata_json)
+        return sum(len(each) for each in given if each is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +197,7 @@ class WorkerStatus:
     host: str
     pid: int
     version: str
-    started_at: datetime
+    started_at: datetime | None
     stopped_at: datetime | None
     lease_seconds_left: float
     runs: int
@@ -189,7 +220,7 @@ class LiveRun:
     model: str | None
     worker_id: str
     attempt: int
-    started_at: datetime
+    started_at: datetime | None
     seconds: float
     silent_seconds: float
     chunks: int

@@ -39,7 +39,8 @@ from sqlalchemy import (
 from worker.attribution import SUSPECT_RUNS
 from worker.records import Kind
 from worker.states import FINAL_PROMPT_STATES, FINAL_RUN_STATES, PromptState, RunState
-from worker.store.constructs import Flag, Id, Json, Timestamp, now, one_word_of, standing
+from worker.store.column_types import Flag, Json, Timestamp
+from worker.store.constructs import Id, now, one_word_of, standing
 from worker.store.rules import (
     finished_exactly_in,
     json_is,

@@ -20,7 +20,8 @@ from worker.states import PromptState, RunEvent, target
 from worker.store import claiming, commits, decisions, fence, levels, reads, rescue
 from worker.store.attendance import Attendance
 from worker.store.claimed import as_run
-from worker.store.constructs import dumps, parameters
+from worker.store.column_types import dumps
+from worker.store.constructs import parameters
 from worker.store.endings import ENDING, as_json, as_rows, by_run, forgotten_end
 from worker.store.fence import STREAMING, Fence, fences_of
 from worker.store.prepared import Borrowed
