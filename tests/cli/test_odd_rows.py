@@ -12,6 +12,7 @@ import json
 import logging
 
 import pytest
+from pyarrow import parquet
 
 from tests.cli.carried import WORKER, claim, complete, fail, flush
 from worker import Spool
@@ -93,7 +94,6 @@ def _ids(file_format, data):
     if file_format == "csv":
         return {int(row["id"]) for row in csv.DictReader(io.StringIO(data.decode()))}
     if file_format == "parquet":
-        parquet = pytest.importorskip("pyarrow.parquet")
         return set(parquet.read_table(io.BytesIO(data)).column("id").to_pylist())
     # No integer is read: those of odd rows may have more digits than Python takes.
     lines = [line for line in data.decode().split("\n") if line]
