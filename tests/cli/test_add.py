@@ -170,7 +170,7 @@ def test_bad_lines_are_told_and_good_ones_are_taken(spool, here, rows):
     said = spool("add", "p.jsonl")
     assert said.code == 1
     assert said.out == "added 2 prompts to batch p.jsonl; 1 line left out\n"
-    assert 'p.jsonl: line 2 has the unknown key "promt"; did you mean prompt?\n' in said.err
+    assert 'p.jsonl: line 2 has the unknown key "promt"; did you mean prompt? If it' in said.err
     assert rows() == ["a", "c"]
 
 
@@ -314,7 +314,7 @@ def test_each_wrong_call_is_one_sentence_and_changes_nothing(
     ("name", "data", "words"),
     [
         ("p.jsonl.gz", b"\x1f\x8b\x08", "p.jsonl.gz is compressed: zcat p.jsonl.gz | spool add -"),
-        ("p.csv", b"text\na\n", "p.csv has no column called prompt"),
+        ("p.csv", b"title\na\n", "p.csv has no column called prompt"),
         ("p.json", b'{\n"a": 1}', 'p.json is one JSON object without "requests"'),
         ("p.parquet", b"nonsense", "p.parquet is not readable as Parquet"),
     ],

@@ -33,7 +33,7 @@ def test_params_are_passed_through():
         (line({}), "claude", 'needs a list of messages as "messages" in its params'),
         (line(PARAMS | {"model": ""}), "claude", "has a model that is not a name"),
         (line(prompt="x"), "claude", "mixes a batch request with other keys"),
-        (line(), None, "use --endpoint claude"),
+        (line(), "gpt", "use --endpoint claude"),
     ],
 )
 def test_what_cannot_be_answered_is_told(text, endpoint, words):
@@ -42,7 +42,8 @@ def test_what_cannot_be_answered_is_told(text, endpoint, words):
     assert words in told
 
 
-def test_an_endpoint_must_be_named_where_there_is_no_default():
-    """A batch line cannot name one itself."""
+def test_the_only_endpoint_that_speaks_it_is_taken():
+    """Where there are several, or none, one sentence says what to do."""
+    assert only(read(line())).endpoint == "claude"
     (told,) = reasons(read(line(), endpoints={}))
-    assert "use --endpoint NAME" in told
+    assert 'add one with dialect = "anthropic-messages" to spool.toml' in told

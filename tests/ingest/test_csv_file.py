@@ -89,7 +89,7 @@ def test_prompts_longer_than_the_modules_own_limit_are_read():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ("text\na\n", "has no column called prompt (there is: text)"),
+        ("title\na\n", "has no column called prompt (there is: title)"),
         ("prompt,a,a\n", "has the column 'a' twice"),
         (b"prompt\xff\n", "line 1 is not UTF-8"),
     ],

@@ -39,7 +39,10 @@ def test_a_bad_element_does_not_stop_the_others():
     assert texts(items) == ["a", "b"]
     assert [told.partition(" ")[0:3:2] for told in reasons(items)] == [
         ("request", "1 is not an object"),
-        ("request", '3 has the unknown key "promt"; did you mean prompt?'),
+        (
+            "request",
+            '3 has the unknown key "promt"; did you mean prompt? If it is data of your own, put it into "metadata"',
+        ),
         ("request", "4 holds half of a surrogate pair, which is not text: remove it"),
     ]
 

@@ -59,8 +59,8 @@ def test_what_is_typed_wins_over_what_the_file_says():
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (Line(), "needs either a prompt or messages, and not both"),
-        (Line(prompt="x", messages=[{"role": "user"}]), "and not both"),
+        (Line(), 'has no prompt: write it as "prompt", or as "messages"'),
+        (Line(prompt="x", messages=[{"role": "user"}]), "has both a prompt and messages: keep one"),
         (Line(prompt=" \n"), "has an empty prompt"),
         (Line(messages=[]), "has no messages"),
         (Line(messages=[{"content": "x"}]), 'without "role" (messages[0])'),

@@ -20,7 +20,11 @@ from worker.ingest.template import Template
         (b"[1]", "is not a JSON object: expected object, got array"),
         (b'"a"', "is not a JSON object: expected object, got str"),
         (b'{"promt": "a"}', 'has the unknown key "promt"; did you mean prompt?'),
-        (b'{"prompt": "a", "zzz": 1}', 'put it into "metadata", or use --template'),
+        (b'{"zzz": "a"}', "has no prompt (its keys: zzz): call one of them prompt, or say how"),
+        (
+            b'{"prompt": "a", "temperture": 1}',
+            "did you mean temperature? If it is data of your own",
+        ),
         (b'{"prompt": 3}', "is wrong in prompt: expected str, got int"),
         (b'{"messages": [3]}', "is wrong in messages[0]: expected object, got int"),
         (b'{"prompt": "a", "priority": "x"}', "is wrong in priority: expected int, got str"),

@@ -82,13 +82,34 @@ def test_a_completion_needs_one_text():
     assert 'needs one text as "prompt"' in reason(line("/v1/completions", body), endpoint="old")
 
 
-def test_an_endpoint_that_speaks_something_else_is_named_with_one_that_would_do():
-    """The cure is an option."""
+def test_lines_of_several_dialects_find_their_endpoints():
+    """By their url: the default endpoint if it speaks the dialect, else the only one that does."""
+    message = {"messages": MESSAGES}
+    asked = [
+        line(body=message),
+        line("/chat/completions", message, custom_id="without v1"),
+        line("https://api.example/v1/responses", {"input": "p"}, custom_id="with a host"),
+        line("/v1/completions", {"prompt": "p"}, custom_id="c"),
+        line("/v1/messages", message | {"max_tokens": 9}, custom_id="d"),
+        line("/v1/responses", {"input": "p"}, custom_id="e", endpoint="new"),
+    ]
+    items = read("\n".join(asked))
+    assert [item.endpoint for item in items] == ["gpt", "gpt", "new", "old", "claude", "new"]
+    assert items[1].metadata == {BATCH_URL: "/v1/chat/completions"}
+    spoken = {"default": ENDPOINTS["gpt"], "other": ENDPOINTS["gpt"]}
+    assert only(read(asked[0], endpoints=spoken)).endpoint == "default"
+
+
+def test_where_it_is_not_clear_the_endpoint_has_to_be_named():
+    """The cure is an option, or a line of spool.toml."""
     text = line(body={"messages": MESSAGES})
-    assert reason(text, endpoint=None) == (
+    assert reason(text, endpoint="default") == (
         "line 1 asks for /v1/chat/completions, but endpoint 'default' speaks ollama-chat:"
         " use --endpoint gpt"
     )
     few = {"default": ENDPOINTS["default"]}
     assert 'dialect = "openai-chat"' in reason(text, endpoint=None, endpoints=few)
-    assert "use --endpoint NAME" in reason(text, endpoint=None, endpoints={"gpt": ENDPOINTS["gpt"]})
+    assert 'dialect = "openai-chat"' in reason(text, endpoint="default", endpoints=few)
+    two = {"a": ENDPOINTS["gpt"], "b": ENDPOINTS["gpt"]}
+    assert "use --endpoint a or --endpoint b" in reason(text, endpoint=None, endpoints=two)
+    assert only(read(text, endpoint="b", endpoints=two)).endpoint == "b"

@@ -63,7 +63,7 @@ def test_adding_it_twice_derives_the_same_ids():
     ("data", "words"),
     [
         (b"PAR1 and then nothing", "is not readable as Parquet"),
-        (table([{"text": "a"}]), "has no column called prompt"),
+        (table([{"title": "a"}]), "has no column called prompt"),
     ],
 )
 def test_what_is_no_such_file_is_told(data, words):

@@ -81,7 +81,7 @@ def test_an_empty_cell_is_absent_unless_the_template_uses_it():
 @pytest.mark.parametrize(
     ("columns", "options", "words"),
     [
-        (("text",), {}, "has no column called prompt (there is: text): rename one, or say how"),
+        (("title",), {}, "has no column called prompt (there is: title): rename one, or say how"),
         (("text",), {"template": Template("{{ txt }}")}, "no column 'txt'; did you mean text?"),
         (("prompt",), {"id_column": "key"}, "has no column 'key'"),
     ],

@@ -10,7 +10,9 @@ from worker.ingest.template import Template
 
 def test_columns_are_filled_in_as_they_are():
     """No escaping: a prompt is text for a model. The last line end stays."""
-    assert Template("Sum: {{ a }} & {{ b }}\n").render({"a": "<x>", "b": 2}) == "Sum: <x> & 2\n"
+    assert Template("Sum: {{ a }} & {{ b }}\n").fields({"a": "<x>", "b": 2}) == {
+        "prompt": "Sum: <x> & 2\n"
+    }
     assert Template("{% if a %}{{ a }}{% endif %}").columns == {"a"}
 
 
@@ -44,5 +46,5 @@ def test_what_is_no_template_is_told(source, words):
 def test_a_row_that_does_not_fit_is_told(source, row, words):
     """Whatever the little program in the template did."""
     with pytest.raises(InputError) as caught:
-        Template(source).render(row)
+        Template(source).fields(row)
     assert words in str(caught.value)

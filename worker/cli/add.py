@@ -144,7 +144,7 @@ class _Adder:
         from worker.ingest import from_texts
 
         report = Report("-p", self._asked["batch"])
-        intake = self._intake("-p", report.batch)
+        intake = self._intake("-p", report)
         self._add(report, from_texts(texts, intake, self._asked["custom_id"]))
         return self._told(report)
 
@@ -165,26 +165,26 @@ class _Adder:
             report.end = error.message
             return
         if self._asked["strict"] and not self._asked["dry_run"]:
-            intake = self._intake(source.path, report.batch)
+            intake = self._intake(source.path, report)
             self._compare(_sorted_out(prompts(source.file, found, intake), report), report, source)
             if report.failed:
                 report.good = report.added = 0
                 return
             report.good = 0
             source.rewind()
-        items = prompts(source.file, found, self._intake(source.path, report.batch))
+        items = prompts(source.file, found, self._intake(source.path, report))
         self._add(report, items, source)
 
-    def _intake(self, path: str, batch: str | None) -> Intake:
+    def _intake(self, path: str, report: Report) -> Intake:
         from pathlib import Path
 
         from worker.ingest import Intake
 
         asked = self._asked
-        return Intake(
+        intake = Intake(
             endpoints=self._settings.endpoints,
             name=Path(path).name,
-            batch=batch,
+            batch=report.batch,
             max_line_bytes=self._settings.max_line_bytes,
             endpoint=asked["endpoint"],
             model=asked["model"],
@@ -196,6 +196,8 @@ class _Adder:
             template=self._template,
             id_column=asked["id_column"],
         )
+        report.taken = intake.taken
+        return intake
 
     def _add(
         self,
@@ -260,6 +262,8 @@ class _Adder:
             talk(f"{report.source}: {more:,} more {report.unit(more)} {are} bad")
         if report.end:
             talk(f"{report.source} {report.end}")
+        if taken := str(report.taken or ""):
+            talk(f"{report.source}: {taken}")
         if hint := elsewhere(report, named=self._asked["batch"] is not None):
             talk(hint)
         if self._as_json and not self._asked["dry_run"]:

@@ -9,6 +9,7 @@ from worker.cli.output import counted
 
 if TYPE_CHECKING:
     from worker.ingest import BadLine
+    from worker.ingest.taken import Taken
     from worker.records import Added
 
 _PLACES = {"-": "standard input", "-p": "the command line", "api": "Python"}
@@ -29,6 +30,7 @@ class Report:
     bad: int = 0
     faults: list[BadLine] = field(default_factory=list)
     end: str | None = None  # why reading ended before the end
+    taken: Taken | None = None  # what its keys were taken for
 
     @property
     def failed(self) -> bool:
@@ -125,4 +127,6 @@ def as_json(report: Report) -> dict[str, Any]:
             for fault in report.faults
         ],
         "error": report.end,
+        "taken": dict(report.taken.uses) if report.taken else {},
+        "kept_as_metadata": report.taken.metadata if report.taken else [],
     }

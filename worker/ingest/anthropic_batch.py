@@ -7,7 +7,6 @@ prompt's, everything else (`max_tokens`, `system`, `tools`) its options.
 from __future__ import annotations
 
 from worker.ingest.intake import BadLine, Intake, Line
-from worker.ingest.openai_batch import wrong_dialect
 from worker.records import NewPrompt
 
 _DIALECT = "anthropic-messages"
@@ -18,20 +17,24 @@ def prompt(number: int, line: Line, raw: bytes, intake: Intake, unit: str) -> Ne
     """The prompt of one batch request."""
     params = dict(line.params or {})
     params.pop("stream", None)
-    endpoint = intake.target()
     messages, model = params.pop("messages", None), params.pop("model", None)
-    reason = ""
+    endpoint, reason = "", ""
     if line.prompt is not None or line.messages is not None:
         reason = "mixes a batch request with other keys: keep either the params or the prompt"
-    elif endpoint not in intake.endpoints:
-        reason = f"names no endpoint, and there is none called {endpoint}: use --endpoint NAME"
-    elif intake.dialect(endpoint) != _DIALECT:
-        reason = wrong_dialect(_WHAT, _DIALECT, endpoint, intake)
     elif not isinstance(messages, list) or not all(isinstance(each, dict) for each in messages):
         reason = 'needs a list of messages as "messages" in its params'
     elif not (model is None or (isinstance(model, str) and model)):
         reason = "has a model that is not a name"
+    else:
+        endpoint, reason = intake.route(_WHAT, _DIALECT, line.endpoint)
     if reason:
         return BadLine(number, reason, unit)
-    made = Line(messages=messages, custom_id=line.custom_id, model=model, options=params or None)
+    made = Line(
+        messages=messages,
+        custom_id=line.custom_id,
+        endpoint=endpoint,
+        model=model,
+        options=params or None,
+        metadata=line.metadata,
+    )
     return intake.finished(number, made, raw, unit=unit, check_text=False)

@@ -17,9 +17,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from worker.errors import InputError
-from worker.ingest.intake import BadLine, Intake, Line, decoding_fault, unstorable
-from worker.ingest.jsonl import from_decoded
-from worker.ingest.rows import from_row
+from worker.ingest.intake import BadLine, Intake, Line, unstorable
+from worker.ingest.rows import from_line, from_row
 from worker.records import NewPrompt
 
 _BLOCK_BYTES = 1 << 16
@@ -44,6 +43,8 @@ def prompts(source: BinaryIO, intake: Intake) -> Iterator[NewPrompt | BadLine]:
 
 
 def _prompt(number: int, value: Any, intake: Intake) -> NewPrompt | BadLine:
+    if isinstance(value, str):
+        value = {"prompt": value}
     if not isinstance(value, dict):
         return BadLine(number, "is not an object", _UNIT)
     if reason := unstorable(value):
@@ -53,9 +54,9 @@ def _prompt(number: int, value: Any, intake: Intake) -> NewPrompt | BadLine:
         return from_row(number, value, raw, intake, unit=_UNIT)
     try:
         line = msgspec.convert(value, Line)
-    except msgspec.ValidationError as error:
-        return BadLine(number, decoding_fault(error), _UNIT)
-    return from_decoded(number, line, raw, intake, _UNIT)
+    except msgspec.ValidationError:
+        return from_row(number, value, raw, intake, unit=_UNIT, checked=True)
+    return from_line(number, line, raw, intake, _UNIT)
 
 
 def _enter_array(window: _Window) -> None:

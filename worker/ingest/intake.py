@@ -13,15 +13,16 @@ ten times is a use), the digest notices that a file was edited.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from worker.ingest.keys import OWN_FIELDS
 from worker.ingest.seen import Seen
+from worker.ingest.taken import Taken
 from worker.ingest.trial import refusal
 from worker.records import Endpoint, NewPrompt
 from worker.spelling import did_you_mean
@@ -71,14 +72,6 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     params: dict[str, Any] | None = None
 
 
-OWN_FIELDS = (
-    "prompt", "messages", "custom_id", "endpoint", "model", "system",
-    "options", "metadata", "priority", "max_attempts",
-)  # fmt: skip
-
-_UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
-
-
 @dataclass(slots=True)
 class Intake:
     """What applies to every prompt of one source.
@@ -91,6 +84,7 @@ class Intake:
         template: turns rows of any shape into prompts.
         id_column: the column whose value is the `custom_id`.
         max_line_bytes: what is longer is reported without being loaded.
+        taken: what the keys of the source were taken for, as far as it has been read.
     """
 
     endpoints: Mapping[str, Endpoint]
@@ -106,6 +100,7 @@ class Intake:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     template: Template | None = None
     id_column: str | None = None
+    taken: Taken = field(default_factory=Taken)
     _seen: Seen | None = None
 
     def from_text(self, number: int, text: str, raw: bytes) -> NewPrompt | BadLine:
@@ -151,21 +146,45 @@ class Intake:
             max_attempts=self.max_attempts or line.max_attempts,
         )
 
-    def dialect(self, endpoint: str) -> str:
-        """What the endpoint speaks."""
-        return self.endpoints[endpoint].dialect
+    def route(self, asks_for: str, dialect: str, named: str | None) -> tuple[str, str]:
+        """The endpoint for a request that is written in a dialect, and why there is none.
 
-    def target(self) -> str:
-        """Where lines go that cannot name an endpoint themselves."""
-        return self.endpoint or DEFAULT_ENDPOINT
+        Typed, named by the line, the default one, or the only one that speaks the dialect: else
+        its owner has to say which.
+        """
+        if (chosen := self.endpoint or named) is not None:
+            return chosen, self._unknown(chosen) or self._unspoken(asks_for, dialect, chosen)
+        able = [name for name, each in self.endpoints.items() if each.dialect == dialect]
+        if DEFAULT_ENDPOINT in able:
+            return DEFAULT_ENDPOINT, ""
+        if len(able) == 1:
+            self.taken.note(asks_for, f"endpoint {able[0]}")
+            return able[0], ""
+        if able:
+            return "", f"asks for {asks_for}, and several endpoints speak it: {_choice(able)}"
+        return "", (
+            f"asks for {asks_for}, and no endpoint speaks it: add one with"
+            f' dialect = "{dialect}" to spool.toml'
+        )
 
-    def speakers(self, dialect: str) -> list[str]:
-        """The endpoints that speak a dialect."""
-        return [name for name, each in self.endpoints.items() if each.dialect == dialect]
+    def _unspoken(self, asks_for: str, dialect: str, endpoint: str) -> str:
+        spoken = self.endpoints[endpoint].dialect
+        if spoken == dialect:
+            return ""
+        able = [name for name, each in self.endpoints.items() if each.dialect == dialect]
+        cure = (
+            _choice(able)
+            if able
+            else f'configure an endpoint with dialect = "{dialect}" and name it with --endpoint'
+        )
+        return f"asks for {asks_for}, but endpoint {endpoint!r} speaks {spoken}: {cure}"
 
     def _unknown(self, endpoint: str) -> str:
         if endpoint in self.endpoints:
             return ""
+        if endpoint == DEFAULT_ENDPOINT:
+            cure = _choice(sorted(self.endpoints))
+            return f"names no endpoint, and there is none called {endpoint}: {cure}"
         names = ", ".join(sorted(self.endpoints))
         meant = did_you_mean(endpoint, self.endpoints)
         return (
@@ -184,13 +203,19 @@ class Intake:
         return ""
 
 
+def _choice(endpoints: Sequence[str]) -> str:
+    return f"use --endpoint {' or --endpoint '.join(endpoints)}"
+
+
 def _joined(below: Mapping[str, Any] | None, above: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return {**(below or {}), **above} if above else below
 
 
 def _shape_fault(line: Line) -> str:
-    if (line.prompt is None) == (line.messages is None):
-        return "needs either a prompt or messages, and not both"
+    if line.prompt is not None and line.messages is not None:
+        return "has both a prompt and messages: keep one of them"
+    if line.prompt is None and line.messages is None:
+        return 'has no prompt: write it as "prompt", or as "messages"'
     if line.prompt is not None and not line.prompt.strip():
         return "has an empty prompt"
     if line.messages is not None:
@@ -229,13 +254,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def decoding_fault(error: Exception) -> str:
-    """What msgspec found wrong with the fields of a line, in words."""
+    """What msgspec found wrong with the values of a line, in words."""
     message = str(error)
-    if unknown := _UNKNOWN_FIELD.search(message):
-        key = unknown[1]
-        meant = did_you_mean(key, OWN_FIELDS)
-        advice = meant or ': put it into "metadata", or use --template to make prompts of any rows'
-        return f"has the unknown key {shortened(key)}{advice}"
     what, _, where = message.partition(" - at ")
     path = where.strip("`").removeprefix("$").lstrip(".")
     words = (what[:1].lower() + what[1:]).replace("`", "").replace(" | null", "")

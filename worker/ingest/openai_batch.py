@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 from worker.ingest.intake import BadLine, Intake, Line, shortened
 from worker.records import BATCH_URL, NewPrompt
@@ -22,6 +23,7 @@ DIALECT_OF_URL: Mapping[str, str] = MappingProxyType(
         "/v1/chat/completions": "openai-chat",
         "/v1/completions": "openai-completions",
         "/v1/responses": "openai-responses",
+        "/v1/messages": "anthropic-messages",
     }
 )
 _DROPPED = ("stream", "stream_options")
@@ -30,13 +32,16 @@ _COUNTS = ("n", "best_of")
 
 def prompt(number: int, line: Line, raw: bytes, intake: Intake, unit: str) -> NewPrompt | BadLine:
     """The prompt of one batch request."""
-    reason = _envelope_fault(line) or _dialect_fault(line, intake)
+    url = known_url(line.url)
+    if reason := _envelope_fault(line, url):
+        return BadLine(number, reason, unit)
+    endpoint, reason = intake.route(url, DIALECT_OF_URL[url], line.endpoint)
     if reason:
         return BadLine(number, reason, unit)
     body = {key: value for key, value in (line.body or {}).items() if key not in _DROPPED}
     model = body.pop("model", None)
     asked: dict[str, Any] = {}
-    reason = _counts_fault(body) or _take_input(line.url or "", body, asked)
+    reason = _counts_fault(body) or _take_input(url, body, asked)
     if not reason and not (model is None or (isinstance(model, str) and model)):
         reason = "has a model that is not a name"
     if reason:
@@ -44,48 +49,35 @@ def prompt(number: int, line: Line, raw: bytes, intake: Intake, unit: str) -> Ne
     made = Line(
         **asked,
         custom_id=line.custom_id,
+        endpoint=endpoint,
         model=model,
         options=body or None,
-        metadata={BATCH_URL: line.url},
+        metadata={**(line.metadata or {}), BATCH_URL: url},
     )
     return intake.finished(number, made, raw, unit=unit, check_text=False)
 
 
-def _envelope_fault(line: Line) -> str:
+def known_url(url: str | None) -> str:
+    """The url in the table that is meant, or "": gateways leave /v1 out, people write the host."""
+    path = urlsplit(url or "").path.rstrip("/")
+    for known in DIALECT_OF_URL:
+        if path and (path.endswith(known) or path == known.removeprefix("/v1")):
+            return known
+    return ""
+
+
+def _envelope_fault(line: Line, url: str) -> str:
     if line.body is None:
         return 'has a "url" but no "body"'
     if line.prompt is not None or line.messages is not None or line.params is not None:
         return "mixes a batch request with other keys: keep either the body or the prompt"
-    if line.url not in DIALECT_OF_URL:
+    if not url:
         known = ", ".join(DIALECT_OF_URL)
         asked = "names no url" if line.url is None else f"asks for {shortened(line.url)}"
         return f"{asked}: Spool answers {known}"
     if line.method not in (None, "POST"):
         return f"has the method {shortened(line.method)}: it must be POST"
     return ""
-
-
-def _dialect_fault(line: Line, intake: Intake) -> str:
-    wanted = DIALECT_OF_URL[line.url or ""]
-    endpoint = intake.target()
-    if endpoint not in intake.endpoints:
-        return f"names no endpoint, and there is none called {endpoint}: use --endpoint NAME"
-    if intake.dialect(endpoint) == wanted:
-        return ""
-    return wrong_dialect(str(line.url), wanted, endpoint, intake)
-
-
-def wrong_dialect(asks_for: str, wanted: str, endpoint: str, intake: Intake) -> str:
-    """The endpoint speaks another dialect; names those that would do."""
-    able = intake.speakers(wanted)
-    cure = (
-        f"use --endpoint {' or --endpoint '.join(able)}"
-        if able
-        else f'configure an endpoint with dialect = "{wanted}" and name it with --endpoint'
-    )
-    return (
-        f"asks for {asks_for}, but endpoint {endpoint!r} speaks {intake.dialect(endpoint)}: {cure}"
-    )
 
 
 def _counts_fault(body: Mapping[str, Any]) -> str:
@@ -98,7 +90,7 @@ def _counts_fault(body: Mapping[str, Any]) -> str:
 
 def _take_input(url: str, body: dict[str, Any], asked: dict[str, Any]) -> str:
     """Move what is asked from the body to where Spool keeps it; says what is wrong with it."""
-    if url == "/v1/chat/completions":
+    if url in ("/v1/chat/completions", "/v1/messages"):
         return _take_messages("messages", body.pop("messages", None), asked)
     name = "prompt" if url == "/v1/completions" else "input"
     given = body.pop(name, None)

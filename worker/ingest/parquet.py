@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from worker.errors import InputError
+from worker.ingest.conversation import without_gaps
 from worker.ingest.intake import BadLine, Intake
 from worker.ingest.rows import check_columns, from_row
 from worker.packages import install_command
@@ -48,7 +49,7 @@ def _library() -> tuple[Any, Any]:
 def _prompt(number: int, values: dict[str, Any], intake: Intake) -> NewPrompt | BadLine:
     try:
         # Times, decimals and bytes become what JSON can hold.
-        row = msgspec.to_builtins(values)
+        row = without_gaps(msgspec.to_builtins(values))
         raw = msgspec.json.encode(row)
     except (TypeError, ValueError, RecursionError) as error:
         return BadLine(number, f"holds a value that JSON cannot: {error}", "row")

@@ -1,8 +1,7 @@
-"""Rows with columns of any name: CSV, Parquet, and JSON Lines under a template.
+"""Rows with columns of any name: CSV, Parquet, JSON objects that are not Spool's own, templates.
 
-Columns with the names of Spool's own fields are those fields; every other column
-goes into the metadata and comes out again with the answer, except for what the
-template has already put into the prompt.
+`fields` says what each key is taken for; every other key goes into the metadata and comes out again
+with the answer, except for what a template has already put into the prompt.
 """
 
 from __future__ import annotations
@@ -13,20 +12,16 @@ from typing import Any
 import msgspec
 
 from worker.errors import InputError
-from worker.ingest.intake import (
-    OWN_FIELDS,
-    BadLine,
-    Intake,
-    Line,
-    decoding_fault,
-    unstorable,
-)
+from worker.ingest import anthropic_batch, openai_batch
+from worker.ingest.fields import fields_of
+from worker.ingest.intake import BadLine, Intake, Line, decoding_fault, unstorable
+from worker.ingest.keys import OPTION_KINDS, USES, Use, known_as
 from worker.records import NewPrompt
 from worker.spelling import did_you_mean
 
-_JSON_COLUMNS = ("messages", "options", "metadata")
+_JSON_COLUMNS = ("messages", "options", "metadata", "conversations", "conversation")
 _NUMBER_COLUMNS = ("priority", "max_attempts")
-_ASKED = ("prompt", "messages")
+_ASKING = (Use.PROMPT, Use.CONVERSATION)
 
 
 def check_columns(columns: Collection[str], intake: Intake) -> None:
@@ -38,19 +33,30 @@ def check_columns(columns: Collection[str], intake: Intake) -> None:
     for name in wanted:
         if name not in columns:
             raise InputError(f"has no column {name!r}{did_you_mean(name, columns)} {there}")
-    if not intake.template and not any(name in columns for name in _ASKED):
+    if not intake.template and not any(_asks(name) for name in columns):
         raise InputError(
             f"has no column called prompt {there}: rename one, or say how to make prompts with"
             " --template 'Summarise: {{ column }}'"
         )
 
 
+def _asks(column: str) -> bool:
+    known = known_as(column)
+    return known in ("prompt", "messages") or USES.get(known) in _ASKING
+
+
 def from_row(
-    number: int, row: Mapping[str, Any], raw: bytes, intake: Intake, *, unit: str = "line"
+    number: int,
+    row: Mapping[str, Any],
+    raw: bytes,
+    intake: Intake,
+    *,
+    unit: str = "line",
+    checked: bool = False,
 ) -> NewPrompt | BadLine:
-    """The prompt of a row whose values are what JSON can hold."""
+    """The prompt of a row whose values are what JSON can hold; see `fields_of` for `checked`."""
     try:
-        fields = _fields(row, intake)
+        fields = fields_of(row, intake, checked=checked)
     except InputError as error:
         return BadLine(number, error.message, unit)
     if reason := unstorable(fields):
@@ -59,7 +65,25 @@ def from_row(
         line = msgspec.convert(fields, Line)
     except msgspec.ValidationError as error:
         return BadLine(number, decoding_fault(error), unit)
-    return intake.finished(number, line, raw, unit=unit, check_text=False)
+    return from_line(number, line, raw, intake, unit)
+
+
+def from_line(
+    number: int, line: Line, raw: bytes, intake: Intake, unit: str = "line"
+) -> NewPrompt | BadLine:
+    """A line whose keys have been read: Spool's own, OpenAI's or Anthropic's."""
+    if line.body is None and line.params is None:
+        if line.prompt is None and line.messages is None and line.url is not None:
+            return openai_batch.prompt(number, line, raw, intake, unit)
+        beside = {name: getattr(line, name) for name in ("url", "method") if getattr(line, name)}
+        if beside:  # where a text was found, in a file that is no batch
+            line.metadata = {**(line.metadata or {}), **beside}
+            for name in beside:
+                intake.taken.kept(name)
+        return intake.finished(number, line, raw, unit=unit, check_text=False)
+    if line.body is not None or line.url is not None:
+        return openai_batch.prompt(number, line, raw, intake, unit)
+    return anthropic_batch.prompt(number, line, raw, intake, unit)
 
 
 def from_cells(
@@ -74,35 +98,25 @@ def from_cells(
         row[name] = cell
         if used or name == intake.id_column:
             continue
+        known = known_as(name)
         try:
-            if name in _JSON_COLUMNS:
+            if known in _JSON_COLUMNS:
                 row[name] = msgspec.json.decode(cell)
-            elif name in _NUMBER_COLUMNS:
+            elif known in _NUMBER_COLUMNS:
                 row[name] = int(cell)
+            elif known in OPTION_KINDS:
+                row[name] = _option(known, cell)
         except (ValueError, RecursionError):
-            what = "JSON" if name in _JSON_COLUMNS else "a whole number"
+            what = "JSON" if known in _JSON_COLUMNS else "a whole number"
             return BadLine(number, f"has something other than {what} in its column {name}")
     return from_row(number, row, raw, intake)
 
 
-def _fields(row: Mapping[str, Any], intake: Intake) -> dict[str, Any]:
-    """The row sorted into Spool's fields and metadata."""
-    template, id_column = intake.template, intake.id_column
-    used = template.columns if template else frozenset[str]()
-    own = [name for name in OWN_FIELDS if not (template and name in (*_ASKED, *used))]
-    fields = {name: row[name] for name in own if row.get(name) is not None}
-    if template:
-        fields["prompt"] = template.render(row)
-    if id_column is not None:
-        if (custom_id := row.get(id_column)) is None:
-            raise InputError(f"has nothing in its column {id_column!r}, which --id-column names")
-        fields["custom_id"] = str(custom_id)
-    others = {
-        name: value
-        for name, value in row.items()
-        if name not in own and name not in used and name != id_column and value is not None
-    }
-    if others:
-        given = fields.get("metadata")
-        fields["metadata"] = {**(given if isinstance(given, dict) else {}), **others}
-    return fields
+def _option(known: str, cell: str) -> Any:
+    """The value that a cell of text stands for; what does not fit is told by the option's kind."""
+    if str in OPTION_KINDS[known].types and not cell.lstrip().startswith(("[", "{")):
+        return cell
+    try:
+        return msgspec.json.decode(cell.strip().lower() if len(cell) <= len("false ") else cell)
+    except (ValueError, RecursionError):
+        return cell
