@@ -24,6 +24,7 @@ COMMANDS = {
     "add": "Queue prompts: files, standard input, or text.",
     "run": "Carry runs: stream prompts to answers.",
     "status": "The queue, the workers, and what is stuck and why.",
+    "list": "Prompts by the page, the newest first.",
     "show": "The text of a prompt.",
     "tail": "The text of prompts while it streams.",
     "cancel": "Give prompts up, also while they stream.",

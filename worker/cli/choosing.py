@@ -68,6 +68,7 @@ class Chosen:
         self,
         *,
         otherwise: Sequence[PromptState] = (),
+        endpoint: str | None = None,
         finished_before: datetime | None = None,
     ) -> Selection:
         """As the store takes it; `otherwise` are the states that are meant if none is named."""
@@ -78,6 +79,7 @@ class Chosen:
             batch=self.batch,
             states=self.states or tuple(otherwise),
             error_code=self.error_code,
+            endpoint=endpoint,
             finished_before=finished_before,
         )
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Executable, RowMapping
 from worker.errors import ErrorCode, StoreError, Verdict
 from worker.records import Added, Attempt, Json, Kind, NewPrompt
 from worker.states import FINAL_PROMPT_STATES, PromptState, RunState
-from worker.store import arrivals, decisions, reads
+from worker.store import arrivals, decisions, listing, reads
 from worker.store.engine import Database
 from worker.store.prepared import Prepared
 from worker.store.rows import (
@@ -165,6 +165,16 @@ class PeopleSide:
         """How many prompts a selection holds."""
         with self._db.reading() as connection:
             return connection.execute(reads.count(selection)).scalar_one()
+
+    def newest(
+        self, selection: Selection, *, limit: int, before: int | None = None
+    ) -> listing.Page:
+        """At most `limit` prompts of a selection, the newest first, with ids below `before`.
+
+        With conditions at most `listing.LOOKED_THROUGH` prompts are looked through for a page.
+        """
+        with self._db.reading() as connection:
+            return listing.newest(connection, selection, limit=limit, before=before)
 
     def status(self) -> QueueStatus:
         """The whole queue at one glance."""
