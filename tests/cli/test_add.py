@@ -386,3 +386,12 @@ def test_an_interrupt_says_how_to_go_on(spool, here, monkeypatch):
     said = spool("add", "p.jsonl")
     assert said.code == 130
     assert "interrupted; add p.jsonl again to go on: nothing is added twice" in said.err
+
+
+def test_a_trial_takes_the_first_prompts_and_the_rest_comes_later(on, here, sql):
+    """`--limit` counts good prompts of each file, and those that are there already among them."""
+    (here / "p.jsonl").write_text(lines(*"abcde"))
+    assert "added 2 prompts" in on("add", "p.jsonl", "--limit", "2").out
+    assert "nothing new: 2 prompts" in on("add", "p.jsonl", "--limit", "2").out
+    on("add", "p.jsonl")
+    assert [prompt for (prompt,) in sql("SELECT prompt FROM prompts ORDER BY id")] == list("abcde")

@@ -61,7 +61,7 @@ def test_answers_that_were_cut_are_told_in_the_last_line(
     configured: Path, spool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their prompts are completed, so nothing else would say so."""
-    monkeypatch.setattr(run, "_carry", lambda *_, **__: Summary(completed=2, truncated=1))
+    monkeypatch.setattr(run, "work", lambda *_, **__: Summary(completed=2, truncated=1))
     said = spool("run", "--drain")
     assert "2 prompts completed (1 cut at their length limit), 0 failed" in said.err
     (done,) = spool("run", "--drain", "--json").matches("run")

@@ -22,9 +22,11 @@ from worker.version import __version__
 COMMANDS = {
     "migrate": "Create the tables, or bring them up to date.",
     "add": "Queue prompts: files, standard input, or text.",
+    "batch": "Add a file, run until it is done, export: all in one.",
     "run": "Carry runs: stream prompts to answers.",
     "status": "The queue, the workers, and what is stuck and why.",
     "list": "Prompts by the page, the newest first.",
+    "wait": "Return when a batch has finished.",
     "show": "The text of a prompt.",
     "tail": "The text of prompts while it streams.",
     "cancel": "Give prompts up, also while they stream.",

@@ -7,8 +7,8 @@ nothing: then the whole source is read once before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -69,6 +69,12 @@ _BAR_FROM_BYTES = 1 << 20
 @click.option("--priority", type=Whole(-(2**31) + 1, 2**31 - 1), help="Higher goes first.")
 @click.option("--max-attempts", type=Whole(1, 2**31 - 1), help="Instead of the setting.")
 @click.option(
+    "--limit",
+    metavar="N",
+    type=Whole(1),
+    help="Only the first N prompts of each file, for a trial; added again without it, the rest.",
+)
+@click.option(
     "--strict",
     is_flag=True,
     help="All or nothing: one bad line, or one changed prompt, refuses the file.",
@@ -103,7 +109,7 @@ def command(
     """
     settings = session.settings()
     _check_usage(files, texts, asked, settings)
-    adder = _Adder(session, settings, asked, as_json=as_json)
+    adder = Adder(session, settings, asked, as_json=as_json)
     reports = [adder.texts(texts)] if texts else []
     reports += [adder.file(path) for path in files]
     if any(report.failed for report in reports):
@@ -127,12 +133,20 @@ def _check_usage(
     known_endpoint(asked["endpoint"], settings.endpoints)
 
 
-class _Adder:
+class Adder:
     """Adds sources one after the other, and tells what became of each."""
 
     def __init__(
-        self, session: Session, settings: Settings, asked: Mapping[str, Any], *, as_json: bool
+        self,
+        session: Session,
+        settings: Settings,
+        asked: Mapping[str, Any],
+        *,
+        as_json: bool,
+        say: Callable[[str], None] = data,
     ) -> None:
+        """asked: the options of `spool add` by name; say: where the last sentence goes."""
+        self._say = say
         self._session = session
         self._settings = settings
         self._asked = asked
@@ -207,7 +221,7 @@ class _Adder:
     ) -> None:
         from worker.cli.progress import watched
 
-        good = _sorted_out(items, report)
+        good = islice(_sorted_out(items, report), self._asked["limit"])
         if (first := next(good, None)) is None:
             return  # no database is made for nothing
         size = source.size if source and (source.size or 0) >= _BAR_FROM_BYTES else None
@@ -271,7 +285,7 @@ class _Adder:
         elif self._asked["dry_run"]:
             talk(foreseen(report))
         else:
-            data(sentence(report, strict=self._asked["strict"]))
+            self._say(sentence(report, strict=self._asked["strict"]))
         return report
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from worker.store import Selection, Store
     from worker.store.rows import ResultRow
 
-_BY_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+BY_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _PAGE_ROWS = 500
 _NAMED = 20  # prompts that are named because they cannot be read
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to write, and where."""
+    """What to write, and where; in OpenAI Batch files, failures may stand among the answers."""
 
     file_format: str
     out: str
@@ -72,26 +72,17 @@ def command(
     `output` is only ever the text of a completed run; --partial adds `partial_output`, what the
     latest run of any other prompt left. A file appears under its name when it is complete.
     """
-    guessed = _BY_SUFFIX.get(Path(out).suffix.lower(), "jsonl")
+    guessed = BY_SUFFIX.get(Path(out).suffix.lower(), "jsonl")
     target = Target(file_format or guessed, out, errors, partial)
     _check_usage(target, chosen)
-    from worker import export
-    from worker.store.answers import Answers
-
-    _spare_the_database(session.settings().sqlite_file, target)
+    spare_the_database(session.settings().sqlite_file, (target.out, target.errors))
     give_back()
     store = session.store()
     chosen.check(store)
     everything = partial and target.file_format != "openai-batch"
     selection = chosen.selection(otherwise=() if everything else FINAL_PROMPT_STATES)
-    answers = Answers(session.settings().database_url)
-    ctx.call_on_close(answers.close)
-    texts = export.Ahead(answers, store, page=_PAGE_ROWS)
-    passed = _Passed()
-    count = _write(target, store, selection, texts, passed)
-    if passed.cut:
-        where = "" if target.file_format == "openai-batch" else ": their `truncated` is true"
-        talk(f"{counted(passed.cut, 'answer')} cut at the length limit{where}")
+    passed = Passed()
+    count = written(session, store, target, selection, passed)
     if out != "-":
         talk(f"wrote {counted(count, 'prompt')} to {out}")
     elif not count and target.file_format != "openai-batch":
@@ -99,6 +90,22 @@ def command(
         talk(f"nothing was written: no finished prompt is among these{others}")
     if passed.unreadable:
         ctx.exit(1)
+
+
+def written(
+    session: Session, store: Store, target: Target, selection: Selection, passed: Passed
+) -> int:
+    """Write the prompts of a selection, and say what was cut; how many were written."""
+    from worker import export
+    from worker.store.answers import Answers
+
+    with closing(Answers(session.settings().database_url)) as answers:
+        texts = export.Ahead(answers, store, page=_PAGE_ROWS)
+        count = _write(target, store, selection, texts, passed)
+    if passed.cut:
+        where = "" if target.file_format == "openai-batch" else ": their `truncated` is true"
+        talk(f"{counted(passed.cut, 'answer')} cut at the length limit{where}")
+    return count
 
 
 def _check_usage(target: Target, chosen: Chosen) -> None:
@@ -117,18 +124,18 @@ def _check_usage(target: Target, chosen: Chosen) -> None:
         raise click.UsageError("Parquet is not for the eye: name a file with --output")
 
 
-def _spare_the_database(database: Path | None, target: Target) -> None:
-    """A file that takes the name of the database would take all prompts and answers with it."""
+def spare_the_database(database: Path | None, names: Iterable[str | None]) -> None:
+    """Raise UsageError for a file that would take the name of the database, and all in it."""
     if database is None:
         return
     taken = [database.with_name(database.name + ending) for ending in ("", "-wal", "-shm")]
-    for name in (target.out, target.errors):
+    for name in names:
         if name is not None and any(Path(name).resolve() == each.resolve() for each in taken):
             raise click.UsageError(f"{name} is the database itself: choose another name")
 
 
 @dataclass(slots=True)
-class _Passed:
+class Passed:
     """What has to be told of the rows that passed.
 
     Attributes:
@@ -140,11 +147,13 @@ class _Passed:
     unreadable: int = 0
 
     def counted(self, rows: Iterable[ResultRow]) -> Iterator[ResultRow]:
+        """The same rows."""
         for row in rows:
             self.cut += row.truncated
             yield row
 
     def name(self, prompt_id: int, why: str) -> None:
+        """Say that a prompt cannot be read, up to a number of them."""
         self.unreadable += 1
         if self.unreadable <= _NAMED:
             talk(f"prompt {prompt_id} cannot be read as it is ({why}): correct it with SQL")
@@ -152,9 +161,7 @@ class _Passed:
             talk("more prompts cannot be read as they are, and are not listed")
 
 
-def _write(
-    target: Target, store: Store, selection: Selection, texts: Ahead, passed: _Passed
-) -> int:
+def _write(target: Target, store: Store, selection: Selection, texts: Ahead, passed: Passed) -> int:
     from worker import export
 
     with ExitStack() as files:
@@ -168,21 +175,23 @@ def _write(
             writer: Callable[..., int]
             writer = export.csv_file.write if target.file_format == "csv" else export.jsonl.write
             return writer(rows, texts, out, partial=target.partial)
-        errors = files.enter_context(_text(target.errors)) if target.errors else None
-        written = export.openai_batch.write(rows, texts, out, errors)
-    if written.left_out:
+        errors = out if target.errors == target.out else None
+        if target.errors and errors is None:
+            errors = files.enter_context(_text(target.errors))
+        lines = export.openai_batch.write(rows, texts, out, errors)
+    if lines.left_out:
         talk(
-            f"{counted(written.left_out, 'prompt')} failed or cancelled and NOT in the output:"
+            f"{counted(lines.left_out, 'prompt')} failed or cancelled and NOT in the output:"
             " --errors FILE writes them"
         )
-    elif target.errors:
-        talk(f"wrote {counted(written.errors, 'failure')} to {target.errors}")
-    return written.output
+    elif target.errors and target.errors != target.out:
+        talk(f"wrote {counted(lines.errors, 'failure')} to {target.errors}")
+    return lines.output + (lines.errors if target.errors == target.out else 0)
 
 
 @contextmanager
 def _rows(
-    store: Store, selection: Selection, target: Target, passed: _Passed
+    store: Store, selection: Selection, target: Target, passed: Passed
 ) -> Iterator[Iterable[ResultRow]]:
     quiet = target.out == "-"
     total = None if quiet or not sys.stderr.isatty() else store.count(selection)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -13,8 +15,11 @@ from worker.cli.session import Session, session
 
 if TYPE_CHECKING:
     from worker.carriers import Summary
+    from worker.loop import Worker
     from worker.settings import Settings
     from worker.store import Store
+
+    Beside = Callable[[Worker], Awaitable[None]]
 
 
 @click.command(short_help="Carry runs: stream prompts to answers.")
@@ -51,7 +56,7 @@ def command(
     crowded = store.check_premises(listens=settings.listen)
     if not store.is_sqlite:
         give_back()
-    summary = _carry(session, settings, store, crowded, drain=drain, as_json=as_json)
+    summary = work(session, settings, store, crowded, drain=drain, as_json=as_json)
     if as_json:
         json_line(
             {
@@ -85,7 +90,7 @@ def _cut(summary: Summary) -> str:
     return f" ({summary.truncated:,} cut at their length limit)" if summary.truncated else ""
 
 
-def _carry(
+def work(
     session: Session,
     settings: Settings,
     store: Store,
@@ -93,8 +98,12 @@ def _carry(
     *,
     drain: bool,
     as_json: bool,
+    also: Beside | None = None,
 ) -> Summary:
-    """Live the worker's life: with a line that moves for a person, a line an event otherwise."""
+    """Live the worker's life: with a line that moves for a person, a line an event otherwise.
+
+    also: what else happens meanwhile; cancelled when the worker has ended.
+    """
     from worker.cli import run_progress
     from worker.cli.service import run_async, serve
     from worker.cli.waiting import Announcer
@@ -113,7 +122,8 @@ def _carry(
         log("settings_hint", hint=hint)
     if line is None:
         announcer = Announcer(store, log, SystemClock())
-        return run_async(lambda: serve(settings, store, log, drain=drain, beside=announcer.follow))
+        beside = _both(announcer.follow, also)
+        return run_async(lambda: serve(settings, store, log, drain=drain, beside=beside))
     progress = run_progress.RunProgress(
         store,
         tuple(settings.endpoints),
@@ -122,4 +132,15 @@ def _carry(
         grace_seconds=settings.shutdown_grace_seconds,
     )
     sparing = run_progress.Sparing(log)
-    return run_async(lambda: serve(settings, store, sparing, drain=drain, beside=progress.follow))
+    beside = _both(progress.follow, also)
+    return run_async(lambda: serve(settings, store, sparing, drain=drain, beside=beside))
+
+
+def _both(shown: Beside, also: Beside | None) -> Beside:
+    if also is None:
+        return shown
+
+    async def together(worker: Worker) -> None:
+        await asyncio.gather(shown(worker), also(worker))
+
+    return together

@@ -78,6 +78,19 @@ def _in_the_queue(detail: PromptDetail, now: datetime) -> Wait:
     return Wait("turn", f"it waits for its turn at the endpoint {detail.endpoint!r}")
 
 
+def of_prompts(endpoints: Collection[str], workers: Sequence[WorkerStatus]) -> Wait:
+    """What unfinished prompts for these endpoints wait for, together."""
+    living = [each for each in workers if lives(each)]
+    if not living:
+        return Wait("no worker", "no worker is running: start `spool run`")
+    held = [wait for name in sorted(endpoints) if (wait := _at_endpoint(name, living)) is not None]
+    if held:
+        return Wait(" ".join(wait.kind for wait in held), "; ".join(wait.words for wait in held))
+    streams = sum(each.runs for each in living)
+    words = f"{counted(len(living), 'worker')} with {counted(streams, 'stream')}"
+    return Wait("turn", f"{words} {'answers' if len(living) == 1 else 'answer'} what is queued")
+
+
 def _at_endpoint(name: str, living: Sequence[WorkerStatus]) -> Wait | None:
     """Why no living worker sends anything there; None if one does, or may."""
     serving = [each.endpoints for each in living if each.endpoints and name in each.endpoints]

@@ -210,7 +210,8 @@ def _unknown_variables(tree: Tree, faults: list[Fault]) -> list[str]:
 def _flag_layer(overrides: Mapping[str, Any], origins: Origins) -> Tree:
     tree = {name: value for name, value in overrides.items() if value is not None}
     for key, _ in leaves(tree):
-        origins.record("flag", key, "--" + ".".join(key).replace("_", "-"))
+        shown = key[-1] if key[0] == "endpoints" else ".".join(key)
+        origins.record("flag", key, "--" + shown.replace("_", "-"))
     return tree
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Executable, RowMapping
 from worker.errors import ErrorCode, StoreError, Verdict
 from worker.records import Added, Attempt, Json, Kind, NewPrompt
 from worker.states import FINAL_PROMPT_STATES, PromptState, RunState
-from worker.store import arrivals, decisions, listing, reads
+from worker.store import arrivals, decisions, listing, outcomes, reads
 from worker.store.engine import Database
 from worker.store.prepared import Prepared
 from worker.store.rows import (
@@ -201,6 +201,21 @@ class PeopleSide:
             completed_last_minute=sum(group.lately for group in groups),
             truncated=truncated,
         )
+
+    def outcome(self, batch: str) -> outcomes.Outcome:
+        """How far the prompts of a batch are."""
+        with self._db.reading() as connection:
+            return outcomes.look(connection, outcomes.of_batch(), batch)
+
+    def unfinished(self) -> outcomes.Outcome:
+        """All prompts that are not finished."""
+        with self._db.reading() as connection:
+            return outcomes.look(connection, outcomes.unfinished())
+
+    def unanswered(self) -> int:
+        """How many prompts have failed or were cancelled."""
+        with self._db.reading() as connection:
+            return outcomes.look(connection, outcomes.unanswered()).unanswered
 
     def has_batch(self, name: str) -> bool:
         """Whether a batch of this name holds any prompt."""
