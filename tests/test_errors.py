@@ -32,6 +32,7 @@ VERDICTS = {
     "Busy": V.RETRY_LATER,
     "ServerFailed": V.RETRY_LATER,
     "Crashed": V.RETRY_LATER,
+    "NotContinued": V.RETRY_LATER,
     "Refused": V.FAIL,
     "StoreError": V.STOP,
     "StoreBusy": V.RETRY_HERE,

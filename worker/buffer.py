@@ -85,6 +85,12 @@ class Buffer:
         self.chars = 0
         self.first_text_at: float | None = None
 
+    def follow(self, *, chunks: int, chars: int, size_bytes: int) -> None:
+        """So much is stored before what comes; there is a chunk for it even if nothing comes."""
+        self._next_seq = chunks
+        self.chars, self.produced_bytes = chars, size_bytes
+        self._pieces.append((Kind.TEXT, [""]))
+
     def add(self, kind: Kind, text: str, *, at: float) -> None:
         """Keep output that arrived at `at` (monotonic seconds)."""
         if not text:

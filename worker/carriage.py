@@ -17,6 +17,7 @@ from worker import retry
 from worker.attribution import Evidence, Failure, Finding
 from worker.buffer import Budget, Buffer, Limits
 from worker.clock import Clock
+from worker.continuation import Plan, from_the_beginning
 from worker.deadlines import Deadlines, overslept
 from worker.errors import FrameTooLarge, OutputTooLarge, Refused, SpoolError, Truncated, Unfinished
 from worker.records import Ending, Endpoint, Request, Run
@@ -69,6 +70,23 @@ class Stream(Protocol):
         ...
 
 
+class Planner(Protocol):
+    """Finds out how a run begins."""
+
+    async def plan(self, run: Run, endpoint: Endpoint, dialect: Dialect) -> Plan:
+        """Whether it goes on where an earlier run was cut, and how it is asked to."""
+        ...
+
+
+class NoPlanner:
+    """Every run begins at the beginning."""
+
+    async def plan(self, run: Run, endpoint: Endpoint, dialect: Dialect) -> Plan:
+        """That it does."""
+        del endpoint, dialect
+        return from_the_beginning(run)
+
+
 @dataclass(frozen=True, slots=True)
 class Rooms:
     """What every run of a worker shares.
@@ -77,6 +95,7 @@ class Rooms:
         rejected: per endpoint, the error with which it turned a request away that it accepts in a
             simpler form (`Dialect.simpler`); later requests are made simple at once.
         hurry: lets what was submitted gather no longer.
+        planner: says whether a run goes on where an earlier one was cut.
     """
 
     stream: Stream
@@ -87,6 +106,7 @@ class Rooms:
     max_frame_bytes: int
     rejected: dict[str, SpoolError] = field(default_factory=dict)
     hurry: Callable[[], None] = lambda: None
+    planner: Planner = field(default_factory=NoPlanner)
 
 
 class Control:
@@ -170,9 +190,14 @@ Judge = Callable[[Control, Failure], Coroutine[Any, Any, Finding]]
 
 @dataclass(slots=True)
 class Answer:
-    """What is known of the response so far; the ending is written from it."""
+    """What is known of the response so far; the ending is written from it.
+
+    Attributes:
+        asked: the run whose request was sent, if that is another.
+    """
 
     run: Run
+    asked: Run | None = None
     reader: Reader | None = None
     decoder: Decoder | None = None
 
@@ -199,15 +224,14 @@ class Outcome:
 
 @asynccontextmanager
 async def opened(
-    run: Run, endpoint: Endpoint, dialect: Dialect, rooms: Rooms, deadlines: Deadlines
+    plan: Plan, endpoint: Endpoint, dialect: Dialect, rooms: Rooms, deadlines: Deadlines
 ) -> AsyncIterator[Reader]:
     """Connect, with a few tries; once more in a simpler form if the server rejects an extra.
 
+    A server that refuses to go on with an earlier text is asked for the whole answer instead.
     Raises Stalled if the server has not begun to answer when the deadline of the whole passes.
     """
-    request = dialect.request(endpoint, run)
-    if known := rooms.rejected.get(endpoint.name):
-        request = dialect.simpler(request, known) or request
+    request = _request(plan, endpoint, dialect, rooms)
 
     async with AsyncExitStack() as stack:
 
@@ -228,12 +252,23 @@ async def opened(
             reader = await retry.connecting(attempt, rooms.clock)
         except Refused as error:
             simpler = dialect.simpler(request, error)
-            if simpler is None:
+            if simpler is not None:
+                request = simpler
+            elif plan.is_refused(error):
+                request = _request(plan, endpoint, dialect, rooms)
+            else:
                 raise dialect.explained(request, error) from error
-            request = simpler
             reader = await retry.connecting(attempt, rooms.clock)
-            rooms.rejected[endpoint.name] = error
+            if simpler is not None:
+                rooms.rejected[endpoint.name] = error
         yield reader
+
+
+def _request(plan: Plan, endpoint: Endpoint, dialect: Dialect, rooms: Rooms) -> Request:
+    request = dialect.request(endpoint, plan.asked)
+    if known := rooms.rejected.get(endpoint.name):
+        return dialect.simpler(request, known) or request
+    return request
 
 
 def begin_decoding(
@@ -245,7 +280,7 @@ def begin_decoding(
         endpoint,
         max_frame_bytes=rooms.max_frame_bytes,
         content_type=reader.content_type,
-        run=answer.run,
+        run=answer.asked or answer.run,
     )
     return answer.decoder
 

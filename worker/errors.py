@@ -18,6 +18,7 @@
     │   ├── Busy               RETRY_LATER  429, 503 and their kin; may say how long to wait
     │   ├── ServerFailed       RETRY_LATER  the server reports a fault of its own
     │   │   └── Crashed        RETRY_LATER  ... namely that what worked on the answer went away
+    │   ├── NotContinued       RETRY_LATER  the server did not go on with the text that it was given
     │   └── Refused            FAIL         the server says that this request can never work
     ├── StoreError
     │   ├── StoreBusy          RETRY_HERE   connection lost, disk full, write lock
@@ -76,6 +77,7 @@ class ErrorCode(StrEnum):
     LEASE_LOST = "lease_lost"
     COMMITS_FORGOTTEN = "commits_forgotten"
     ORPHANED = "orphaned"
+    NOT_CONTINUED = "not_continued"
     SHUTDOWN = "shutdown"
     CANCELLED = "cancelled"
     TOO_MANY_CRASHES = "too_many_crashes"
@@ -249,6 +251,12 @@ class ServerFailed(WireError):
 
 class Crashed(ServerFailed):
     """The server says that what worked on the answer went away: a runner crashed, a client left."""
+
+
+class NotContinued(WireError):
+    """The server did not go on with the text of an earlier run; uncharged, as we asked for it."""
+
+    code = ErrorCode.NOT_CONTINUED
 
 
 class Refused(WireError):

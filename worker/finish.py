@@ -106,6 +106,8 @@ async def end_early(
         writer.flush()  # the verdict may take seconds
         facts = dataclasses.replace(facts, finding=await control.finding(facts.failure))
     ending = _with_facts(ending_of(facts), answer, writer, clock)
+    if answer.decoder is not None and ending.usage.completion_tokens is None:
+        ending = replace(ending, frames=answer.decoder.frames or None)
     return await _store(ending, error, answer, writer, clock)
 
 

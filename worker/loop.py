@@ -23,6 +23,7 @@ from worker.carriage import Rooms
 from worker.carriers import Carriers, Summary, first_of
 from worker.clock import Clock
 from worker.committer import Committer
+from worker.continuation import Continuations
 from worker.endpoints.brake import Room
 from worker.endpoints.canary import ProbingStream
 from worker.endpoints.monitor import EndpointMonitor
@@ -203,6 +204,7 @@ class Worker:
             limits=self._options.limits,
             budget=Budget(self._options.worker_buffer_bytes),
             max_frame_bytes=self._options.max_frame_bytes,
+            planner=Continuations(self._store, self._in_store, self._stream, clock=self._clock),
         )
 
     async def _work(self, rooms: Rooms, lease: Lease, *, drain: bool) -> None:
@@ -228,8 +230,7 @@ class Worker:
                 if drain and not claimed and not self._carriers and await self._nothing_left():
                     return
                 claim_at = now if claimed else self._claim_at(now + options.poll_seconds)
-            next_at = min(look_at, sweep_at, claim_at)
-            await self._sleep(max(0.0, next_at - self._clock.monotonic()))
+            await self._sleep(max(0.0, min(look_at, sweep_at, claim_at) - self._clock.monotonic()))
 
     async def _sweep(self) -> None:
         sweep = partial(self._rescuer.sweep, self._carriers.nonces)

@@ -31,14 +31,17 @@ async def carry(
 ) -> Outcome:
     """Carry one claimed run from its first byte to its last durable word."""
     clock, answer = rooms.clock, Answer(run)
-    deadlines = Deadlines(endpoint, started_at=clock.monotonic())
     stored: asyncio.Task[Outcome] | None = None
     with RunWriter(
         run, rooms.submit, rooms.limits, rooms.budget, on_failure=control.stop, hurry=rooms.hurry
     ) as writer:
         try:
             control.begin()
-            async with opened(run, endpoint, dialect, rooms, deadlines) as reader:
+            plan = await rooms.planner.plan(run, endpoint, dialect)
+            deadlines = Deadlines(endpoint, started_at=clock.monotonic() - plan.seconds)
+            async with opened(plan, endpoint, dialect, rooms, deadlines) as reader:
+                writer.begin(plan.beginning, plan.seam)
+                answer.asked = plan.asked
                 decoder = begin_decoding(answer, reader, endpoint, dialect, rooms)
                 done = None
                 while done is None:

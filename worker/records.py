@@ -72,6 +72,9 @@ class Endpoint:
     anthropic_version: str = "2023-06-01"
     canary: str = "Hi"
     max_output_bytes: int = 64 * 1024 * 1024
+    continue_interrupted: str = "auto"
+    continue_by: str | None = None
+    continue_min_chars: int = 500
     certificates: Certificates = NO_CERTIFICATES
     embedded: bool = False
     embedded_context_tokens: int = 4096
@@ -191,12 +194,41 @@ class ExtraPiece:
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a run begins whose prompt has text already; stored with its first chunk.
+
+    Attributes:
+        run_id: of the run that begins.
+        continues_run_id: the earlier run that it was asked to go on with; None: it was not.
+        continued_by: how it went on; None: it began again, and `not_continued` says why.
+        chunks: the first ones of the earlier run, which are copied; of the last one `last_text`.
+        bounds: where a long copy is interrupted: numbers of chunks, the last is `chunks`.
+        chars, size_bytes: of the text that is copied.
+        tokens: generated for it, as far as known.
+        dropped_chars: at the end of the earlier text, and not copied.
+    """
+
+    run_id: int
+    continues_run_id: int | None = None
+    continued_by: str | None = None
+    not_continued: str | None = None
+    chunks: int = 0
+    last_text: str = ""
+    bounds: tuple[int, ...] = ()
+    chars: int = 0
+    size_bytes: int = 0
+    tokens: int | None = None
+    dropped_chars: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A flushed piece of a run's output; `(run_id, seq)` is its key, `nonce` its run's.
 
     Attributes:
         request_hash: of the request that its run sent; with the first piece of a run only.
         extras: what came with it and is no text; the text may be empty then.
+        beginning: with the first piece of a run whose prompt has text already.
     """
 
     run_id: int
@@ -206,6 +238,7 @@ class Chunk:
     nonce: int | None = None
     request_hash: str | None = None
     extras: tuple[ExtraPiece, ...] = ()
+    beginning: Beginning | None = None
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -221,6 +254,7 @@ class Ending(msgspec.Struct, frozen=True):
             and what is stored is measured instead, for `chunks` and the first text as well.
         chunks: chunks of every kind that the run produced; those that are not stored with the
             ending have to be there already.
+        frames: that came of an answer; None where the server counted its tokens.
         nonce: that of the run.
         request_hash: of the request that the run sent; None: a hash that is stored stays.
         calls_tools: it produced pieces of tool calls, which are put together when it ends.
@@ -248,6 +282,7 @@ class Ending(msgspec.Struct, frozen=True):
     calls_tools: bool = False
     runs_without_progress: int | None = None
     cut_id: int | None = None
+    frames: int | None = None
     nonce: int | None = None
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from worker.buffer import Limits
 from worker.committer import CommitStore
+from worker.continuation import EarlierStore
 from worker.endpoints.telling import TellingStore
 from worker.lease import LeaseStore
 from worker.records import Run
@@ -72,7 +73,9 @@ class Backlog(Protocol):
         ...
 
 
-class Store(CommitStore, LeaseStore, RescueStore, WakingStore, TellingStore, Protocol):
+class Store(
+    CommitStore, EarlierStore, LeaseStore, RescueStore, WakingStore, TellingStore, Protocol
+):
     """What the loop needs of the store."""
 
     def leave(self, worker_id: str) -> None:

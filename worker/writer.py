@@ -10,8 +10,9 @@ from typing import Protocol, Self
 from msgspec.structs import replace
 
 from worker.buffer import Budget, Buffer, Limits
-from worker.errors import SpoolError
-from worker.records import Chunk, Ending, Kind, Run
+from worker.errors import NotContinued, Refused, SpoolError
+from worker.records import Beginning, Chunk, Ending, Kind, Run
+from worker.splice import HoldBack, Seam, Verdict
 from worker.wire.events import Delta, Done, Event, Extra, Fault
 
 
@@ -57,6 +58,9 @@ class RunWriter:
         self._calls_tools = False
         self._finishing = False
         self._flush_again = False
+        self._beginning: Beginning | None = None
+        self._held_back: HoldBack | None = None
+        self._held: list[Event] = []
         self.buffer = Buffer(run.id, limits, budget, nonce=run.nonce)
 
     def __enter__(self) -> Self:
@@ -66,12 +70,23 @@ class RunWriter:
         if not self._finishing:  # `finish` may outlive the context, and cleans up itself
             self.abandon()
 
+    def begin(self, beginning: Beginning | None, seam: Seam | None = None) -> None:
+        """How the run begins whose output comes now.
+
+        seam: its output is held back until it is seen to follow the text of an earlier run.
+        """
+        self._beginning = beginning
+        self._held_back = HoldBack(seam) if seam else None
+
     def keep(self, events: Sequence[Event], *, at: float) -> Done | None:
         """Keep output until it is flushed; the done frame, if it is among the events.
 
         Raises:
             SpoolError: what a Fault carries; the output before it is kept.
+            NotContinued: the output does not follow the text of the earlier run.
         """
+        if self._held_back is not None:
+            events = self._let_through(self._held_back, events)
         for event in events:
             match event:
                 case Delta(kind, text):
@@ -83,6 +98,46 @@ class RunWriter:
                 case Fault(error):
                     raise error
         return None
+
+    def _let_through(self, held_back: HoldBack, events: Sequence[Event]) -> Sequence[Event]:
+        """What may be kept by now: nothing, or all that was held back as well."""
+        self._held += events
+        for event in events:
+            match event:
+                case Delta(kind, text) if held_back.verdict is None:
+                    held_back.add(kind, text)
+                case Done():
+                    held_back.end()
+                case Fault(error) if held_back.verdict is None:
+                    self._held = []
+                    raise (
+                        self._not_continued(error.message) if isinstance(error, Refused) else error
+                    )
+        verdict = held_back.verdict
+        if verdict is None or self._beginning is None:
+            return ()
+        if verdict is Verdict.DISOBEYED:
+            self._held = []
+            raise self._not_continued(verdict.value)
+        self._held_back = None
+        if verdict is Verdict.GOES_ON:
+            first = self._beginning
+            self.buffer.follow(chunks=first.chunks, chars=first.chars, size_bytes=first.size_bytes)
+            self._stored = first.chunks
+        else:
+            source = self._beginning.continues_run_id
+            why = f"asked to go on with the text of run {source}, the server began it again"
+            self._beginning = Beginning(self._run.id, source, not_continued=why)
+        held, self._held = self._held, []
+        return held
+
+    def _not_continued(self, what: str) -> NotContinued:
+        source = self._beginning.continues_run_id if self._beginning else None
+        return NotContinued(
+            f"asked to go on with the text of run {source}, the server did not ({what}); the prompt"
+            " begins again, and no attempt is used up",
+            charged=False,
+        )
 
     def due_at(self, *, at: float) -> float | None:
         """When to come back for a flush, seen from the time `at`; None while nothing waits.
@@ -118,7 +173,9 @@ class RunWriter:
         taken = self.buffer.take()
         if taken and self._request_hash is None:
             self._request_hash = self._run.request_hash()
-            taken[0] = dataclasses.replace(taken[0], request_hash=self._request_hash)
+            taken[0] = dataclasses.replace(
+                taken[0], request_hash=self._request_hash, beginning=self._beginning
+            )
         self._calls_tools |= any(chunk.kind is Kind.TOOL_CALLS for chunk in taken)
         self._unstored += taken
         return list(self._unstored)

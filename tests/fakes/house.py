@@ -55,7 +55,7 @@ class House:
             store=store,
             stream=self.stream,
             endpoints={place.name: place for place in endpoints or [endpoint()]},
-            dialects={"openai-chat": dialect},
+            dialects={"openai-chat": dialect, dialect.name: dialect},
             options=Options(**{"lease_seconds": 30, "poll_seconds": 1, **options}),
             clock=self.clock,
             log=self.log,

@@ -38,7 +38,7 @@ def test_the_shipped_file_names_every_setting():
     assert set(tree) == {*Values.model_fields, "endpoints"}
     commented = {name for name in EndpointTable.model_fields if f"# {name} = " in text}
     tls = {"ca_file", "client_cert_file", "client_key_file"}
-    assert commented == {"api_key_env", "api_key_file"} | tls
+    assert commented == {"api_key_env", "api_key_file", "continue_by"} | tls
     assert set(tree["endpoints"]["default"]) | commented == set(EndpointTable.model_fields)
 
 
@@ -49,7 +49,7 @@ def test_every_setting_has_a_reason_and_a_unit_in_its_name():
         for name, field in fields.items():
             assert field.description, name
             if field.annotation in (int, float) and name not in unitless:
-                assert name.endswith(("_seconds", "_bytes", "_ms", "_tokens")), name
+                assert name.endswith(("_seconds", "_bytes", "_ms", "_tokens", "_chars")), name
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,23 @@ class EndpointTable(BaseModel):
         description="Of one answer, in UTF-8: text, thinking and tool calls together.  Longer ones"
         " are ended with output_too_large and what they have; six hours of text are some 11 MB.",
     )
+    continue_interrupted: Literal["auto", "prefill", "off"] = Field(
+        default="auto",
+        description="What a run does with the text of an earlier run that was cut.  auto: goes on"
+        " with it where the server is seen to go on, and begins again elsewhere.  prefill: goes on"
+        " without that proof, on your word.  off: always begins again.",
+    )
+    continue_by: Literal["completion", "trailing", "final_message", "prefix"] | None = Field(
+        default=None,
+        description="How the server is asked to go on, if it is not left to Spool: a last message"
+        " of the assistant (trailing), the same with continue_final_message = true (final_message)"
+        " or with prefix = true (prefix), or the end of a raw prompt (completion).",
+    )
+    continue_min_chars: int = Field(
+        default=500,
+        ge=1,
+        description="Shorter texts are not worth it: the answer begins again.",
+    )
     ca_file: str | None = Field(
         default=None,
         description="A PEM file with authorities to trust beside the usual ones, for a server with"
@@ -189,6 +206,9 @@ class EndpointTable(BaseModel):
             anthropic_version=self.anthropic_version,
             canary=self.canary,
             max_output_bytes=self.max_output_bytes,
+            continue_interrupted=self.continue_interrupted,
+            continue_by=self.continue_by,
+            continue_min_chars=self.continue_min_chars,
             certificates=self._certificates,
             embedded=self.embedded,
             embedded_context_tokens=self.embedded_context_tokens,

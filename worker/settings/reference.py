@@ -23,6 +23,7 @@ _EXAMPLES = {
     "ca_file": '"/etc/ssl/my-authority.pem"',
     "client_cert_file": '"/etc/ssl/my-client.pem"',
     "client_key_file": '"/run/secrets/my-client.key"',
+    "continue_by": '"final_message"',
 }
 
 

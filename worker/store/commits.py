@@ -181,6 +181,7 @@ _SAME_NAME = (
     "error",
     "done_frame",
     "cut_id",
+    "frames",
 )
 
 
@@ -269,6 +270,7 @@ OURS = (
     ErrorCode.LEASE_EXPIRED,
     ErrorCode.ORPHANED,
     ErrorCode.COMMITS_FORGOTTEN,
+    ErrorCode.NOT_CONTINUED,
 )
 
 

@@ -45,6 +45,7 @@ ENDING: Mapping[str, TypeEngine[Any]] = {
     "request_hash": Text(),
     "in_vain": Integer(),
     "cut_id": Id,
+    "frames": Integer(),
 }
 
 
@@ -88,6 +89,7 @@ def _row(end: Ending, fence: Fence) -> tuple[Any, ...]:
         end.request_hash,
         end.runs_without_progress,
         end.cut_id,
+        end.frames,
     )
 
 

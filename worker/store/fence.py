@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from worker.records import Chunk, Ending
+from worker.records import Beginning, Chunk, Ending
 from worker.states import PromptEvent, RunEvent, sources
 from worker.store.constructs import Columns, Id, listed, standing, unnested
 from worker.store.tables import chunks, prompts, runs
@@ -74,6 +74,18 @@ def fences_of(arriving: Sequence[Chunk], endings: Sequence[Ending]) -> dict[int,
         before = 0 if end.chars is None else max(0, end.chunks - count[end.run_id])
         fences[end.run_id] = Fence(end.run_id, end.nonce, before)
     return fences
+
+
+def beginnings_of(arriving: Sequence[Chunk]) -> dict[Fence, Beginning]:
+    """The runs of a commit that begin with the text of an earlier one, each with its fence.
+
+    Nothing is stored of them yet; what is copied has to be there before their own chunks are.
+    """
+    return {
+        Fence(chunk.run_id, chunk.nonce, 0): chunk.beginning
+        for chunk in arriving
+        if chunk.beginning is not None
+    }
 
 
 # How a fence travels.

@@ -71,6 +71,9 @@ MAY: Mapping[str, Mapping[str, Mapping[str, Columns]]] = MappingProxyType(
     }
 )
 
+# Workers may not delete text, but for what a later run has copied.
+_DROP_COPIED = "spool_drop_copied(bigint, bigint)"
+
 
 def statements() -> Iterator[str]:
     """The statements that make the roles and give each exactly what it may; safe to repeat."""
@@ -91,9 +94,11 @@ def statements() -> Iterator[str]:
             "END $$"
         )
         yield f"REVOKE ALL ON {everything} FROM {role}"
+        yield f"REVOKE ALL ON FUNCTION {_DROP_COPIED} FROM PUBLIC, {role}"
         for relation, rights in MAY[role].items():
             granted = ", ".join(_right(verb, columns) for verb, columns in rights.items())
             yield f"GRANT {granted} ON {relation} TO {role}"
+    yield f"GRANT EXECUTE ON FUNCTION {_DROP_COPIED} TO {WORKER}"
 
 
 def _right(verb: str, columns: Columns) -> str:

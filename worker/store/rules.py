@@ -1,11 +1,16 @@
-"""The rules of the tables that are spelled the same way more than once, as SQL conditions."""
+"""The rules of the tables that are spelled the same way more than once, and columns that belong
+together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import CheckConstraint
+from sqlalchemy import CheckConstraint, Column, Integer, Text
+
+from worker.store.constructs import Id
 
 # What is counted is never near the end of its type, so that one more always has room.
 COUNT_MAX = 1_000_000_000
@@ -48,3 +53,16 @@ def run_bounds() -> CheckConstraint:
     return CheckConstraint(
         f"attempt >= 0 AND attempt <= {COUNT_MAX} AND id <= {ID_MAX}", name="runs_bounds"
     )
+
+
+def continuation() -> Iterator[Column[Any]]:
+    """What a run says about the earlier one that it goes on with."""
+    yield Column("continues_run_id", Id)  # whose text it goes on with; NULL: it began anew
+    yield Column("carried_chars", Id)  # of text copied from there; 0: it began again all the same
+    yield Column("carried_chunks", Integer)  # in so many chunks
+    yield Column("carried_tokens", Id)  # generated for them, as far as known
+    yield Column("dropped_chars", Id)  # at the end of that text, and not copied
+    yield Column("continued_by", Text)
+    yield Column("not_continued", Text)  # why it began again although an earlier run had text
+    yield Column("frames", Integer)  # of a run that ended without a count of its tokens
+    yield Column("stream_bytes", Id)  # of the response, up to the last flush

@@ -42,6 +42,7 @@ from worker.states import FINAL_PROMPT_STATES, FINAL_RUN_STATES, PromptState, Ru
 from worker.store.column_types import Flag, Json, Timestamp
 from worker.store.constructs import Id, now, one_word_of, standing
 from worker.store.rules import (
+    continuation,
     finished_exactly_in,
     json_is,
     one_of_words,
@@ -178,6 +179,7 @@ runs = Table(
     Column("request_hash", Text),
     Column("tool_calls", Text),
     Column("cut_id", Id, run_bounds()),
+    *continuation(),
     UniqueConstraint("prompt_id", "attempt", name="runs_attempt"),
     CheckConstraint(one_of_words("status", RunState), name="runs_status"),
     CheckConstraint(finished_exactly_in(FINAL_RUN_STATES), name="runs_finished_at"),

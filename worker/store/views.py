@@ -97,6 +97,15 @@ def _whole_calls(sql: _Words, run: str) -> str:
     return f"coalesce({kept},\n        {sql.text(run, Kind.TOOL_CALLS)})"
 
 
+_SPLICED = "coalesce(r.continued_by IN ('prefill', 'length') AND r.carried_chars > 0, FALSE)"
+
+
+def _tokens_of_all(column: str, *, until: str = "") -> str:
+    """The tokens of all runs of a prompt together; of those that ask what it asks now."""
+    return f"""(SELECT CAST(sum(t.{column}) AS bigint) FROM runs t
+        WHERE t.prompt_id = p.id AND t.attempt >= coalesce(p.first_attempt, 1){until})"""
+
+
 def _results(sql: _Words) -> str:
     """A row per prompt."""
     ended = f"coalesce(r.finished_at, {sql.now})"
@@ -108,13 +117,18 @@ SELECT p.id, b.name AS batch, p.custom_id, p.endpoint, coalesce(r.model, p.model
     CASE WHEN p.status <> '{PromptState.COMPLETED}'
         THEN {sql.text(source())} END AS partial_output,
     {sql.text(source(), Kind.THINKING)} AS thinking,
-    r.finish_reason, r.prompt_tokens, r.completion_tokens, p.attempts,
+    r.finish_reason, r.prompt_tokens,
+    r.completion_tokens + coalesce(r.carried_tokens, 0) AS completion_tokens, p.attempts,
     {sql.between("r.started_at", ended)} AS seconds,
     p.error_code, p.error, p.metadata, p.created_at, p.finished_at,
     {_whole_calls(sql, source())} AS tool_calls,
     p.run_id,
     {source()} AS text_run_id,
-    {_TRUNCATED} AS truncated
+    {_TRUNCATED} AS truncated,
+    r.continued_by, r.carried_chars, {_SPLICED} AS spliced,
+    {_tokens_of_all("prompt_tokens")} AS total_prompt_tokens,
+    {_tokens_of_all("completion_tokens")} AS total_completion_tokens,
+    {sql.between("r.started_at", "r.first_text_at")} AS first_text_seconds
 FROM prompts p
 LEFT JOIN batches b ON b.id = p.batch_id
 LEFT JOIN runs r ON r.id = p.run_id
@@ -139,7 +153,7 @@ SELECT r.id AS run_id, p.id AS prompt_id, b.name AS batch, p.custom_id, r.endpoi
     {sql.between(last, sql.now)} AS flush_age_seconds,
     (SELECT count(*) FROM chunks c WHERE c.run_id = r.id) AS chunks,
     {chars} AS chars,
-    {chars}
+    ({chars} - coalesce(r.carried_chars, 0))
         / {sql.greatest}({seconds}, 0.001) AS chars_per_second,
     {sql.text("r.id")} AS text,
     {sql.text("r.id", Kind.THINKING)} AS thinking
@@ -168,7 +182,13 @@ SELECT r.id AS run_id, r.prompt_id, b.name AS batch, p.custom_id, r.attempt, r.s
     r.http_status, r.request_id, r.error_code, r.error, r.done_frame,
     {sql.text("r.id")} AS text,
     {sql.text("r.id", Kind.THINKING)} AS thinking,
-    coalesce(r.tool_calls, {sql.text("r.id", Kind.TOOL_CALLS)}) AS tool_calls
+    coalesce(r.tool_calls, {sql.text("r.id", Kind.TOOL_CALLS)}) AS tool_calls,
+    r.continued_by, r.carried_chars, {_SPLICED} AS spliced,
+    {_tokens_of_all("prompt_tokens", until=" AND t.attempt <= r.attempt")} AS total_prompt_tokens,
+    {_tokens_of_all("completion_tokens", until=" AND t.attempt <= r.attempt")}
+        AS total_completion_tokens,
+    {sql.between("r.started_at", "r.first_text_at")} AS first_text_seconds,
+    r.continues_run_id, r.dropped_chars, r.not_continued
 FROM runs r
 JOIN prompts p ON p.id = r.prompt_id
 LEFT JOIN batches b ON b.id = p.batch_id

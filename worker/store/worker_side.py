@@ -9,21 +9,23 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
 
 from worker.errors import ErrorCode, StoreError, Verdict
-from worker.records import Chunk, Ending, Owned, Refusals, Rescued, Run
+from worker.records import Beginning, Chunk, Ending, Owned, Refusals, Rescued, Run
 from worker.states import PromptState, RunEvent, target
 from worker.store import claiming, commits, decisions, fence, levels, reads, rescue
 from worker.store.attendance import Attendance
 from worker.store.claimed import as_run
 from worker.store.column_types import dumps
 from worker.store.constructs import parameters
+from worker.store.continuing import ContinuingSide
 from worker.store.endings import ENDING, as_json, as_rows, by_run, forgotten_end
-from worker.store.fence import STREAMING, Fence, fences_of
+from worker.store.fence import STREAMING, Fence, beginnings_of, fences_of
 from worker.store.prepared import Borrowed
 from worker.store.rows import Backlog
 from worker.store.rules import INTEGER_MAX
@@ -43,7 +45,7 @@ _NONCE_BITS = 63
 _STRAY = "its prompt was changed by hand while it was streaming"
 
 
-class WorkerSide(Attendance, EndpointSide):
+class WorkerSide(Attendance, EndpointSide, ContinuingSide):
     """The part of the store that workers use."""
 
     _filled: set[str]  # endpoints whose last claim got all it asked for: there will be more
@@ -123,15 +125,37 @@ class WorkerSide(Attendance, EndpointSide):
         calling = {end.run_id for end in endings if end.calls_tools} | unmeasured
         fences = fences_of(chunks, endings)
         several = chunks or calling
+        beginnings = beginnings_of(chunks)
+        self._copy_ahead(worker_id, beginnings)
         with self._work_db.writing() if several else self._work_db.single() as connection:
+            self._copy_held(connection, worker_id, beginnings)
             live = self._hold(connection, worker_id, [fences[run_id] for run_id in flushes])
             live |= self._end(connection, worker_id, endings, fences)
             self._insert(connection, [chunk for chunk in chunks if chunk.run_id in live])
+            self._note(connection, [b for b in beginnings.values() if b.run_id in live])
             self._keep_tool_calls(connection, calling & live)
             if measured := unmeasured & live:
                 self._measure(connection, worker_id, measured)
         refused = [fences[run_id] for run_id in fences.keys() - live]
         return self._explain(worker_id, refused, ends) if refused else Refusals()
+
+    def _copy_ahead(self, worker_id: str, beginnings: Mapping[Fence, Beginning]) -> None:
+        """Of a long text that is copied, all but the end: each part in a transaction of its own."""
+        for held, beginning in beginnings.items():
+            for bounds in pairwise((0, *beginning.bounds[:-1])):
+                with self._work_db.writing() as connection:
+                    if self._hold(connection, worker_id, [held]):
+                        self._copy(connection, beginning, bounds)
+
+    def _copy_held(
+        self, connection: Borrowed, worker_id: str, beginnings: Mapping[Fence, Beginning]
+    ) -> None:
+        """Copy what runs begin with, before the fence asks whether it is there."""
+        copying = {held: each for held, each in beginnings.items() if each.chunks}
+        live = self._hold(connection, worker_id, list(copying))
+        for each in copying.values():
+            if each.run_id in live:
+                self._copy(connection, each, (0, *each.bounds)[-2:])
 
     def _measure(self, connection: Borrowed, worker_id: str, ids: Collection[int]) -> None:
         given = {"ids": sorted(ids), "worker": worker_id}

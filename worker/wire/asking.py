@@ -25,7 +25,7 @@ _NESTED = frozenset({"options", "stream_options", "chat_template_kwargs", "extra
 ANSWER_COUNTS = ("n", "n_cmpl")
 
 # How many tokens an answer may have, in the words of all dialects.
-_TOKEN_LIMITS = (
+TOKEN_LIMITS = (
     "max_tokens",
     "max_completion_tokens",
     "max_output_tokens",
@@ -60,7 +60,7 @@ def asked_of(body: Mapping[str, Json], run: Run) -> Asked:
     limits = [
         limit
         for place in places
-        for name in _TOKEN_LIMITS
+        for name in TOKEN_LIMITS
         if type(limit := place.get(name)) is int and limit > 0
     ]
     last = run.messages[-1] if run.messages else None

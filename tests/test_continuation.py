@@ -1,0 +1,244 @@
+"""An answer that was cut goes on where it was cut, or begins again and says why; on real databases.
+
+The audit is the promise: what a run carries over is what the earlier run had received, byte for
+byte, and the answer is the one that nobody cut.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes.aio import aio
+from tests.fakes.house import House, living
+from tests.fakes.model import ANSWER, Model, rendered
+from tests.fakes.scripted_stream import CHAT, END, STOP, endpoint, event, think
+from worker import attribution
+from worker.buffer import Limits
+from worker.errors import Refused
+from worker.records import NewPrompt
+from worker.store import Selection
+from worker.wire import DIALECTS
+
+RAW = DIALECTS["openai-completions"]
+ATTEMPTS = (
+    "SELECT attempt, status, continued_by, carried_chars, dropped_chars, not_continued, error_code"
+    " FROM attempts ORDER BY attempt"
+)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    """The database's clock is the real one: nobody waits for it here."""
+    monkeypatch.setattr(attribution, "LATER_SECONDS_MAX", 0.0)
+
+
+def queue(store, **values):
+    store.add([NewPrompt(**{"prompt": "Why? ", **values})])
+
+
+async def carried(store, model, dialect=CHAT, **place):
+    """Everything that is queued, carried by one worker to its end."""
+    there = endpoint(dialect=dialect.name, **place)
+    house = House(
+        store,
+        stream=model,
+        dialect=dialect,
+        endpoints=[there],
+        drain=True,
+        limits=Limits(flush_bytes=200),
+    )
+    async with living(house) as it:
+        return await it.begin()
+
+
+def answer(store):
+    (row,) = store.results(Selection())
+    return "".join(text for _, text in store.text(row.run_id))
+
+
+def attempts(sql):
+    names = ("attempt", "status", "by", "carried", "dropped", "why", "code")
+    return [dict(zip(names, row, strict=True)) for row in sql(ATTEMPTS)]
+
+
+# --- it goes on
+
+
+@aio
+@pytest.mark.parametrize("end", [600, 601, 604, 1111, 1500, 2000, len(ANSWER)])
+async def test_a_raw_prompt_goes_on_where_the_answer_was_cut(store, sql, end):
+    """No word twice, none missing, and no more generated than the word that was cut."""
+    queue(store)
+    model = Model(end)
+    await carried(store, model, RAW)
+    assert answer(store) == ANSWER
+    first, second = attempts(sql)
+    assert (first["status"], second["status"]) == ("interrupted", "completed")
+    assert second["by"] == "prefill"
+    assert second["carried"] + second["dropped"] == end
+    assert model.generated == len(ANSWER) + second["dropped"]
+    earlier, later = sql("SELECT text FROM attempts ORDER BY attempt")
+    assert earlier[0][: second["carried"]] == later[0][: second["carried"]]
+    ((spliced, chars, source),) = sql("SELECT spliced, carried_chars, run_id FROM results")
+    assert (bool(spliced), chars, source) == (True, second["carried"], 2)
+    assert sql.one("SELECT chars FROM attempts WHERE attempt = 2") == len(ANSWER)
+
+
+@aio
+async def test_a_chat_goes_on_where_its_rendered_prompt_ends_in_the_text(store, sql):
+    """The proof is asked for once for each run that goes on."""
+    queue(store, system="Be brief.")
+    model = Model(900)
+    model.renders = rendered
+    await carried(store, model)
+    assert answer(store) == ANSWER
+    assert [each["by"] for each in attempts(sql)] == [None, "prefill"]
+    assert model.rendered == 1
+    roles = [message["role"] for message in model.bodies[-1]["messages"]]
+    assert roles == ["system", "user", "assistant"]
+
+
+@aio
+async def test_a_chain_keeps_no_character_more_than_twice(store, sql):
+    """Each run has the whole text while it is the last; the ones before have their own part."""
+    queue(store)
+    await carried(store, Model(600, 600, 600), RAW)
+    assert answer(store) == ANSWER
+    assert [each["by"] for each in attempts(sql)] == [None, "prefill", "prefill", "prefill"]
+    stored = sql.one("SELECT sum(length(text)) FROM chunks")
+    assert stored < 2 * len(ANSWER)
+    texts = [text for (text,) in sql("SELECT text FROM attempts ORDER BY attempt")]
+    assert texts[3] == ANSWER
+    assert texts[0] == ANSWER[:600]
+    assert all(len(text) < 700 and text in ANSWER for text in texts[:3])
+
+
+@aio
+async def test_first_runs_pay_nothing(store, sql):
+    """No question to the store or to the server, and nothing written."""
+    queue(store)
+    model, asked = Model(), []
+    model.renders = rendered
+    store.earlier_runs = lambda *given: asked.append(given)
+    await carried(store, model)
+    assert (asked, model.rendered) == ([], 0)
+    names = "continues_run_id, carried_chars, carried_chunks, dropped_chars, not_continued, frames"
+    assert sql(f"SELECT {names} FROM runs") == [(None,) * 6]
+
+
+@aio
+async def test_limits_and_seeds_are_those_of_the_rest(store, sql):
+    """What the earlier run used up is not given a second time."""
+    queue(store, options={"max_tokens": 1000, "seed": 7})
+    model = Model(700)
+    await carried(store, model, RAW)
+    first, second = model.bodies
+    assert (first["max_tokens"], first["seed"]) == (1000, 7)
+    tokens = sql.one("SELECT frames FROM runs WHERE attempt = 1")
+    assert second["max_tokens"] == 1000 - tokens
+    assert second["seed"] != 7
+    assert sql.one("SELECT carried_tokens FROM runs WHERE attempt = 2") == tokens == 100
+
+
+@aio
+async def test_the_length_of_the_chain_is_limited(store, sql):
+    """A text that was carried over counts towards max_output_bytes."""
+    queue(store)
+    await carried(store, Model(1500), RAW, max_output_bytes=1800)
+    last = attempts(sql)[-1]
+    assert (last["code"], last["by"]) == ("output_too_large", "prefill")
+
+
+# --- it begins again, and says why
+
+
+@aio
+@pytest.mark.parametrize(
+    ("renders", "why"),
+    [
+        (None, "was not seen to go on"),
+        (lambda messages: rendered(messages) + "<|end|><|assistant|>", "was not seen to go on"),
+        (lambda messages: rendered(messages).replace(";", ""), "was not seen to go on"),
+    ],
+)
+async def test_without_the_proof_it_begins_again(store, sql, renders, why):
+    """A server that closes the message, or changes the text, would begin a new answer silently."""
+    queue(store)
+    model = Model(900)
+    model.renders = renders
+    await carried(store, model)
+    assert answer(store) == ANSWER
+    last = attempts(sql)[-1]
+    assert (last["status"], last["by"], last["carried"]) == ("completed", None, None)
+    assert why in last["why"]
+    assert model.bodies[0] == model.bodies[1]
+
+
+ERROR = event({"error": {"message": "prefill is not supported", "code": 400}})
+
+
+@aio
+@pytest.mark.parametrize(
+    ("begins", "status", "why"),
+    [
+        (lambda part: ANSWER, "completed", "began it again"),  # restarts; so does an echo look
+        (lambda part: "\n" + ANSWER, "completed", "began it again"),
+        (lambda part: "<think>hm</think> other words", "interrupted", "did not"),
+        (lambda part: " " + part.split()[-1] + " and so on", "interrupted", "did not"),
+        (lambda part: "", "interrupted", "did not"),
+        (lambda part: [think("hm"), STOP, END], "interrupted", "did not"),
+        (lambda part: [ERROR, END], "interrupted", "prefill is not supported"),
+        (lambda part: Refused("HTTP 400: no prefill", http_status=400), "completed", "no prefill"),
+        (lambda part: Refused("HTTP 422: no prefill", http_status=422), "completed", "no prefill"),
+    ],
+)
+async def test_a_server_that_disobeys_doubles_no_word(store, sql, begins, status, why):
+    """On the owner's word nothing is proved: what comes is looked at before it is put there."""
+    queue(store)
+    model = Model(900)
+    model.begins = begins
+    await carried(store, model, continue_interrupted="prefill")
+    text = answer(store)
+    assert text.strip() == ANSWER
+    second = attempts(sql)[1]
+    assert (second["status"], second["carried"] or 0) == (status, 0)
+    said = second["why"] or sql.one("SELECT error FROM runs WHERE attempt = 2")
+    assert why in said
+    assert sql.one("SELECT attempts FROM prompts") <= 2
+    assert not sql.one("SELECT spliced FROM results")
+
+
+@aio
+async def test_a_changed_prompt_and_other_answers_begin_again(store, sql):
+    """The earlier text answers another question; nothing but text was ever put together."""
+    queue(store)
+    model = Model(900)
+    model.on_cut = lambda: sql("UPDATE prompts SET options = '{\"top_p\": 1}'")
+    await carried(store, model, RAW)
+    last = attempts(sql)[-1]
+    assert (last["status"], last["by"]) == ("completed", None)
+    assert "another request" in last["why"]
+
+
+@aio
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [({"logprobs": 5}, "logprobs"), ({"response_format": {"type": "json_object"}}, "anew")],
+)
+async def test_what_cannot_be_put_together_begins_again(store, sql, options, why):
+    """Numbers of tokens, and formats whose grammar would begin at its root."""
+    queue(store, options=options)
+    await carried(store, Model(900), RAW)
+    assert answer(store) == ANSWER
+    assert why in attempts(sql)[-1]["why"]
+
+
+@aio
+async def test_off_begins_again(store, sql):
+    """And asks nobody."""
+    queue(store)
+    model = Model(900)
+    await carried(store, model, RAW, continue_interrupted="off")
+    assert answer(store) == ANSWER
+    assert [each["by"] for each in attempts(sql)] == [None, None]
+    assert model.generated == len(ANSWER) + 900
