@@ -8,6 +8,7 @@ from __future__ import annotations
 from benchmarks.chaos.fence_guards import FENCE, FENCE_MUTANTS, FENCED, NO_FENCE, OWN, RACE
 from benchmarks.chaos.guard import Mutant
 from benchmarks.chaos.lease_guards import LEASES
+from benchmarks.chaos.splice_guards import SPLICES
 
 COMMITS = "worker/store/commits.py"
 RESCUE = "worker/store/rescue.py"
@@ -18,6 +19,7 @@ _CARRIED = "        prompts.c.run_id == runs.c.id,\n        standing(prompts.c.s
 
 MUTANTS = (
     *LEASES,
+    *SPLICES,
     Mutant(
         "The fence as a whole: whoever has the number of a run may write to it",
         FENCED,

@@ -321,7 +321,6 @@ Index(
     sqlite_where=CLAIMABLE & (prompts.c.crashes > 0),
 )
 SUSPECTED = CLAIMABLE & (prompts.c.runs_without_progress >= SUSPECT_RUNS)
-
 Index(
     "prompts_suspected",
     prompts.c.endpoint,
