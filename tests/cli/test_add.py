@@ -212,7 +212,8 @@ def test_a_dry_run_shows_requests_and_writes_nothing(spool, here):
 
 def test_standard_input_has_no_batch_unless_it_is_named(spool, rows):
     """Then adding it twice adds nothing twice."""
-    assert spool("add", "-", stdin="a\nb\n").out == "added 2 prompts\n"
+    said = spool("add", "-", stdin="a\nb\n")
+    assert said.out == "added 2 prompts, one a line; --format text would make it one prompt\n"
     for _ in range(2):
         said = spool("add", "-", "--batch", "s", stdin=LINES)
     assert "nothing new" in said.out
@@ -227,7 +228,7 @@ def test_several_files_are_several_batches(spool, here, rows):
     assert said.code == 1
     assert said.out.splitlines() == [
         "added 2 prompts to batch p.jsonl; 1 line left out",
-        "added 2 prompts to batch q.txt",
+        "added 2 prompts, one a line, to batch q.txt; --format text would make it one prompt",
     ]
     assert rows() == ["a", "c", "x", "y"]
 
@@ -296,7 +297,8 @@ def test_json_says_everything(spool, here):
         (["-p", "a", "--priority", "x"], "is not a valid whole number", 2),
         (["-p", "a", "--format", "xml"], "'xml' is not one of", 2),
         (["none.jsonl"], "there is no file none.jsonl: check its name", 1),
-        (["."], ". is a directory: name the files in it", 1),
+        (["-p", "@none"], "there is no file none: check its name; a prompt that begins with @", 1),
+        (["-", "-p", "@-"], "can be read only once", 2),
         (["p.jsonl", "--template", "{{ x"], "the template is not valid Jinja2", 1),
         (["p.jsonl", "--template", "@none"], "the template none cannot be read", 1),
     ],
@@ -313,7 +315,8 @@ def test_each_wrong_call_is_one_sentence_and_changes_nothing(
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("p.jsonl.gz", b"\x1f\x8b\x08", "p.jsonl.gz is compressed: zcat p.jsonl.gz | spool add -"),
+        ("p.jsonl.gz", b"\x1f\x8b\x08", "p.jsonl.gz is gzip that is cut or damaged"),
+        ("p.jsonl.bz2", b"BZh91AY", "p.jsonl.bz2 is compressed: bzcat p.jsonl.bz2 | spool add"),
         ("p.csv", b"title\na\n", "p.csv has no column called prompt"),
         ("p.json", b'{\n"a": 1}', 'p.json is one JSON object without "requests"'),
         ("p.parquet", b"nonsense", "p.parquet is not readable as Parquet"),
@@ -395,3 +398,55 @@ def test_a_trial_takes_the_first_prompts_and_the_rest_comes_later(on, here, sql)
     assert "nothing new: 2 prompts" in on("add", "p.jsonl", "--limit", "2").out
     on("add", "p.jsonl")
     assert [prompt for (prompt,) in sql("SELECT prompt FROM prompts ORDER BY id")] == list("abcde")
+
+
+def test_a_document_is_one_prompt(spool, here, rows):
+    """As a file, as a folder, typed, or from standard input; edited, it is a change."""
+    letters = here / "letters"
+    letters.mkdir()
+    for name in ("a.txt", "b.md"):
+        (letters / name).write_text(f"Dear {name},\nhello.\n")
+    assert spool("add", "letters").out == "added 2 prompts, one a file, to batch letters\n"
+    assert "nothing new" in spool("add", "letters/", "--strict").out
+    (letters / "a.txt").write_text("Dear A.")
+    assert spool("add", "letters").code == 1
+    assert spool("add", "letters", "--replace").code == 0
+    assert rows("custom_id, prompt") == [("a.txt", "Dear A."), ("b.md", "Dear b.md,\nhello.\n")]
+    said = spool("add", "letters/a.txt", "--format", "text", "-p", "@letters/b.md")
+    assert said.out == "added 1 prompt\nadded 1 prompt to batch a.txt\n"
+    assert spool("add", "--format", "text", "-", stdin="one\ntwo").out == "added 1 prompt\n"
+    assert rows()[2:] == ["Dear b.md,\nhello.\n", "Dear A.", "one\ntwo"]
+
+
+def test_what_is_no_text_in_a_folder_is_named(spool, here, rows):
+    """And the others are added; a program gets the name as well."""
+    (here / "d").mkdir()
+    (here / "d" / "a.txt").write_text("a")
+    (here / "d" / "p.jsonl").write_text(BAD)
+    (here / "d" / "x.png").write_bytes(bytes(range(256)) * 40)
+    said = spool("add", "d")
+    assert said.code == 1
+    assert "spool: d/p.jsonl: line 2 has the unknown key" in said.err
+    assert "spool: d/x.png is not text: prompts are" in said.err
+    assert rows() == ["a", "a", "c"]
+    (found,) = spool("add", "d", "--json").matches("add")
+    assert [each["file"] for each in found["errors"]] == ["p.jsonl", "x.png"]
+
+
+def test_what_was_taken_for_what_is_said(spool, here):
+    """On standard error, and to programs; nothing is said of Spool's own names."""
+    (here / "q.csv").write_text("id,question,topic\n1,why,sky\n")
+    (here / "p.jsonl").write_text(LINES)
+    said = spool("add", "q.csv")
+    assert (
+        "spool: q.csv: id -> custom_id, question -> prompt; 1 column kept as metadata (topic)\n"
+        in said.err
+    )
+    assert "->" not in spool("add", "p.jsonl").err
+    (found,) = spool("add", "q.csv", "--json", "--dry-run", "--batch", "c").matches("preview")
+    assert found["custom_id"] == "1"
+    (found,) = spool("add", "q.csv", "--json", "--batch", "c").matches("add")
+    assert (found["taken"], found["kept_as_metadata"]) == (
+        {"id": "custom_id", "question": "prompt"},
+        ["topic"],
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from worker.errors import InputError
-from worker.ingest import BadLine, Format, Intake, detect, prompts
+from worker.ingest import BadLine, Format, Intake, detect, prompts, readable
 from worker.records import Endpoint
 
 ENDPOINTS = {
@@ -43,6 +43,7 @@ def read(data, name="f.jsonl", file_format=None, source=None, **options):
     """Every prompt and every bad line, in order."""
     data = data.encode() if isinstance(data, str) else data
     file = source or io.BufferedReader(io.BytesIO(data))
+    file = readable(file)
     found = Format(file_format) if file_format else detect(name, file)
     return list(prompts(file, found, intake(name=name, **options)))
 

@@ -9,6 +9,7 @@ import pytest
 from tests.ingest.reading import broken, only, read, reasons, texts
 from worker.errors import InputError
 from worker.ingest import Format
+from worker.ingest.lines import SAVE_AS_UTF8
 from worker.ingest.template import Template
 
 
@@ -50,7 +51,7 @@ def test_a_bom_and_empty_lines_are_no_rows():
 def test_bytes_that_are_not_utf8_are_told_and_the_next_row_is_found():
     """The quotes of such a line still count."""
     items = read_csv(b'prompt,n\n"x\xff",1\n"b\nb",2\n')
-    assert reasons(items) == ["line 2 is not UTF-8 at byte 3: save the file as UTF-8"]
+    assert reasons(items) == [f"line 2 is not UTF-8 at byte 3: {SAVE_AS_UTF8}"]
     assert texts(items) == ["b\nb"]
 
 

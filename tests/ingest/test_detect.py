@@ -19,6 +19,9 @@ def found(name, data=b""):
     [
         ("a.jsonl", b"", "jsonl"),
         ("a.NDJSON", b"", "jsonl"),
+        ("a.jsonl.gz", b"{", "jsonl"),
+        ("a.csv.GZ", b"a,b", "csv"),
+        ("a.jsonl", b" [1]", "json"),
         ("a.csv", b"", "csv"),
         ("a.tsv", b"", "csv"),
         ("a.parquet", b"", "parquet"),
@@ -43,9 +46,8 @@ def test_name_first_then_content(name, data, expected):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"\x1f\x8b\x08", "is compressed: zcat a.jsonl.gz | spool add -"),
         (b"\x28\xb5\x2f\xfd", "is compressed: zstdcat"),
-        (b"\xff\xfea\x00", "is UTF-16: save it as UTF-8"),
+        (b"BZh91", "is compressed: bzcat a.jsonl.gz | spool add -"),
     ],
 )
 def test_what_cannot_be_prompts_as_it_is_gets_its_cure(data, words):
@@ -73,3 +75,18 @@ def test_a_stray_control_character_does_not_make_a_file_binary():
     """That line is told; the good ones are not lost to it."""
     assert found("a.jsonl", b'{"prompt": "a\x00"}\n' + b'{"prompt": "good"}\n' * 20) == "jsonl"
     assert found("a.txt", b"\x1b[1mcoloured\x1b[0m\n") == "lines"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("a.txt", b"hello", "text"),
+        ("a.md", b"# A", "text"),
+        ("a.csv", b"prompt", "csv"),
+        ("a.jsonl", b"{}", "jsonl"),
+        ("a", b'{"prompt": "a"}', "jsonl"),
+    ],
+)
+def test_in_a_folder_what_is_no_table_is_one_text(name, data, expected):
+    """A folder of letters is not a list of their lines."""
+    assert detect(name, io.BufferedReader(io.BytesIO(data)), whole=True) == expected

@@ -6,6 +6,7 @@ here fails the last test.
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 
@@ -14,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.ingest.reading import read
+from worker.errors import InputError
 from worker.ingest import Format
+from worker.ingest.template import Template
 from worker.records import NewPrompt
 
 TEXTS = ("Name a sea.", "Name a river.", "Name a sea.")
@@ -156,6 +159,60 @@ def test_what_is_typed_beside_the_file_is_a_part_of_what_is_asked(kind, store):
         assert (found.added, found.existing, found.changed) == (0, 0, 3)
 
 
+def test_a_whole_text_is_known_by_the_name_of_its_file(store):
+    """An edit is a change of that prompt; from standard input there is no name, but the content."""
+
+    def added(data, name="a.txt", **options):
+        found = read(data, name=name, file_format="text", **options)
+        return found[0].custom_id, store.add(found, batch="b")
+
+    for template in (None, Template("Say {{ text }}")):
+        name = f"a{template is None}.txt"
+        assert added("one\ntwo", name, template=template)[0] == name
+        assert added("one\ntwo", name, template=template)[1].existing == 1
+        assert added("other", name, template=template)[1].changed == 1
+    ids = [added(data, name="-")[0] for data in ("one", "one", "two")]
+    assert None not in ids
+    assert ids[0] == ids[1] != ids[2]
+
+
+@every_kind
+def test_packed_or_as_utf_16_it_is_the_same(kind):
+    """The same prompts with the same ids; Parquet is packed inside, and no text."""
+    file_format, write, options = KINDS[kind]
+    data = write(TEXTS, [None] * len(TEXTS))
+    plain = read(data, name="f", file_format=file_format, **options)
+    if file_format is Format.PARQUET:
+        with pytest.raises(InputError, match="cannot be read from a pipe"):
+            read(gzip.compress(data), name="f", file_format=file_format)
+        return
+    for other in (gzip.compress(data), data.decode().encode("utf-16"), b"\xef\xbb\xbf" + data):
+        assert read(other, name="f", file_format=file_format, **options) == plain
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "JSON array", "csv", "parquet", "text"])
+def test_a_template_and_a_column_of_ids_are_observed(kind):
+    """In every format that has rows; a text has one column, which is called so."""
+    file_format, write, _ = KINDS[kind]
+    column = "text" if kind == "text" else "prompt"
+    data = write(TEXTS, ["a", "b", "c"])
+    template = Template("Say {{ " + column + " }}")
+    found = read(data, file_format=file_format, template=template)
+    assert [each.prompt for each in found] == [f"Say {text}" for text in TEXTS]
+    if kind == "text":
+        with pytest.raises(InputError, match="has no column 'key'"):
+            read(data, file_format=file_format, id_column="key")
+        return
+    data = data.replace(b"custom_id", b"key_of_it") if kind != "parquet" else as_parquet_keys()
+    assert ids_of(read(data, file_format=file_format, id_column="key_of_it")) == ["a", "b", "c"]
+
+
+def as_parquet_keys():
+    out = io.BytesIO()
+    pq.write_table(pa.table({"prompt": list(TEXTS), "key_of_it": ["a", "b", "c"]}), out)
+    return out.getvalue()
+
+
 def test_every_format_has_an_example():
     """The contract holds for formats that nobody has thought of yet."""
-    assert {file_format for file_format, *_ in KINDS.values()} == set(Format)
+    assert {file_format for file_format, *_ in KINDS.values()} == set(Format) - {Format.TEXT}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.ingest.reading import Drip, read, reasons, texts
 from worker.ingest.intake import BadLine
-from worker.ingest.lines import read_lines
+from worker.ingest.lines import SAVE_AS_UTF8, read_lines
 
 TEXT = b"\xef\xbb\xbfone\r\n\r\ntwo \xe2\x80\xa8 half\n" + b"x" * 30 + b"\nlast"
 
@@ -84,6 +84,6 @@ def test_plain_lines_are_prompts_and_bad_ones_are_told():
     items = read(b"a\n\n  \nb\xff\nc\x00\nd\n", name="f.txt")
     assert texts(items) == ["a", "d"]
     assert reasons(items) == [
-        "line 4 is not UTF-8 at byte 2: save the file as UTF-8",
+        f"line 4 is not UTF-8 at byte 2: {SAVE_AS_UTF8}",
         "line 5 holds the character U+0000, which databases cannot store: remove it",
     ]

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.add_report import Report, as_json, elsewhere, foreseen, sentence
+from worker.cli.add_report import Report, as_json, elsewhere, foreseen, located, sentence
 from worker.cli.output import data, json_line, json_option, talk
 from worker.cli.pairs import Whole, key_values, known_endpoint
 from worker.cli.session import Session, session
-from worker.cli.sources import STDIN, Source, opened
+from worker.cli.sources import STDIN, opened, typed_text
 from worker.errors import InputError
 
 if TYPE_CHECKING:
+    from worker.cli.sources import Folder, Source
     from worker.ingest import BadLine, Intake
     from worker.records import NewPrompt
     from worker.settings import Settings
@@ -33,15 +34,20 @@ _BAR_FROM_BYTES = 1 << 20
 
 
 @click.command(short_help="Queue prompts: files, standard input, or text.")
-@click.argument("files", metavar="[FILE|-]...", nargs=-1)
+@click.argument("files", metavar="[FILE|DIRECTORY|-]...", nargs=-1)
 @click.option(
-    "-p", "--prompt", "texts", metavar="TEXT", multiple=True, help="A prompt; repeatable."
+    "-p",
+    "--prompt",
+    "texts",
+    metavar="TEXT",
+    multiple=True,
+    help="A prompt, or @FILE for the text of a file; repeatable.",
 )
 @click.option("--batch", metavar="NAME", help="Name of the batch; for files, their own name.")
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["jsonl", "json", "csv", "parquet", "lines"]),
+    type=click.Choice(["jsonl", "json", "csv", "parquet", "lines", "text"]),
     help="Instead of guessing from name and content. OpenAI and Anthropic batch files are jsonl or"
     " json.",
 )
@@ -102,10 +108,11 @@ def command(
 ) -> None:
     """Queue prompts from files, from standard input (-), or as text (-p).
 
-    Reads JSON Lines ({"prompt": ...} or {"messages": [...]}), OpenAI Batch and Anthropic batch
-    files, CSV, Parquet and plain lines. Adding the same file twice adds nothing twice: lines are
-    known by their custom_id, or else by their number and content. A prompt that the batch has with
-    other content is left as it is and named in the exit code (1); --replace queues it anew.
+    Reads JSON Lines ({"prompt": ...} or {"messages": [...]}), JSON arrays, CSV, Parquet, batch
+    files of OpenAI and Anthropic, plain lines, and directories of texts, one prompt a file; gzip is
+    unpacked. Adding the same file twice adds nothing twice: lines are known by their custom_id, or
+    else by their number and content. A prompt that the batch has with other content is left as it
+    is and named in the exit code (1); --replace queues it anew.
     """
     settings = session.settings()
     _check_usage(files, texts, asked, settings)
@@ -121,7 +128,7 @@ def _check_usage(
 ) -> None:
     if not files and not texts:
         raise click.UsageError("give a FILE, - for standard input, or -p TEXT")
-    if files.count(STDIN) > 1:
+    if files.count(STDIN) + texts.count(f"@{STDIN}") > 1:
         raise click.UsageError("standard input (-) can be read only once")
     if asked["custom_id"] is not None and (files or len(texts) != 1):
         raise click.UsageError("--custom-id goes with a single -p; files name theirs themselves")
@@ -158,36 +165,32 @@ class Adder:
         from worker.ingest import from_texts
 
         report = Report("-p", self._asked["batch"])
+        typed = [typed_text(text, self._settings.max_line_bytes) for text in texts]
         intake = self._intake("-p", report)
-        self._add(report, from_texts(texts, intake, self._asked["custom_id"]))
+        self._add(report, from_texts(typed, intake, self._asked["custom_id"]))
         return self._told(report)
 
     def file(self, path: str) -> Report:
-        """Prompts from a file or from standard input."""
-        with opened(path, twice=self._asked["strict"]) as source:
+        """Prompts from a file, a folder or standard input."""
+        from worker.ingest import Format
+
+        asked = self._asked["file_format"]
+        found = Format(asked) if asked else None
+        with opened(path, twice=self._asked["strict"], asked=found) as source:
             report = Report(source.name, self._asked["batch"] or source.batch)
             self._read(source, report)
+            report.layout = source.layout
         return self._told(report)
 
-    def _read(self, source: Source, report: Report) -> None:
-        from worker.ingest import Format, detect, prompts
-
-        try:
-            asked = self._asked["file_format"]
-            found = Format(asked) if asked else detect(source.path, source.file)
-        except InputError as error:
-            report.end = error.message
-            return
+    def _read(self, source: Source | Folder, report: Report) -> None:
         if self._asked["strict"] and not self._asked["dry_run"]:
-            intake = self._intake(source.path, report)
-            self._compare(_sorted_out(prompts(source.file, found, intake), report), report, source)
+            items = source.prompts(self._intake(source.path, report))
+            self._compare(_sorted_out(items, report), report, source)
             if report.failed:
                 report.good = report.added = 0
                 return
             report.good = 0
-            source.rewind()
-        items = prompts(source.file, found, self._intake(source.path, report))
-        self._add(report, items, source)
+        self._add(report, source.prompts(self._intake(source.path, report)), source)
 
     def _intake(self, path: str, report: Report) -> Intake:
         from pathlib import Path
@@ -217,7 +220,7 @@ class Adder:
         self,
         report: Report,
         items: Iterable[NewPrompt | BadLine],
-        source: Source | None = None,
+        source: Source | Folder | None = None,
     ) -> None:
         from worker.cli.progress import watched
 
@@ -228,7 +231,7 @@ class Adder:
         with watched(
             chain([first], good),
             size,
-            lambda _: source.file.tell() if source else 0,
+            lambda _: source.position() if source else 0,
             quiet=self._as_json,
         ) as shown:
             if self._asked["dry_run"]:
@@ -237,7 +240,11 @@ class Adder:
                 self._put(self._session.store(create=True), report, shown, source)
 
     def _put(
-        self, store: Store, report: Report, prompts: Iterable[NewPrompt], source: Source | None
+        self,
+        store: Store,
+        report: Report,
+        prompts: Iterable[NewPrompt],
+        source: Source | Folder | None,
     ) -> None:
         kept = source.kept_as if source else report.source
         try:
@@ -249,7 +256,9 @@ class Adder:
                 talk(f"interrupted; add {report.source} again to go on: nothing is added twice")
             raise
 
-    def _compare(self, prompts: Iterable[NewPrompt], report: Report, source: Source | None) -> None:
+    def _compare(
+        self, prompts: Iterable[NewPrompt], report: Report, source: Source | Folder | None
+    ) -> None:
         """Read all of it, and see what the database has already, if there is one."""
         if self._session.is_new_sqlite():
             report.added = sum(1 for _ in prompts)
@@ -270,7 +279,7 @@ class Adder:
 
     def _told(self, report: Report) -> Report:
         for fault in report.faults:
-            talk(str(fault) if fault.unit == report.source else f"{report.source}: {fault}")
+            talk(located(fault, report.source))
         if more := report.bad - len(report.faults):
             are = "is" if more == 1 else "are"
             talk(f"{report.source}: {more:,} more {report.unit(more)} {are} bad")

@@ -30,6 +30,7 @@ class Report:
     bad: int = 0
     faults: list[BadLine] = field(default_factory=list)
     end: str | None = None  # why reading ended before the end
+    layout: str = ""  # how the prompts stand in it, where that is not evident
     taken: Taken | None = None  # what its keys were taken for
 
     @property
@@ -49,6 +50,14 @@ class Report:
         return ("prompt" if unit == self.source else unit) + ("" if number == 1 else "s")
 
 
+def located(fault: BadLine, source: str) -> str:
+    """What is wrong, with the place: `-p 2 ...`, `a.jsonl: line 2 ...`, `folder/cat.png ...`."""
+    place = f"{source.rstrip('/')}/{fault.file}" if fault.file else source
+    if fault.unit == source:
+        return str(fault)
+    return f"{place}: {fault}" if fault.number else f"{place} {fault}"
+
+
 def sentence(report: Report, *, strict: bool) -> str:
     """What was done."""
     where = f" to batch {report.batch}" if report.batch else ""
@@ -65,7 +74,7 @@ def sentence(report: Report, *, strict: bool) -> str:
         )
     if not report.good:
         return f"{report.source}: nothing was added"
-    words = f"added {counted(report.added, 'prompt')}{where}"
+    words = f"added {_laid_out(report)}{where}{_hint(report)}"
     if report.existing:
         words += f"; {report.existing:,} were there already"
     if report.replaced:
@@ -75,6 +84,20 @@ def sentence(report: Report, *, strict: bool) -> str:
     if report.bad:
         words += f"; {report.bad:,} {report.unit(report.bad)} left out"
     return words
+
+
+def _laid_out(report: Report) -> str:
+    """How many prompts were added, and what each of them was."""
+    number = counted(report.added, "prompt")
+    if not report.layout or not report.added:
+        return number
+    return f"{number}, {report.layout}" + ("," if report.batch else "")
+
+
+def _hint(report: Report) -> str:
+    """A text of three lines may be meant as one prompt."""
+    lines = report.layout == "one a line" and report.added > 1
+    return "; --format text would make it one prompt" if lines else ""
 
 
 def _left(report: Report) -> str:
@@ -88,7 +111,7 @@ def _left(report: Report) -> str:
 
 def foreseen(report: Report) -> str:
     """What would happen, for --dry-run."""
-    words = f"{counted(report.added, 'prompt')} would be added"
+    words = f"{_laid_out(report).rstrip(',')} would be added{_hint(report)}"
     if report.existing:
         words += f", {report.existing:,} are there already"
     if report.replaced:
@@ -124,6 +147,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "bad": report.bad,
         "errors": [
             {"unit": fault.unit, "number": fault.number, "reason": fault.reason}
+            | ({"file": fault.file} if fault.file else {})
             for fault in report.faults
         ],
         "error": report.end,

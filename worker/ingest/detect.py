@@ -26,7 +26,6 @@ _COMPRESSED = {
     b"BZh": "bzcat",
     b"\xfd7zXZ": "xzcat",
 }
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _NO_TEXT = bytes(set(range(32)) - set(b"\t\n\x0b\f\r\x1b") | {127})
 _BINARY_SHARE = 50  # text has a stray control character; of binary data every tenth byte is one
 
@@ -39,6 +38,7 @@ class Format(StrEnum):
     CSV = "csv"
     PARQUET = "parquet"
     LINES = "lines"
+    TEXT = "text"
 
 
 class Peekable(Protocol):
@@ -49,21 +49,26 @@ class Peekable(Protocol):
         ...
 
 
-def detect(name: str, source: Peekable) -> Format:
-    """The format of a file; raises InputError for what cannot be prompts as it is."""
+def detect(name: str, source: Peekable, *, whole: bool = False) -> Format:
+    """The format of a file; with `whole`, what is no table or list of requests is one text.
+
+    Raises:
+        InputError: it cannot be prompts as it is.
+    """
     start = source.peek(65536)
     for magic, tool in _COMPRESSED.items():
         if start.startswith(magic):
             raise InputError(f"is compressed: {tool} {name} | spool add -")
-    if start.startswith(_UTF16):
-        raise InputError("is UTF-16: save it as UTF-8")
     if start.startswith(b"PAR1"):
         return Format.PARQUET
     if len(start) - len(start.translate(None, _NO_TEXT)) > 1 + len(start) // _BINARY_SHARE:
-        raise InputError("is not text: prompts are jsonl, json, csv, parquet or plain lines")
-    if known := _BY_SUFFIX.get(PurePath(name).suffix.lower()):
-        return Format(known)
-    return _by_content(start.removeprefix(b"\xef\xbb\xbf").lstrip())
+        raise InputError("is not text: prompts are jsonl, json, csv, parquet or plain text")
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    suffix = PurePath(name.lower().removesuffix(".gz")).suffix
+    found = Format(_BY_SUFFIX[suffix]) if suffix in _BY_SUFFIX else _by_content(text)
+    if found is Format.JSONL and text.startswith(b"["):
+        return Format.JSON  # no line of JSON Lines begins so
+    return Format.TEXT if whole and found is Format.LINES else found
 
 
 def _by_content(start: bytes) -> Format:

@@ -18,6 +18,7 @@ import msgspec
 
 from worker.errors import InputError
 from worker.ingest.intake import BadLine, Intake, Line, unstorable
+from worker.ingest.lines import SAVE_AS_UTF8
 from worker.ingest.rows import from_line, from_row
 from worker.records import NewPrompt
 
@@ -147,7 +148,7 @@ class _Window:
         try:
             more = self._decoder.decode(block, final=self._ended)
         except UnicodeDecodeError:
-            raise InputError(f"is not UTF-8 in or after {self.where}: save it as UTF-8") from None
+            raise InputError(f"is not UTF-8 in or after {self.where}: {SAVE_AS_UTF8}") from None
         self._text = self._text[self._at :] + more
         self._at = 0
         return not self._ended or bool(more)

@@ -39,16 +39,20 @@ _SHOWN_CHARACTERS = 60
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]  # fits into an index
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BadLine:
-    """A line, row or request that cannot be queued; `reason` reads on after its number."""
+    """A line, row or request that cannot be queued; `reason` reads on after its number.
+
+    The number 0 stands for a file as a whole.  `file` is its path below a folder that was added.
+    """
 
     number: int
     reason: str
     unit: str = "line"
+    file: str = ""
 
     def __str__(self) -> str:
-        return f"{self.unit} {self.number} {self.reason}"
+        return f"{self.unit} {self.number} {self.reason}" if self.number else self.reason
 
 
 class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):

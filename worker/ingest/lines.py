@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from worker.ingest.intake import BadLine, Intake
+from worker.ingest.rows import check_columns, from_row
 from worker.records import NewPrompt
 
 _BLOCK_BYTES = 1 << 18
-_BOM = b"\xef\xbb\xbf"
+SAVE_AS_UTF8 = "save it as UTF-8 (Windows or Latin-1 wrote it? iconv -f WINDOWS-1252 -t UTF-8)"
+BOM = b"\xef\xbb\xbf"
 
 
 def read_lines(source: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes] | BadLine]:
@@ -25,7 +27,7 @@ def read_lines(source: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes] |
     first = True
     while block := source.read(_BLOCK_BYTES):
         if first:
-            block = block.removeprefix(_BOM)
+            block = block.removeprefix(BOM)
             first = False
         head, *rest = block.split(b"\n")
         held_bytes += len(head)
@@ -57,7 +59,10 @@ def _finished(
 
 
 def plain_prompts(source: BinaryIO, intake: Intake) -> Iterator[NewPrompt | BadLine]:
-    """Every line that is not blank is a prompt."""
+    """Every line that is not blank is a prompt; templates know it as `text`."""
+    templated = intake.template is not None or intake.id_column is not None
+    if templated:
+        check_columns(("text",), intake)
     for item in read_lines(source, intake.max_line_bytes):
         if isinstance(item, BadLine):
             yield item
@@ -70,9 +75,12 @@ def plain_prompts(source: BinaryIO, intake: Intake) -> Iterator[NewPrompt | BadL
         except UnicodeDecodeError as error:
             yield not_utf8(number, error)
             continue
-        yield intake.from_text(number, text, raw)
+        if templated:
+            yield from_row(number, {"text": text}, raw, intake)
+        else:
+            yield intake.from_text(number, text, raw)
 
 
 def not_utf8(number: int, error: UnicodeDecodeError) -> BadLine:
     """The line is not UTF-8; the position is counted in bytes from its start."""
-    return BadLine(number, f"is not UTF-8 at byte {error.start + 1}: save the file as UTF-8")
+    return BadLine(number, f"is not UTF-8 at byte {error.start + 1}: {SAVE_AS_UTF8}")
