@@ -5,16 +5,20 @@ from __future__ import annotations
 import signal
 import threading
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.aio import aio
 from tests.fakes.server import FakeServer
+from worker.cli import service
 from worker.cli.service import options, serve, serving
+from worker.embedded import EmbeddedServers
 from worker.errors import SettingsError
 from worker.log import make
 from worker.loop import Worker
+from worker.records import WorkerInfo
 from worker.settings import load
 from worker.store import Store
 from worker.store.schema import upgrade
@@ -64,6 +68,31 @@ def test_only_named_endpoints_are_served(tmp_path: Path) -> None:
     assert list(serving(settings, ["default"]).endpoints) == ["default"]
     with pytest.raises(SettingsError, match="no endpoint 'x'; configured are: default"):
         serving(settings, ["x"])
+
+
+@aio
+async def test_the_start_and_the_end_of_an_embedded_server_are_reported(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log says whether a child process is there."""
+
+    class Servers(EmbeddedServers):
+        async def __aenter__(self):
+            self.endpoints = {
+                name: replace(each, embedded=True) for name, each in self.endpoints.items()
+            }
+            return self
+
+    monkeypatch.setattr(service, "EmbeddedServers", Servers)
+    reported = []
+
+    def log(event: str, **values: object) -> None:
+        reported.append((event, values["endpoint"]))
+
+    settings = settings_for(tmp_path, "http://x")
+    async with service.worker_of(settings, store, log, WorkerInfo("w", "here", 1, "test")):
+        assert reported == [("embedded_server_started", "default")]
+    assert reported[1:] == [("embedded_server_stopped", "default")]
 
 
 @aio

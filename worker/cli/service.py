@@ -27,7 +27,7 @@ from worker.embedded import EmbeddedServers
 from worker.errors import SettingsError
 from worker.loop import Worker
 from worker.process import identity
-from worker.records import WorkerInfo
+from worker.records import Endpoint, WorkerInfo
 from worker.settings import Settings
 from worker.store import Store
 from worker.stream import Stream
@@ -115,11 +115,12 @@ async def worker_of(
         read_interval_seconds=settings.read_interval_seconds,
         read_interval_most_seconds=settings.read_interval_most_seconds,
     )
+    embedded: list[Endpoint] = []
     try:
         async with EmbeddedServers(settings.endpoints) as servers:
-            for endpoint in servers.endpoints.values():
-                if endpoint.embedded:
-                    log("embedded_server_started", endpoint=endpoint.name, url=endpoint.base_url)
+            embedded = [each for each in servers.endpoints.values() if each.embedded]
+            for endpoint in embedded:
+                log("embedded_server_started", endpoint=endpoint.name, url=endpoint.base_url)
             yield Worker(
                 info=info,
                 store=store,
@@ -132,6 +133,8 @@ async def worker_of(
                 revive=servers.revive,
             )
     finally:
+        for endpoint in embedded:
+            log("embedded_server_stopped", endpoint=endpoint.name)
         await stream.aclose()
 
 
