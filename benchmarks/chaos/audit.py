@@ -60,6 +60,7 @@ from benchmarks.chaos.evidence import (
 from benchmarks.chaos.tables import PromptRow, RunRow, Tables
 from tests.fakes.connection import Served, said_by
 from worker.errors import ErrorCode
+from worker.splice import HELD_CHARS
 
 WRONGLY_COMPLETED = "wrongly completed"
 LOST = "text lost"
@@ -70,6 +71,7 @@ CHARGED = "attempts charged wrongly"
 ROBBED = "living worker robbed"
 PROMISES = (WRONGLY_COMPLETED, LOST, DOUBLED, FOREIGN, STUCK, CHARGED, ROBBED)
 
+SLACK_CHARS = 16  # white space in front is not counted
 GRACE_SECONDS = 2.0  # what a busy machine of two cores may add to a flush interval
 EXAMPLES = 8
 
@@ -82,6 +84,7 @@ NEVER_CHARGED = {
     "commits_forgotten",
     "endpoint_died",
     "unreachable",
+    "not_continued",
     "rate_limited",
     "overloaded",
 }
@@ -177,12 +180,22 @@ class Audit:
         if request.prompt != self.tables.prompts[run.prompt_id].prompt:
             self._find(FOREIGN, f"run {run.id}: {request.request_id} is another prompt's")
             return
+        self._carried(run, text)
         said = said_by(request)
+        if request.carried and not text and request.chars_sent < HELD_CHARS + SLACK_CHARS:
+            return  # it is looked at first whether the server goes on
         if not said.startswith(text):
             self._find(DOUBLED, f"run {run.id}: {text[-60:]!r} is not what was sent")
         if not thoughts_of(request).startswith(self.tables.text(run.id, "thinking")):
             self._find(DOUBLED, f"run {run.id}: its thinking is not what was sent")
         self._enough(run, request, text, said)
+
+    def _carried(self, run: RunRow, text: str) -> None:
+        """What a run carries over is what the earlier run had received, byte for byte."""
+        if run.carried_chars and run.continues_run_id:
+            source = self.tables.text(run.continues_run_id)
+            if text[: run.carried_chars] != source[: run.carried_chars]:
+                self._find(DOUBLED, f"run {run.id} begins otherwise than {run.continues_run_id}")
 
     def _enough(self, run: RunRow, request: Served, text: str, said: str) -> None:
         missing = len(said) - len(text)

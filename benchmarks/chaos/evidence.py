@@ -40,7 +40,7 @@ def served_from(log: Path) -> list[Served]:
         values["behaviour"] = Behaviour(**values["behaviour"])
         values["progress"] = [(at, chars) for at, chars in values["progress"]]
         requests.append(Served(**values))
-    return [one for one in requests if one.method == "POST"]
+    return [one for one in requests if one.method == "POST" and not one.is_question]
 
 
 @dataclass
@@ -110,12 +110,12 @@ class Evidence:
         """How many characters of the answer had been sent at that time."""
         times = [at for at, _ in one.progress]
         found = bisect_right(times, epoch - self.offset)
-        return one.progress[found - 1][1] if found else 0
+        return len(one.carried) + (one.progress[found - 1][1] if found else 0)
 
     def sent_at(self, one: Served, chars: int) -> float:
         """When the character with that number was sent, in epoch seconds."""
         for at, sent in one.progress:
-            if sent > chars:
+            if sent > chars - len(one.carried):
                 return at + self.offset
         return float("inf")
 

@@ -58,6 +58,9 @@ class RunRow:
     error_code: str | None
     error: str | None
     done_frame: bool
+    continues_run_id: int | None = None
+    carried_chars: int | None = None
+    carried_chunks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -138,9 +141,17 @@ def read(connection: Any, true: Callable[[float], float] = lambda told: told) ->
     for run_id, seq, kind, text, created_at in cursor:
         chunks[run_id].append(ChunkRow(seq, kind, text, true(_epoch(created_at))))
     workers = connection.execute("SELECT id, pid, lease_until FROM workers").fetchall()
+    runs = {row.id: row for row in _rows(connection, "runs", RunRow, true)}
+    for run in sorted(runs.values(), key=lambda run: -run.id):
+        source = runs.get(run.continues_run_id or 0)
+        if source and run.carried_chars and source.carried_chunks:
+            # What a run had carried over is kept by the next one only.
+            own = [chunk for chunk in chunks[source.id] if chunk.seq >= source.carried_chunks]
+            kept = [chunk for chunk in chunks[run.id] if chunk.seq < source.carried_chunks]
+            chunks[source.id] = kept + own
     return Tables(
         {row.id: row for row in _rows(connection, "prompts", PromptRow, true)},
-        {row.id: row for row in _rows(connection, "runs", RunRow, true)},
+        runs,
         dict(chunks),
         {id_: pid for id_, pid, _ in workers},
         {id_: _epoch(until) for id_, _, until in workers},

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from tests.fakes.frames import Count, Speech, prompt_of
+from tests.fakes.going_on import tokens_of
 from tests.fakes.plan import Behaviour
 from tests.fakes.words import spoken, words
 
@@ -130,8 +131,8 @@ def framed(data: bytes, framing: str) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data) if data and framing == "chunked" else data
 
 
-def answer(asked: Asked, speech: Speech, behaviour: Behaviour) -> Iterator[Step]:
-    """The answer of a model server, good or bad."""
+def answer(asked: Asked, speech: Speech, behaviour: Behaviour, carried: str = "") -> Iterator[Step]:
+    """The answer of a model server, good or bad; what is left of it behind the text `carried`."""
     if behaviour.delay:
         yield Pause(behaviour.delay)
     early = {
@@ -147,7 +148,7 @@ def answer(asked: Asked, speech: Speech, behaviour: Behaviour) -> Iterator[Step]
     elif behaviour.fault.isdigit():
         yield from refused(asked, speech, behaviour)
     elif asked.json.get("stream", speech.dialect.startswith("ollama")):
-        yield from streamed(asked, speech, behaviour)
+        yield from streamed(asked, speech, behaviour, carried)
     else:
         count, reason = counted(asked, speech, behaviour)
         text = "".join(words(behaviour.voice + prompt_of(asked.json), count.text))
@@ -176,9 +177,11 @@ def counted(asked: Asked, speech: Speech, behaviour: Behaviour) -> tuple[Count, 
     return Count(len(prompt_of(asked.json).split()), tokens), "length" if cut else "stop"
 
 
-def streamed(asked: Asked, speech: Speech, behaviour: Behaviour) -> Iterator[Step]:
+def streamed(
+    asked: Asked, speech: Speech, behaviour: Behaviour, carried: str = ""
+) -> Iterator[Step]:
     """The head and the frames of a stream, in their framing."""
-    steps: Iterable[Step] = frames(asked, speech, behaviour)
+    steps: Iterable[Step] = frames(asked, speech, behaviour, carried)
     fields = {"content-type": speech.content_type, "x-request-id": asked.request_id}
     if behaviour.gzip:
         fields["content-encoding"] = "gzip"
@@ -216,16 +219,20 @@ def pieces(step: Bytes, behaviour: Behaviour) -> Iterator[Step]:
         yield Bytes(data, step.tokens, step.chars, step.done) if last else Bytes(data)
 
 
-def frames(asked: Asked, speech: Speech, behaviour: Behaviour) -> Iterator[Step]:
+def frames(asked: Asked, speech: Speech, behaviour: Behaviour, carried: str = "") -> Iterator[Step]:
     """The frames of an answer with the fault in its place."""
     prompt = behaviour.voice + prompt_of(asked.json)
     count, reason = counted(asked, speech, behaviour)
+    tokens: Iterable[str] = spoken(prompt, count.text)
+    if carried:
+        tokens = list(tokens_of(behaviour, prompt_of(asked.json), carried, behaviour.tokens))
+        count = Count(count.prompt, len(tokens))
     pause = [Pause(1 / behaviour.rate)] if behaviour.rate else []
     yield Bytes(speech.opening())
     for thought in words(prompt, behaviour.thinking, kind="thinking"):
         yield from pause
         yield Bytes(speech.thinking(thought))
-    for number, token in enumerate(spoken(prompt, count.text)):
+    for number, token in enumerate(tokens):
         if number == behaviour.after and (yield from fault(speech, behaviour, count)):
             return
         yield from pause

@@ -16,8 +16,8 @@ import httptools
 
 from tests.fakes.answer import Asked, Bytes, End, Pause, Raw, Step
 from tests.fakes.frames import prompt_of
+from tests.fakes.going_on import tokens_of
 from tests.fakes.plan import Behaviour
-from tests.fakes.words import words
 
 _GATHER_BYTES = 16 * 1024  # of frames that go out in one write
 _STEPS_PER_TURN = 2000  # then other connections get theirs
@@ -45,6 +45,8 @@ class Served:
     asked_at: float
     behaviour: Behaviour = dataclasses.field(default_factory=Behaviour)
     fault: str = "none"
+    carried: str = ""  # the text that it was asked to go on with, and does
+    is_question: bool = False  # for the prompt that would be rendered, not for an answer
     tokens_sent: int = 0
     chars_sent: int = 0
     bytes_sent: int = 0
@@ -56,12 +58,12 @@ class Served:
 
 
 def said_by(served: Served) -> str:
-    """The text of which `chars_sent` characters were sent."""
+    """What the run has if it stored all that was sent: `chars_sent` characters behind the rest."""
     behaviour = served.behaviour
-    tokens = words(behaviour.voice + served.prompt, behaviour.tokens)
+    tokens = list(tokens_of(behaviour, served.prompt, served.carried, behaviour.tokens))
     if behaviour.fault == "huge":
         tokens.insert(behaviour.after, "x" * behaviour.size)
-    return "".join(tokens)[: served.chars_sent]
+    return served.carried + "".join(tokens)[: served.chars_sent]
 
 
 class Host(Protocol):

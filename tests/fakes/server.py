@@ -34,6 +34,7 @@ from typing import Self
 from tests.fakes.answer import Asked, Script, Step, answer, plain, scripted
 from tests.fakes.connection import Pacer, Served, ServerConnection
 from tests.fakes.frames import SPEECHES
+from tests.fakes.going_on import carried_of, rendered, voice_of
 from tests.fakes.plan import Behaviour, Plan
 
 
@@ -124,13 +125,25 @@ class FakeServer:
             return plain(200, json.dumps([dataclasses.asdict(one) for one in self.served]).encode())
         if asked.method == "GET":
             return plain(200, b'{"status":"ok"}')
+        carried = carried_of(asked.json)
+        voice = self._voice(served.prompt, carried) if carried else None
+        if (answer_ := rendered(asked.path, asked.json, goes_on=voice is not None)) is not None:
+            served.is_question = True
+            return plain(200, answer_)
         if (speech := SPEECHES.get(asked.path)) is None:
             return plain(404, b'{"error":{"message":"no such path","code":404}}')
         behaviour = self.plan.decide(served.prompt)
-        if behaviour.own:
+        if voice is not None:
+            behaviour = dataclasses.replace(behaviour, voice=voice, thinking=0)
+            served.carried = carried
+        elif behaviour.own:
             behaviour = dataclasses.replace(behaviour, voice=f"{asked.request_id} ")
         served.behaviour, served.fault = behaviour, behaviour.fault
-        return answer(asked, speech, behaviour)
+        return answer(asked, speech, behaviour, served.carried)
+
+    def _voice(self, prompt: str, carried: str) -> str | None:
+        earlier = ((s.prompt, s.behaviour) for s in reversed(self.served) if not s.is_question)
+        return voice_of(earlier, prompt, carried)
 
     def over(self, served: Served, how: str) -> None:
         """A request is dealt with."""
