@@ -190,3 +190,13 @@ def test_the_same_words_are_understood_in_every_format():
         ("a", "q1", {"temperature": 0.5}),
         ("b", "q2", None),
     ]
+
+
+def test_each_row_is_looked_at_for_itself():
+    """What was data in one row is part of a batch request in the next, and the other way round."""
+    web = {"text": "q", "url": "http://host/", "body": "b", "x": 1}
+    batch = {"custom_id": "r", "url": "/v1/chat/completions", "body": {"messages": USER}, "x": 1}
+    items = read("\n".join(map(json.dumps, (web, batch, web, batch | {"custom_id": "s"}))))
+    assert [each.metadata.get("url") for each in items] == ["http://host/", None] * 2
+    assert [each.messages for each in items] == [None, USER] * 2
+    assert [each.metadata["x"] for each in items] == [1] * 4

@@ -285,7 +285,7 @@ class Adder:
             talk(f"{report.source}: {more:,} more {report.unit(more)} {are} bad")
         if report.end:
             talk(f"{report.source} {report.end}")
-        if taken := str(report.taken or ""):
+        if report.good and (taken := str(report.taken or "")):
             talk(f"{report.source}: {taken}")
         if hint := elsewhere(report, named=self._asked["batch"] is not None):
             talk(hint)

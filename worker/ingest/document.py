@@ -78,6 +78,13 @@ def _enter_array(window: _Window) -> None:
     raise InputError('is one JSON object without "requests": put one request on each line instead')
 
 
+def _habit(found: str) -> str:
+    """What other languages allow at this place, and JSON does not."""
+    if found and found in "/#":
+        return " (JSON allows no comments: remove them)"
+    return f" (JSON allows no comma before {found}: remove it)" if found and found in "]}" else ""
+
+
 class _Window:
     """The part of the file at hand, as text."""
 
@@ -107,8 +114,8 @@ class _Window:
         if found != wanted:
             what = f"found {found!r}" if found else "the file ends"
             raise InputError(
-                f"is not valid JSON after {self.where}: {what} where {wanted!r} must be; the rest"
-                " was not read"
+                f"is not valid JSON after {self.where}: {what} where {wanted!r} must be"
+                f"{_habit(found)}; the rest was not read"
             )
         self._at += 1
 
@@ -121,23 +128,24 @@ class _Window:
             except RecursionError:
                 raise InputError(f"is nested too deeply in {self.where}") from None
             except json.JSONDecodeError as error:
+                found = self._text[error.pos : error.pos + 1]
                 held = len(self._text) - self._at
                 if held <= self._max_bytes and self._grow(max(_BLOCK_BYTES, held)):
                     continue
-                raise InputError(self._fault(held, error)) from None
+                raise InputError(self._fault(held, error.msg + _habit(found))) from None
             # A number may go on behind the edge of the window; nothing else can.
             if end == len(self._text) and self._grow(_BLOCK_BYTES):
                 continue
             self._at = end
             return value
 
-    def _fault(self, held: int, error: json.JSONDecodeError) -> str:
+    def _fault(self, held: int, words: str) -> str:
         if held > self._max_bytes:
             return (
                 f"has more than max_line_bytes ({self._max_bytes}) in {self.where}, or is not"
                 " valid JSON there; the rest was not read"
             )
-        return f"is not valid JSON in {self.where}: {error.msg}; the rest was not read"
+        return f"is not valid JSON in {self.where}: {words}; the rest was not read"
 
     def _grow(self, size: int) -> bool:
         """Let go of what was read, and read on; False at the end of the file."""

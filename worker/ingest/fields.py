@@ -35,10 +35,13 @@ def fields_of(row: Mapping[str, Any], intake: Intake, *, checked: bool) -> dict[
     """
     sorting = _Sorting(row, intake)
     batch = intake.template is None and _is_batch_request(row)
+    data = intake.taken.data  # most columns of most tables, seen on an earlier row
     for name, value in row.items():
         if value is None or name in sorting.used:
             continue
-        if batch and name in BATCH_FIELDS:
+        if name in data:
+            sorting.others[name] = value
+        elif batch and name in BATCH_FIELDS:
             sorting.fields[name] = value
         else:
             sorting.take(name, value, checked=checked, batch=batch)
@@ -48,6 +51,8 @@ def fields_of(row: Mapping[str, Any], intake: Intake, *, checked: bool) -> dict[
 
 
 def _is_batch_request(row: Mapping[str, Any]) -> bool:
+    if "body" not in row and "params" not in row and "url" not in row:
+        return False
     if isinstance(row.get("body"), Mapping):
         return True
     if isinstance(params := row.get("params"), Mapping):
@@ -100,6 +105,8 @@ class _Sorting:
                     ' own, put it into "metadata"'
                 )
             self.keep(name, value, meant)
+            if use is None and not meant and name not in BATCH_FIELDS:
+                self.taken.is_data(name)
 
     def keep(self, name: str, value: Any, meant: str | None = None) -> None:
         """Keep a value as metadata."""
@@ -196,6 +203,12 @@ def _ask(sorting: _Sorting) -> None:
     if sorting.intake.template:
         return
     asked = sorting.asked
+    if len(asked) == 1 and isinstance(asked.get("prompt", ("", None))[1], str):
+        name, text = asked["prompt"]
+        sorting.fields["prompt"] = text
+        if name != "prompt":
+            sorting.taken.note(name, "prompt")
+        return
     own = [known for known in (*_ASKED, "conversations", "conversation") if known in asked]
     if len(own) > 1:
         raise _unclear(sorting, own)

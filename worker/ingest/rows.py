@@ -53,13 +53,17 @@ def from_row(
     *,
     unit: str = "line",
     checked: bool = False,
+    storable: bool = False,
 ) -> NewPrompt | BadLine:
-    """The prompt of a row whose values are what JSON can hold; see `fields_of` for `checked`."""
+    """The prompt of a row whose values are what JSON can hold; see `fields_of` for `checked`.
+
+    With `storable`, the caller knows that no text of the row holds what databases cannot store.
+    """
     try:
         fields = fields_of(row, intake, checked=checked)
     except InputError as error:
         return BadLine(number, error.message, unit)
-    if reason := unstorable(fields):
+    if not storable and (reason := unstorable(fields)):
         return BadLine(number, reason, unit)
     try:
         line = msgspec.convert(fields, Line)
@@ -91,12 +95,14 @@ def from_cells(
 ) -> NewPrompt | BadLine:
     """The prompt of a row of texts: an empty cell is an absent one."""
     row: dict[str, Any] = {}
+    columns = intake.template.columns if intake.template else frozenset[str]()
+    data = intake.taken.data
     for name, cell in cells.items():
-        used = intake.template is not None and name in intake.template.columns
+        used = name in columns
         if cell == "" and not used:
             continue
         row[name] = cell
-        if used or name == intake.id_column:
+        if used or name in data or name == intake.id_column:
             continue
         known = known_as(name)
         try:
@@ -109,7 +115,9 @@ def from_cells(
         except (ValueError, RecursionError):
             what = "JSON" if known in _JSON_COLUMNS else "a whole number"
             return BadLine(number, f"has something other than {what} in its column {name}")
-    return from_row(number, row, raw, intake)
+    # A row of UTF-8 can hold nothing else that is unstorable, and JSON in a cell needs an escape.
+    storable = b"\x00" not in raw and b"\\u" not in raw
+    return from_row(number, row, raw, intake, storable=storable)
 
 
 def _option(known: str, cell: str) -> Any:

@@ -13,6 +13,7 @@ class Taken:
     def __init__(self) -> None:
         self._uses: dict[tuple[str, str], None] = {}
         self.counts: dict[str, int] = {}
+        self.data: set[str] = set()  # keys that are metadata in every row
 
     def note(self, name: str, use: str) -> None:
         """Remember that a key was taken for something else than its name says."""
@@ -22,6 +23,11 @@ class Taken:
     def kept(self, name: str) -> None:
         """Remember that a key was kept as metadata."""
         self.note(name, _METADATA)
+
+    def is_data(self, name: str) -> None:
+        """Remember that a key is metadata whatever stands beside it."""
+        if len(self.data) < _NAMES_MAX:
+            self.data.add(name)
 
     def count(self, what: str) -> None:
         """Count a prompt of which something has to be said."""
