@@ -11,8 +11,8 @@ import pytest
 
 from worker.errors import NotFound, StoreBusy
 from worker.following import Changes, Follower, Piece
-from worker.records import Kind
-from worker.states import PromptState
+from worker.records import Attempt, Kind
+from worker.states import PromptState, RunState
 
 
 @dataclass
@@ -33,9 +33,13 @@ class Texts:
 
     row: Row | None = field(default_factory=Row)
     chunks: dict[int, list[str]] = field(default_factory=dict)
+    runs: list[Attempt] = field(default_factory=list)
 
     def prompt(self, prompt_id: int) -> Row | None:
         return self.row
+
+    def attempts(self, prompt_id: int) -> list[Attempt]:
+        return self.runs
 
     def text(
         self, run_id: int, kind: Kind = Kind.TEXT, after_seq: int = -1
@@ -55,6 +59,31 @@ def test_only_what_is_new_is_told() -> None:
     texts.row = Row(PromptState.COMPLETED, run_id=7)
     assert list(follower.look()) == []
     assert follower.done
+
+
+def went_on(run_id: int, source: int, *, chunks: int, dropped: int) -> Attempt:
+    return Attempt(
+        *(run_id, 2, RunState.STREAMING, "w", None, None, None, 0, None, None),
+        continues_run_id=source,
+        carried_chunks=chunks,
+        dropped_chars=dropped,
+    )
+
+
+def test_an_attempt_that_goes_on_is_told_from_its_seam() -> None:
+    """What was told already is not told again, but for the word that was cut."""
+    texts = Texts(Row(PromptState.RUNNING, run_id=7), {7: ["one ", "two thr"]})
+    follower = Follower(texts, 1)
+    assert "".join(piece.text for piece in follower.look()) == "one two thr"
+    texts.row = Row(PromptState.RUNNING, run_id=8, runs=2)
+    assert list(follower.look()) == []
+    texts.chunks[8] = ["one ", "two", " three"]
+    texts.runs = [went_on(8, 7, chunks=2, dropped=4)]
+    assert list(follower.look()) == [Piece(8, 2, " three", False, 2, replaces_chars=4)]
+    texts.chunks[8].append(" four")
+    assert list(follower.look()) == [Piece(8, 3, " four", fresh=False, attempt=2)]
+    stranger = Follower(texts, 1)
+    assert "".join(piece.text for piece in stranger.look()) == "one two three four"
 
 
 def test_a_new_attempt_begins_afresh_after_the_rest_of_the_old_one() -> None:

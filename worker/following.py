@@ -1,14 +1,15 @@
 """Follows the text of one prompt, from any process, for as long as it grows.
 
 Chunks are read by their number, so following can be resumed; from one attempt
-to the next it goes on with the new run, whose text begins from the start.
+to the next it goes on with the new run, whose text begins from the start, or where the
+one before was cut.
 Between two looks, ``Changes`` says whether the next one can find anything: on
 SQLite the database is read only when somebody has written to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,6 +46,30 @@ class Detail(Protocol):
         ...
 
 
+class Beginning(Protocol):
+    """How a run began."""
+
+    @property
+    def run_id(self) -> int:
+        """The run."""
+        ...
+
+    @property
+    def continues_run_id(self) -> int | None:
+        """The earlier run that it goes on with."""
+        ...
+
+    @property
+    def carried_chunks(self) -> int | None:
+        """So many of its chunks are those of the earlier run."""
+        ...
+
+    @property
+    def dropped_chars(self) -> int | None:
+        """Characters at the end of the earlier text that it does not have."""
+        ...
+
+
 class TextStore(Protocol):
     """What following needs of the store."""
 
@@ -58,6 +83,10 @@ class TextStore(Protocol):
         """The chunks of a run."""
         ...
 
+    def attempts(self, prompt_id: int) -> Sequence[Beginning]:
+        """The runs of a prompt."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -66,6 +95,7 @@ class Piece:
     Attributes:
         fresh: it begins the text of another attempt than the piece before it.
         attempt: which run of its prompt, counted from 1.
+        replaces_chars: so many characters before it are generated again; None: it is no seam.
     """
 
     run_id: int
@@ -73,6 +103,7 @@ class Piece:
     text: str
     fresh: bool
     attempt: int = 1
+    replaces_chars: int | None = None
 
 
 class Versioned(Protocol):
@@ -130,6 +161,8 @@ class Follower:
         self.state = PromptState.QUEUED
         self._fresh = False
         self._attempt = 1
+        self._told_run: int | None = None
+        self._skip = 0
 
     @property
     def done(self) -> bool:
@@ -153,13 +186,30 @@ class Follower:
             # The new run may have no text yet: its first piece is fresh whenever it comes.
             self._fresh = self.run_id is not None
             self.run_id, self.seq, self._attempt = detail.run_id, -1, detail.runs
+            self._skip = 0
         yield from self._new_text()
         self.state = detail.status
 
     def _new_text(self) -> Iterator[Piece]:
         if self.run_id is None:
             return
+        replaces: int | None = None
         for seq, text in self._store.text(self.run_id, self._kind, self.seq):
+            if self._fresh and self.seq < 0:
+                self._skip, replaces = self._seam()
+                self._fresh = replaces is None
             self.seq = seq
+            if seq < self._skip:
+                continue
             fresh, self._fresh = self._fresh, False
-            yield Piece(self.run_id, seq, text, fresh, self._attempt)
+            self._told_run = self.run_id
+            yield Piece(self.run_id, seq, text, fresh, self._attempt, replaces)
+            replaces = None
+
+    def _seam(self) -> tuple[int, int | None]:
+        """How many chunks of the new run were told already; and how much of that comes again."""
+        for each in self._store.attempts(self.prompt_id):
+            goes_on = self._told_run is not None and each.continues_run_id == self._told_run
+            if each.run_id == self.run_id and goes_on and each.carried_chunks:
+                return each.carried_chunks, each.dropped_chars or 0
+        return 0, None

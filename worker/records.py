@@ -25,6 +25,8 @@ Json = Any  # what json.loads returns
 # The metadata key under which `add` keeps the url of an OpenAI Batch request, for `export`.
 BATCH_URL = "openai_batch_url"
 
+SPLICED_BY = ("prefill", "length")  # ways to go on that generate an answer in more than one piece
+
 
 class Kind(StrEnum):
     """What a chunk holds; kinds are never mixed within one chunk."""
@@ -363,7 +365,15 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One run as `show` and the view `attempts` tell it."""
+    """One run as `show` and the view `attempts` tell it.
+
+    Attributes:
+        continues_run_id: the earlier run whose text it was asked to go on with.
+        carried_chars: characters of that text that it has, in `carried_chunks` chunks.
+        dropped_chars: characters at the end of that text that it does not have.
+        continued_by: how it went on.
+        not_continued: why it began again although there was text.
+    """
 
     run_id: int
     attempt: int
@@ -375,3 +385,9 @@ class Attempt:
     chars: int
     error_code: str | None
     error: str | None
+    continues_run_id: int | None = None
+    carried_chars: int | None = None
+    carried_chunks: int | None = None
+    dropped_chars: int | None = None
+    continued_by: str | None = None
+    not_continued: str | None = None

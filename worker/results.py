@@ -72,6 +72,7 @@ class Result(ResultRow):
             "thinking": self.thinking or None,
             "tool_calls": self.tool_calls or None,
             "truncated": self.truncated,
+            "spliced": self.spliced,
         }
         read = {"messages_json": "messages", "metadata_json": "metadata"}
         columns = {

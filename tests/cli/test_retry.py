@@ -81,3 +81,15 @@ def test_each_wrong_call_is_one_sentence_and_changes_nothing(on, store, sql, arg
     every_state(store)
     on("retry", *arguments).fails(words, code=2)
     assert sql.one("SELECT status FROM prompts WHERE id = 2") == "failed"
+
+
+def test_fresh_begins_again(on, store, sql):
+    """Without it an answer that was cut goes on with what is there."""
+    store.add([NewPrompt(prompt="x") for _ in range(2)])
+    for run in claim(store, 2):
+        fail(store, run)
+    assert on("retry", "1").code == on("retry", "2", "--fresh").code == 0
+    again = sorted(claim(store, 2), key=lambda run: run.prompt_id)
+    seen = [len(store.earlier_runs(run.prompt_id, run.id)) for run in again]
+    assert seen == [1, 0]
+    assert len(store.attempts(2)) == 2

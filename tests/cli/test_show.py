@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tests.cli.carried import claim, complete, every_state, flush, requeue
+from tests.cli.carried import WORKER, claim, complete, every_state, flush, requeue
 from worker.cli.show import without_last_newlines
-from worker.records import Kind, NewPrompt
+from worker.records import Beginning, Chunk, Kind, NewPrompt
 
 
 @pytest.fixture
@@ -172,6 +172,35 @@ def test_attempts_tell_the_story(on, runs):
     assert line.startswith("attempt 1: interrupted, ")
     assert "connection_lost: cut (run " in line
     assert "it was not started yet" in on("show", "5", "--attempts").err
+
+
+def test_attempts_draw_the_seams(on, store):
+    """Where an attempt goes on with another one, and why one began again."""
+    store.add([NewPrompt(prompt="x")])
+    (first,) = claim(store)
+    flush(store, first, "one two thr")
+    requeue(store, first, delay_seconds=-1.0)
+    (second,) = claim(store)
+    beginning = Beginning(
+        second.id, first.id, "prefill", chunks=1, last_text="one two", bounds=(1,), chars=7
+    )
+    chunk = Chunk(second.id, 1, Kind.TEXT, " three", second.nonce, beginning=beginning)
+    assert not store.commit(WORKER.id, [chunk], [])
+    requeue(store, second, delay_seconds=-1.0)
+    (third,) = claim(store)
+    why = Beginning(third.id, not_continued="the server fell silent twice")
+    chunk = Chunk(third.id, 0, Kind.TEXT, "one", third.nonce, beginning=why)
+    assert not store.commit(WORKER.id, [chunk], [])
+    lines = on("show", "1", "--attempts").out.splitlines()
+    assert "its first 7 characters are those of attempt 1" in lines[2]
+    assert lines[4] == "  began again: the server fell silent twice"
+    assert len(lines) == 5
+    (shown,) = on("show", "1", "--json").matches("show")
+    assert [each["carried_chars"] for each in shown["history"]] == [None, 7, None]
+    complete(store, third)
+    (row,) = on("export").matches("export")
+    assert (row["spliced"], row["carried_chars"]) == (False, None)
+    assert (row["total_prompt_tokens"], row["total_completion_tokens"]) == (3, 4)
 
 
 def test_an_answer_without_text_is_told(on, store):

@@ -42,5 +42,5 @@ def test_values_are_written_as_sql_would_show_them():
     """Numbers bare, times in UTC, JSON as text."""
     text = written([failed(metadata={"k": "v"}, finished_at=NOON)], {})
     assert '"{""k"": ""v""}"' in text
-    assert ",2026-11-22T12:00:00.123Z,7,7,false\r\n" in text
+    assert ",2026-11-22T12:00:00.123Z,7,7,false,,,false,,,\r\n" in text
     assert text.splitlines()[1].startswith("1,")

@@ -35,6 +35,7 @@ _NAMED = 20  # prompts that are named because they are left out
 )
 @click.option("--endpoint", metavar="NAME", help="Send them there instead.")
 @click.option("--model", metavar="NAME", help="Ask this model instead.")
+@click.option("--fresh", is_flag=True, help="Begin again; go on with no text that was cut.")
 @json_option
 @session
 @click.pass_context
@@ -47,11 +48,13 @@ def command(
     options: dict[str, Any],
     endpoint: str | None,
     model: str | None,
+    fresh: bool,
     as_json: bool,
 ) -> None:
     """Queue failed or cancelled prompts again, with all their attempts.
 
-    The text of earlier runs stays. Completed prompts are left alone: to ask again, add them again.
+    The text of earlier runs stays, and an answer that was cut goes on where the server can; --fresh
+    begins again. Completed prompts are left alone: to ask again, add them again.
     """
     required(chosen)
     retryable = [state for state in sources(PromptEvent.RETRY) if isinstance(state, PromptState)]
@@ -66,7 +69,7 @@ def command(
     count = 0
     unreadable: list[int] = []
     for part, changed in _parts(store, selection, options, unreadable):
-        count += store.retry(part, options=changed, endpoint=endpoint, model=model)
+        count += store.retry(part, options=changed, endpoint=endpoint, model=model, fresh=fresh)
     if as_json:
         json_line({"retried": count})
     elif count:

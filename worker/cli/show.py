@@ -253,18 +253,31 @@ def attempt_as_json(attempt: Attempt) -> dict[str, Any]:
         "chars": attempt.chars,
         "error_code": attempt.error_code,
         "error": attempt.error,
+        "continues_run_id": attempt.continues_run_id,
+        "carried_chars": attempt.carried_chars,
+        "dropped_chars": attempt.dropped_chars,
+        "continued_by": attempt.continued_by,
+        "not_continued": attempt.not_continued,
     }
 
 
 def _print_attempts(attempts: Iterable[Attempt]) -> None:
     none = True
+    numbers: dict[int | None, int] = {}
     for each in attempts:
         none = False
+        numbers[each.run_id] = each.attempt
         lasted = ""
         if each.finished_at is not None and each.started_at is not None:
             lasted = f", {(each.finished_at - each.started_at).total_seconds():.1f} s"
         how = each.finish_reason or (f"{each.error_code}: {each.error}" if each.error_code else "")
         words = f"attempt {each.attempt}: {each.status}{lasted}, {each.chars:,} characters"
         data(for_terminal(f"{words}{', ' + how if how else ''} (run {each.run_id})"))
+        if each.carried_chars:
+            source = f"attempt {numbers.get(each.continues_run_id, '?')}"
+            seam = f"its first {each.carried_chars:,} characters are those of {source}"
+            data(f"  {seam}, {each.dropped_chars or 0:,} at the end left off; then its own")
+        if each.not_continued:
+            data(for_terminal(f"  began again: {each.not_continued}"))
     if none:
         talk("it was not started yet")

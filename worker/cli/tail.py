@@ -2,8 +2,8 @@
 
 It reads chunks by their number, so it can be resumed (`--after RUN:SEQ`, which it says itself
 when it is interrupted), and it follows a prompt from one attempt to the next: a new run begins
-its text from the start, and standard error says so.  What is new is found by `worker.following`;
-this file prints it.
+its text from the start, or where the one before was cut, and standard error says so.  What is new
+is found by `worker.following`; this file prints it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli.choosing import PromptId
-from worker.cli.output import data, for_terminal, json_line, json_option, talk
+from worker.cli.output import counted, data, for_terminal, json_line, json_option, talk
 from worker.cli.pairs import Whole
 from worker.cli.session import Session, session
 from worker.cli.show import found, state_in_words
@@ -225,9 +225,14 @@ class _Tail:
         if piece.fresh:
             self._end_line(each)
             talk(f"prompt {each.id}: attempt {piece.attempt} begins from the start")
+        if piece.replaces_chars:
+            self._end_line(each)
+            again = f"the last {counted(piece.replaces_chars, 'character')} come again"
+            talk(f"prompt {each.id}: attempt {piece.attempt} goes on where it was cut; {again}")
         if self._as_json:
             ids = {"prompt_id": each.id, "run_id": piece.run_id}
-            json_line({**ids, "seq": piece.seq, "text": piece.text})
+            seam = {"replaces_chars": piece.replaces_chars} if piece.replaces_chars else {}
+            json_line({**ids, "seq": piece.seq, "text": piece.text, **seam})
         elif len(self.followed) == 1:
             each.line = [piece.text]
             data(for_terminal(piece.text), newline=False)

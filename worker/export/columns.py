@@ -37,6 +37,12 @@ COLUMNS = (
     "run_id",
     "text_run_id",
     "truncated",
+    "continued_by",
+    "carried_chars",
+    "spliced",
+    "total_prompt_tokens",
+    "total_completion_tokens",
+    "first_text_seconds",
 )
 
 
@@ -64,7 +70,7 @@ def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
         "prompt_tokens": row.prompt_tokens,
         "completion_tokens": row.completion_tokens,
         "attempts": row.attempts,
-        "seconds": None if row.seconds is None else round(row.seconds, 3),
+        "seconds": _rounded(row.seconds),
         "error_code": row.error_code,
         "error": row.error,
         "metadata": AsStored.of(row.metadata_json),
@@ -73,6 +79,12 @@ def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
         "run_id": row.run_id,
         "text_run_id": row.text_run_id,
         "truncated": row.truncated,
+        "continued_by": row.continued_by,
+        "carried_chars": row.carried_chars,
+        "spliced": row.spliced,
+        "total_prompt_tokens": row.total_prompt_tokens,
+        "total_completion_tokens": row.total_completion_tokens,
+        "first_text_seconds": _rounded(row.first_text_seconds),
     }
     completed = row.status is PromptState.COMPLETED
     if completed:
@@ -83,3 +95,7 @@ def columns(row: ResultRow, texts: Texts, *, partial: bool) -> dict[str, Any]:
         values["thinking"] = text_of(texts, row.text_run_id, Kind.THINKING)
         values["tool_calls"] = calls_of(texts, row.text_run_id) or None
     return values
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

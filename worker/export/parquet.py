@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 _GROUP_ROWS = 10_000
 _GROUP_CHARACTERS = 32 * 1024 * 1024
-_INTEGERS = ("id", "run_id", "text_run_id", "prompt_tokens", "completion_tokens", "attempts")
+_INTEGERS = (
+    *("id", "run_id", "text_run_id", "prompt_tokens", "completion_tokens", "attempts"),
+    *("carried_chars", "total_prompt_tokens", "total_completion_tokens"),
+)
 _TIMES = ("created_at", "finished_at")
 
 
@@ -63,8 +66,8 @@ def _schema(arrow: Any) -> Any:
     types = dict.fromkeys(COLUMNS, arrow.large_string())
     types |= dict.fromkeys(_INTEGERS, arrow.int64())
     types |= dict.fromkeys(_TIMES, arrow.timestamp("us", tz="UTC"))
-    types["seconds"] = arrow.float64()
-    types["truncated"] = arrow.bool_()
+    types |= dict.fromkeys(("seconds", "first_text_seconds"), arrow.float64())
+    types |= dict.fromkeys(("truncated", "spliced"), arrow.bool_())
     return arrow.schema(list(types.items()))
 
 

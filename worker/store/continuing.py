@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Delete,
     Integer,
     Select,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Update,
     bindparam,
     case,
+    cast,
     delete,
     exists,
     func,
@@ -30,7 +32,7 @@ from sqlalchemy.sql.dml import Insert
 
 from worker.records import Beginning, Kind
 from worker.splice import Earlier
-from worker.store.constructs import Id, inserting
+from worker.store.constructs import Id, elapsed, inserting
 from worker.store.engine import Database
 from worker.store.prepared import Borrowed
 from worker.store.tables import also, chunks, metadata, prompts, run_extras, runs
@@ -167,6 +169,40 @@ def drop_copied_sqlite() -> Delete:
 def drop_copied_postgresql() -> Select[Any]:
     """The same, where a worker may not delete text."""
     return select(func.spool_drop_copied(_bound("from_run"), _bound("to_run")))
+
+
+# --- what people are shown --------------------------------------------------------------------
+
+
+def of_attempt() -> list[ColumnElement[Any]]:
+    """What `attempts` tells of the seam of a run."""
+    names = ("continues_run_id", "carried_chars", "carried_chunks", "dropped_chars")
+    return [runs.c[name] for name in (*names, "continued_by", "not_continued")]
+
+
+def of_result() -> list[ColumnElement[Any]]:
+    """What `results` tells of all runs of a prompt together, and of the seam of the latest."""
+    of_all = runs.alias("of_all")
+    first = func.coalesce(prompts.c.first_attempt, literal_column("1"))
+    asked = (of_all.c.prompt_id == prompts.c.id, of_all.c.attempt >= first)
+
+    def total(name: str) -> ColumnElement[Any]:
+        summed = select(cast(func.sum(of_all.c[name]), BigInteger)).where(*asked)
+        return summed.scalar_subquery().label(f"total_{name}")
+
+    return [
+        runs.c.continued_by,
+        runs.c.carried_chars,
+        total("prompt_tokens"),
+        total("completion_tokens"),
+        elapsed(runs.c.started_at, runs.c.first_text_at).label("first_text_seconds"),
+    ]
+
+
+def of_whole_answer() -> ColumnElement[Any]:
+    """The tokens of an answer, those that were carried over included."""
+    carried = func.coalesce(runs.c.carried_tokens, literal_column("0"))
+    return (runs.c.completion_tokens + carried).label("completion_tokens")
 
 
 class ContinuingSide:

@@ -101,11 +101,14 @@ def _cancelled_where(condition: ColumnElement[bool]) -> dict[str, Any]:
     return {name: case((condition, value), else_=prompts.c[name]) for name, value in after.items()}
 
 
-def retry(changed: Sequence[str]) -> Update:
-    """Queue the prompts `ids` again as if they were new; `changed` columns take `new_<name>`."""
+def retry(changed: Sequence[str], *, fresh: bool = False) -> Update:
+    """Queue the prompts `ids` again as if they were new; `changed` columns take `new_<name>`.
+
+    fresh: their earlier texts are not gone on with.
+    """
     changes: dict[str, Any]
     changes = {name: bindparam(f"new_{name}", type_=prompts.c[name].type) for name in changed}
-    if not ASKED.isdisjoint(changed):
+    if fresh or not ASKED.isdisjoint(changed):
         changes |= anew()
     return (
         update(prompts)

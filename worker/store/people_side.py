@@ -255,15 +255,16 @@ class PeopleSide:
         options: Mapping[str, Json] | None = None,
         endpoint: str | None = None,
         model: str | None = None,
+        fresh: bool = False,
     ) -> int:
         """Queue failed and cancelled prompts again, as if they were new; returns how many.
 
         `options`, `endpoint` and `model` replace the prompt's own where given.  Runs and texts of
-        earlier attempts stay.
+        earlier attempts stay, and a text that was cut is gone on with, unless `fresh`.
         """
         given = {"options": options, "endpoint": endpoint, "model": model}
         changed = {name: value for name, value in given.items() if value is not None}
-        statement = decisions.retry(tuple(changed))
+        statement = decisions.retry(tuple(changed), fresh=fresh)
         values = {f"new_{name}": value for name, value in changed.items()}
         return self._in_pages(decisions.to_retry(selection), _with(statement, values))
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from worker.errors import ErrorCode
 from worker.records import Kind
 from worker.states import PromptState
+from worker.store import continuing
 from worker.store.column_types import Seconds
 from worker.store.constructs import among, elapsed, later, moment, one_of, spell, standing
 from worker.store.rows import PromptDetail, Selection
@@ -205,6 +206,7 @@ def attempts() -> Select[Any]:
             case((UNDER_WAY, so_far), else_=runs.c.chars).label("chars"),
             runs.c.error_code,
             runs.c.error,
+            *continuing.of_attempt(),
         )
         .where(runs.c.prompt_id == bindparam("id", type_=Integer()))
         .order_by(runs.c.attempt)
@@ -259,7 +261,7 @@ def results(selection: Selection) -> Select[Any]:
             prompts.c.run_id,
             runs.c.finish_reason,
             runs.c.prompt_tokens,
-            runs.c.completion_tokens,
+            continuing.of_whole_answer(),
             runs.c.http_status,
             runs.c.request_id,
             prompts.c.attempts,
@@ -270,6 +272,7 @@ def results(selection: Selection) -> Select[Any]:
             prompts.c.created_at,
             prompts.c.finished_at,
             _text_run(),
+            *continuing.of_result(),
         )
         .select_from(prompts.outerjoin(batches).outerjoin(runs, runs.c.id == prompts.c.run_id))
         .where(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from worker.records import Json
+from worker.records import SPLICED_BY, Json
 from worker.states import PromptState
 from worker.store.column_types import read_json
 from worker.wire.finish import FinishGroup, finish_group
@@ -125,6 +125,11 @@ class ResultRow(NamedTuple):
         http_status: the status of the latest response.
         seconds: how long the latest run took, or has taken so far.
         text_run_id: the run whose chunks are the output or the partial output.
+        completion_tokens: of the whole answer, also of what the latest run carried over.
+        continued_by: how the latest run went on with the text of an earlier one.
+        carried_chars: characters that it carried over.
+        total_prompt_tokens, total_completion_tokens: of all runs together.
+        first_text_seconds: until the first output of the latest run.
     """
 
     id: int
@@ -150,6 +155,16 @@ class ResultRow(NamedTuple):
     created_at: datetime | None
     finished_at: datetime | None
     text_run_id: int | None
+    continued_by: str | None = None
+    carried_chars: int | None = None
+    total_prompt_tokens: int | None = None
+    total_completion_tokens: int | None = None
+    first_text_seconds: float | None = None
+
+    @property
+    def spliced(self) -> bool:
+        """Whether the answer was generated in more than one piece."""
+        return bool(self.carried_chars) and self.continued_by in SPLICED_BY
 
     @property
     def messages(self) -> Json:

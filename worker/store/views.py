@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.records import Kind
+from worker.records import SPLICED_BY, Kind
 from worker.states import PromptState, RunState
 from worker.store.constructs import SQLITE_NOW
 from worker.store.tables import also, metadata
@@ -97,7 +97,11 @@ def _whole_calls(sql: _Words, run: str) -> str:
     return f"coalesce({kept},\n        {sql.text(run, Kind.TOOL_CALLS)})"
 
 
-_SPLICED = "coalesce(r.continued_by IN ('prefill', 'length') AND r.carried_chars > 0, FALSE)"
+_SPLICED = (
+    "coalesce(r.continued_by IN ("
+    + ", ".join(f"'{way}'" for way in SPLICED_BY)
+    + ") AND r.carried_chars > 0, FALSE)"
+)
 
 
 def _tokens_of_all(column: str, *, until: str = "") -> str:
