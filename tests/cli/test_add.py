@@ -450,3 +450,23 @@ def test_what_was_taken_for_what_is_said(spool, here):
         {"id": "custom_id", "question": "prompt"},
         ["topic"],
     )
+
+
+def test_several_answers_are_several_prompts(on, here, sql):
+    """In every kind of file, and by --option; said in a sentence, and adding twice adds nothing."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "n": 2}
+    (here / "spool.toml").write_text(
+        '[endpoints.default]\ndialect = "openai-chat"\nbase_url = "http://x/v1"\nmodel = "m"\n'
+    )
+    (here / "p.jsonl").write_text(
+        json.dumps({"custom_id": "a", "url": "/v1/chat/completions", "body": body})
+        + '\n{"custom_id": "b", "prompt": "y", "options": {"n": 3}}\n'
+        '{"custom_id": "c", "prompt": "y", "options": {"n": 0}}\n'
+    )
+    said = on("add", "p.jsonl")
+    assert "2 asked for several answers: each is queued that often, as ID#1, ID#2" in said.err
+    assert "line 3 asks for a number of answers (n) that is not 1 to 128" in said.err
+    ids = "SELECT custom_id, options FROM prompts ORDER BY id"
+    assert sql(ids) == [(each, None) for each in ("a#1", "a#2", "b#1", "b#2", "b#3")]
+    assert "5 prompts of p.jsonl are already in batch p.jsonl" in on("add", "p.jsonl").out
+    assert on("add", "-p", "z", "--option", "n=2").out == "added 2 prompts\n"

@@ -93,7 +93,7 @@ def test_options_of_both_kinds_come_together():
     [
         ({"prompt": "q", "temperature": "hot"}, "is wrong in temperature: expected a number, got"),
         ({"prompt": "q", "temperture": 0}, "did you mean temperature?"),
-        ({"prompt": "q", "n": 3}, "the option n must be 1"),
+        ({"prompt": "q", "n": 300}, "number of answers (n) that is not 1 to 128"),
         ({"question": ""}, "has an empty question"),
         ({"question": 3}, "is wrong in question: expected a text"),
         ({"answer": "a"}, "has no prompt (its keys: answer): call one of them prompt"),

@@ -301,9 +301,10 @@ class Adder:
 def _sorted_out(items: Iterable[NewPrompt | BadLine], report: Report) -> Iterator[NewPrompt]:
     """The good ones; the report keeps count of the others, and of why a file ended early."""
     from worker.ingest import BadLine
+    from worker.ingest.several import expanded
 
     try:
-        for item in items:
+        for item in expanded(items):
             if isinstance(item, BadLine):
                 report.bad += 1
                 if len(report.faults) < _SHOWN_FAULTS:

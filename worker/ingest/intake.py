@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from worker.ingest import several
 from worker.ingest.keys import OWN_FIELDS
 from worker.ingest.seen import Seen
 from worker.ingest.taken import Taken
@@ -132,8 +133,13 @@ class Intake:
             digest = blake2b(raw, digest_size=8, key=self.name.encode()[:64]).hexdigest()
             custom_id = f"{unit}-{number}-{digest}"
         prompt = self._prompt(line, endpoint, custom_id)
-        if reason := refusal(prompt, self.endpoints[endpoint]):
+        if not (answers := several.number_of(prompt)):
+            return BadLine(number, several.REFUSED, unit)
+        one = several.single(prompt) if answers > 1 else prompt
+        if reason := refusal(one, self.endpoints[endpoint]):
             return BadLine(number, reason, unit)
+        if answers > 1:
+            self.taken.count(several.SAID)
         return prompt
 
     def _prompt(self, line: Line, endpoint: str, custom_id: str | None) -> NewPrompt:

@@ -27,7 +27,6 @@ DIALECT_OF_URL: Mapping[str, str] = MappingProxyType(
     }
 )
 _DROPPED = ("stream", "stream_options")
-_COUNTS = ("n", "best_of")
 
 
 def prompt(number: int, line: Line, raw: bytes, intake: Intake, unit: str) -> NewPrompt | BadLine:
@@ -81,11 +80,9 @@ def _envelope_fault(line: Line, url: str) -> str:
 
 
 def _counts_fault(body: Mapping[str, Any]) -> str:
-    for name in _COUNTS:
-        if body.get(name) not in (None, 1):
-            asked = f"asks for {name} = {body[name]!r} answers"
-            return f"{asked}: Spool stores one a prompt; repeat the line"
-    return ""
+    if (number := body.get("best_of")) in (None, 1):
+        return ""
+    return f"asks for best_of = {number!r}: Spool keeps each answer; ask for n = {number!r}"
 
 
 def _take_input(url: str, body: dict[str, Any], asked: dict[str, Any]) -> str:
