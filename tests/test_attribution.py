@@ -104,6 +104,21 @@ def test_the_nature_of_each_failure(error, begun, nature):
     assert nature_of(error, begun=begun) is nature
 
 
+@pytest.mark.parametrize(
+    "error", [BAD_REQUEST, WRONG_KEY, ServerFailed("HTTP 502", http_status=502)], ids=str
+)
+def test_words_that_an_answer_has_disproved_use_up_no_attempt(error):
+    """A replica of several that is wrong says them to every third; `max_runs` is the bound."""
+    before = {"last_code": error.code, "last_error": error.message, "attempts": 5}
+    verdict = judged(error, Evidence.WELL, finding={"disproved": True}, **before)
+    assert (verdict.blame, verdict.charged) == (Blame.UNKNOWN, False)
+    assert (verdict.prompt_event, verdict.runs_without_progress) == (PromptEvent.REQUEUE, 1)
+    last = judged(
+        error, Evidence.WELL, finding={"disproved": True}, runs_without_progress=19, **before
+    )
+    assert last.prompt_event is PromptEvent.FAIL
+
+
 @pytest.mark.parametrize("evidence", list(Evidence))
 @pytest.mark.parametrize("error", OF_NO_PROMPT, ids=lambda each: type(each).__name__)
 def test_some_failures_use_up_no_attempt_whatever_is_known(error, evidence):

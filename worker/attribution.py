@@ -14,6 +14,8 @@ evidence, `attribute` draws the conclusion, and nothing else does:
     endpoint was well, an event          the prompt's    yes       again later
     ... but the run made progress, or    unknown         no        again later
     answers are cut at one age
+    ... but a prompt that was refused    unknown         no        again later
+    in the same words was answered later
     endpoint was not well                the endpoint's  no        again as soon as it answers
     nobody can tell                      unknown         no        again later
 
@@ -113,6 +115,7 @@ class Finding:
         shares_age: answers of several prompts were cut at this age, at different times.
         outlived: the run went on where others broke off since it began.
         alone: it broke off as the only suspect under way, and had been kept apart for it.
+        disproved: prompts that were refused with the same words were answered later.
     """
 
     evidence: Evidence
@@ -122,6 +125,7 @@ class Finding:
     shares_age: bool = False
     outlived: bool = False
     alone: bool = False
+    disproved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +234,11 @@ def _blame(facts: Facts) -> Blame:
         return Blame.PROMPT if finding.alone and not _progressed(facts) else Blame.ENDPOINT
     if finding.evidence is Evidence.NONE:
         return Blame.UNKNOWN
-    excused = finding.shares_age or _progressed(facts)
-    return Blame.UNKNOWN if facts.failure.nature is Nature.EVENT and excused else Blame.PROMPT
+    if facts.failure.nature is Nature.EVENT:
+        excused = finding.shares_age or _progressed(facts)
+    else:
+        excused = finding.disproved
+    return Blame.UNKNOWN if excused else Blame.PROMPT
 
 
 def _is_charged(facts: Facts, blame: Blame) -> bool:

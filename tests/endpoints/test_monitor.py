@@ -122,6 +122,27 @@ async def test_a_run_that_was_sent_later_and_is_answered_is_as_good_as_a_canary(
 
 
 @aio
+async def test_what_a_prompt_was_refused_with_is_disproved_by_its_answer():
+    """One replica of three is wrong: what it says to the next prompt says nothing of that one."""
+    it = Place()
+    assert not (await it.fail(it.send(prompt_id=7), BAD_REQUEST)).disproved
+    it.hear(it.send(prompt_id=7))
+    assert (await it.fail(it.send(prompt_id=8), BAD_REQUEST)).disproved
+
+
+@aio
+async def test_what_a_canary_was_refused_with_is_disproved_by_its_answer():
+    """A canary is never wrong itself."""
+    it = Place()
+    it.stream.alive = BAD_REQUEST
+    assert (await it.fail(it.send(), BAD_REQUEST)).evidence is Evidence.DOWN
+    it.stream.alive = None
+    it.clock.move(60)
+    await it.monitor.probe(lambda: None)
+    assert (await it.fail(it.send(), BAD_REQUEST)).disproved
+
+
+@aio
 async def test_a_stream_that_began_before_the_key_expired_is_no_answer():
     """Its frames come on; new requests are refused all the same."""
     it = Place()

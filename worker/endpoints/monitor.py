@@ -19,10 +19,11 @@ from worker.clock import Clock
 from worker.endpoints import canary
 from worker.endpoints.brake import Brake, Room
 from worker.endpoints.breaker import Breaker, BreakerState
-from worker.endpoints.canaries import Canaries, Revive, says_the_same
+from worker.endpoints.canaries import Canaries, Revive
 from worker.endpoints.canary import Kind, ProbingStream, Reply
 from worker.endpoints.cuts import Cut, Cuts
 from worker.endpoints.published import SharedState
+from worker.endpoints.refusals import CANARY, Refusals
 from worker.endpoints.runs import LOOK_SECONDS, VERDICT_SECONDS, Runs
 from worker.errors import Busy, ErrorCode, Refused, ServerFailed, SpoolError, Unfinished
 from worker.records import Endpoint
@@ -30,7 +31,6 @@ from worker.wire.events import Dialect
 
 _AT_ONCE_SECONDS = 1.0  # a 408 so early is about the connection that was kept, not about room
 _REQUEST_TIMEOUT = 408
-_REFUSED_KEPT = 1000
 
 
 class EndpointMonitor:
@@ -63,13 +63,12 @@ class EndpointMonitor:
         self._clock = clock
         self._log = log
         self._runs = Runs(clock)
-        self._alive_at: dict[
-            str, float
-        ] = {}  # by model: when the latest that was answered was sent
+        # By model: when the latest that was answered was sent.
+        self._alive_at: dict[str, float] = {}
         self._done_at = -inf  # when the latest run that ended on its done frame was sent
         self._answered_at = -inf
         self._down_at = -inf
-        self._refused: dict[int, tuple[float, SpoolError]] = {}  # by prompt: when, and how
+        self._refusals = Refusals()
         self._doubts: set[asyncio.Future[None]] = set()
         self._told_open = self._told_narrow = False
 
@@ -100,6 +99,7 @@ class EndpointMonitor:
     def answered(self, control: Control) -> bool:
         """A run got its first frame; True if claims may go on because of it."""
         self._runs.waits_no_more(control)
+        self._refusals.answered(control.run.prompt_id)
         if self.brake.answered(control.run.batch_id):
             self._log("batch_released", endpoint=self.endpoint.name, batch=control.run.batch_id)
         return self._is_alive(control.run.model, control.sent_at)
@@ -256,20 +256,25 @@ class EndpointMonitor:
             evidence = await self._settled(control, error, at)
         else:
             evidence = self._writable(control.run.model, error)
+        if control.begun_at is None:
+            since = inf if evidence is Evidence.DOWN else control.sent_at
+            self._refusals.note(control.run.prompt_id, error, since=since)
         if evidence is Evidence.DOWN and had_answered and isinstance(error, ServerFailed):
             return self._found(control, self.cuts.note(control, at=at), evidence, at)
         if evidence is Evidence.NONE:
             self._failed(control, error)
         if evidence is not Evidence.DOWN and control.begun_at is None:
             self._refused_beside_answers(control, error)
-        return Finding(evidence, failures=self._rounds, had_answered=had_answered)
+        return Finding(
+            evidence,
+            failures=self._rounds,
+            had_answered=had_answered,
+            disproved=self._refusals.is_disproved(error),
+        )
 
     def _refused_beside_answers(self, control: Control, error: SpoolError) -> None:
         run, code = control.run, str(error.code)
         at = self._clock.monotonic()
-        self._refused[run.prompt_id] = (control.sent_at, error)
-        if len(self._refused) > _REFUSED_KEPT:
-            del self._refused[next(iter(self._refused))]
         if self.brake.refused(run.batch_id, run.prompt_id, code, error.message, at=at):
             self._log(
                 "batch_held",
@@ -309,10 +314,8 @@ class EndpointMonitor:
         """Whether something was answered since then, or since it was refused so before."""
         if isinstance(error, Unfinished):
             return self._done_at > control.sent_at
-        sent_at, before = self._refused.get(control.run.prompt_id, (control.sent_at, error))
-        if not says_the_same(before, error):
-            sent_at = control.sent_at
-        return self._alive_at.get(control.run.model, -inf) > sent_at
+        since = self._refusals.since(control.run.prompt_id, error, sent_at=control.sent_at)
+        return self._alive_at.get(control.run.model, -inf) > since
 
     async def _until_answered(
         self, seconds: float, asking: asyncio.Task[Reply] | None = None
@@ -341,6 +344,7 @@ class EndpointMonitor:
             return Evidence.DOWN
         if not self._counts(reply, error, model):
             return Evidence.NONE
+        self._refusals.note(CANARY, reply.error or error, since=inf)
         if model != self.endpoint.model and reply.kind is Kind.REFUSED:
             asking = self._canary(self.endpoint.model, error)
             if asking is not None and (await asyncio.shield(asking)).kind is Kind.ANSWERED:
@@ -390,6 +394,7 @@ class EndpointMonitor:
         return self.canaries.ask(model, error, self._canary_answered, is_due=is_due)
 
     def _canary_answered(self, model: str, reply: Reply) -> None:
+        self._refusals.answered(CANARY)
         shut_by = self.breaker.last_error
         if not (isinstance(shut_by, Unfinished) and isinstance(reply.error, Unfinished)):
             self._is_alive(model, reply.sent_at, by_canary=True)
