@@ -37,6 +37,11 @@ class Asked:
     kind: str = ""
 
     @property
+    def is_generation(self) -> bool:
+        """Whether an answer is asked for: there is only one such path."""
+        return self.method == "POST" and self.path.endswith("/chat/completions")
+
+    @property
     def tokens_max(self) -> int | None:
         """The limit of the answer, however it is spelled."""
         for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
@@ -108,7 +113,7 @@ def _read(request: httpx.Request, content: bytes, host: str, worker: str) -> Ask
     said = _PROMPT.match(_prompt(body))
     key = request.headers.get("authorization", "").removeprefix("Bearer ")
     asked = Asked(host, worker, request.method, request.url.path, key, body)
-    if said is None:
+    if said is None or not asked.is_generation:
         return asked
     number, seconds, kind = said.groups()
     return Asked(

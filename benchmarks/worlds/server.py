@@ -161,7 +161,7 @@ class ModelServer:
                 if (reply := await fault.door(exchange)) is not None:
                     exchange.end()
                     return reply
-            if asked.method == "GET":
+            if not asked.is_generation:
                 exchange.end()
                 return said(404, "not found")
             return await self._begin(exchange)

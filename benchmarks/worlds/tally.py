@@ -43,7 +43,7 @@ class Tally:
 
     def asked(self, asked: Asked) -> None:
         """A request has come."""
-        if asked.method == "GET":
+        if not asked.is_generation:
             self.probes += 1
         elif asked.number is None:
             self.canaries += 1
