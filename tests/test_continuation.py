@@ -14,7 +14,7 @@ from tests.fakes.model import ANSWER, Model, rendered
 from tests.fakes.scripted_stream import CHAT, END, STOP, endpoint, event, think
 from worker import attribution
 from worker.buffer import Limits
-from worker.errors import Refused
+from worker.errors import ErrorCode, Refused
 from worker.records import NewPrompt
 from worker.store import Selection
 from worker.wire import DIALECTS
@@ -242,3 +242,115 @@ async def test_off_begins_again(store, sql):
     assert answer(store) == ANSWER
     assert [each["by"] for each in attempts(sql)] == [None, None]
     assert model.generated == len(ANSWER) + 900
+
+
+# --- longer than one request
+
+
+class Limited(Model):
+    """A server that gives at most `each` tokens for a request, of seven characters."""
+
+    each = 100
+    context = 100_000
+
+    def _spoken(self, text, *, is_chat):
+        said = self.answer[: len(self.answer) - len(text)]
+        if len(said) + 7 * self.each > self.context:
+            raise Refused(
+                "HTTP 400: it exceeds the context",
+                http_status=400,
+                code=ErrorCode.CONTEXT_EXCEEDED,
+            )
+        whole = len(text) <= 7 * self.each
+        steps = list(super()._spoken(text if whole else text[: 7 * self.each], is_chat=is_chat))
+        return iter(
+            [
+                step.replace(b'"stop"', b'"stop"' if whole else b'"length"')
+                if isinstance(step, bytes)
+                else step
+                for step in steps
+            ]
+        )
+
+
+@aio
+async def test_an_answer_goes_on_beyond_its_length_limit(store, sql):
+    """In one row, with a cut in between, and without an attempt used up."""
+    queue(store)
+    model = Limited(None, 300)
+    await carried(store, model, RAW, continue_at_length_tokens=10_000)
+    assert answer(store) == ANSWER
+    told = [(each["code"], each["by"]) for each in attempts(sql)]
+    assert told == [
+        ("length_continued", None),
+        ("connection_lost", "length"),
+        ("length_continued", "prefill"),
+        (None, "length"),
+    ]
+    assert sql("SELECT attempts, status FROM prompts") == [(1, "completed")]
+    ((spliced, reason),) = sql("SELECT spliced, finish_reason FROM results")
+    assert (bool(spliced), reason) == (True, "stop")
+
+
+@aio
+async def test_so_many_tokens_are_the_end(store, sql):
+    """All requests together keep to the bound, and the answer says that it was cut."""
+    queue(store, options={"max_tokens": 100})
+    model = Limited()
+    await carried(store, model, RAW, continue_at_length_tokens=150)
+    used = sql.one("SELECT frames FROM runs WHERE attempt = 1")
+    assert [body["max_tokens"] for body in model.bodies] == [100, 150 - used]
+    assert [each["code"] for each in attempts(sql)] == ["length_continued", None]
+    assert sql.one("SELECT finish_reason FROM results") == "length"
+
+
+@aio
+async def test_an_answer_that_cannot_be_longer_is_whole_as_it_is(store, sql):
+    """The context is full: its earlier done frame ended it, and nothing is generated again."""
+    queue(store)
+    model = Limited()
+    model.context = 800
+    await carried(store, model, RAW, continue_at_length_tokens=10_000)
+    assert answer(store) == ANSWER[:700]
+    first, second, third = attempts(sql)
+    assert (first["code"], second["code"]) == ("length_continued", "not_continued")
+    assert (third["status"], third["by"], third["carried"]) == ("completed", "length", 700)
+    assert sql("SELECT finish_reason, truncated, completion_tokens > 90 FROM results") == [
+        ("length", True, True)
+    ]
+    assert model.generated == 700
+
+
+@aio
+async def test_without_the_setting_a_length_limit_is_the_end(store, sql):
+    """As before."""
+    queue(store)
+    await carried(store, Limited(), RAW)
+    (only,) = attempts(sql)
+    assert (only["status"], only["code"]) == ("completed", None)
+    assert sql.one("SELECT finish_reason FROM results") == "length"
+
+
+@aio
+async def test_the_time_of_the_chain_is_limited(store, sql):
+    """What the earlier runs took counts towards total_timeout_seconds."""
+    queue(store)
+    model = Model(900)
+    model.on_cut = lambda: sql("UPDATE runs SET started_at = '2026-01-01 00:00:00.000000'")
+    await carried(store, model, RAW, total_timeout_seconds=100_000.0)
+    last = attempts(sql)[-1]
+    assert (last["status"], last["by"]) == ("completed", None)
+    assert "total_timeout_seconds" in last["why"]
+
+
+@aio
+async def test_a_retry_goes_on_with_what_is_there(store, sql):
+    """Also with the text of a prompt that was cancelled."""
+    queue(store)
+    model = Model(900)
+    model.on_cut = lambda: sql("UPDATE prompts SET cancel_requested_at = created_at")
+    await carried(store, model, RAW)
+    assert sql.one("SELECT status FROM prompts") == "cancelled"
+    assert store.retry(Selection()) == 1
+    await carried(store, model, RAW)
+    assert (answer(store), attempts(sql)[-1]["by"]) == (ANSWER, "prefill")

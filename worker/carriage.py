@@ -194,10 +194,12 @@ class Answer:
 
     Attributes:
         asked: the run whose request was sent, if that is another.
+        endpoint: where it is sent.
     """
 
     run: Run
     asked: Run | None = None
+    endpoint: Endpoint | None = None
     reader: Reader | None = None
     decoder: Decoder | None = None
 

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from worker import retry
 from worker.clock import Clock
-from worker.errors import Busy, ErrorCode, Refused, StreamError, WireError
+from worker.errors import Busy, ErrorCode, NotContinued, Refused, StreamError, WireError
 from worker.records import Beginning, Endpoint, Json, Kind, Request, Run
 from worker.splice import Choice, Cut, Earlier, Seam, choose, cut, seam
 from worker.wire import continuing
@@ -79,6 +79,9 @@ class Plan:
         seam: what the new text is compared with; None: it begins at the beginning.
         seconds: that the earlier runs of the chain took.
         refused: told why the server is not asked to go on again.
+        ended_by: the word with which the server had ended the text already, which is the whole
+            answer then: nothing is asked for.
+        is_longer: the text had ended at its length limit, and is whole without what comes.
     """
 
     run: Run
@@ -87,6 +90,8 @@ class Plan:
     seam: Seam | None = None
     seconds: float = 0.0
     refused: Callable[[str], None] = lambda _: None
+    ended_by: str | None = None
+    is_longer: bool = False
 
     def begin_again(self, why: str) -> None:
         """The run begins at the beginning after all."""
@@ -100,6 +105,8 @@ class Plan:
         why = f"the server refused to go on: {error.message}"
         if error.code is not ErrorCode.CONTEXT_EXCEEDED:
             self.refused(why)
+        if self.is_longer:
+            raise NotContinued(why, charged=False) from error
         self.begin_again(why)
         return True
 
@@ -162,21 +169,31 @@ class Continuations:
             dialect=dialect.name,
             min_chars=endpoint.continue_min_chars,
         )
-        if choice.why_not is not None:
-            plan.begin_again(choice.why_not)
-        if choice.source is not None:
+        source, why_not = choice.source, choice.why_not
+        if source is not None and why_not is None:
             try:
-                await self._go_on(plan, choice, endpoint, dialect)
+                await self._go_on(plan, choice, source, endpoint, dialect)
             except _NoProof as why:
-                plan.begin_again(str(why))
+                why_not = str(why)
+        if why_not is not None:
+            if source is not None and source.is_whole:
+                await self._is_whole(plan, choice, source)
+            else:
+                plan.begin_again(why_not)
         return plan
 
+    async def _is_whole(self, plan: Plan, choice: Choice, source: Earlier) -> None:
+        """The answer had ended at its length limit, and that is how it stays."""
+        rows, _ = await self._in_store(partial(self._store.pieces, source.run_id))
+        pieces = [text for _, _, text in rows]
+        kept = Cut("".join(pieces), "", len(pieces), pieces[-1], (len(pieces),))
+        plan.beginning = _beginning(plan.run, source, kept, choice.tokens)
+        plan.ended_by = source.finish_reason
+
     async def _go_on(
-        self, plan: Plan, choice: Choice, endpoint: Endpoint, dialect: Dialect
+        self, plan: Plan, choice: Choice, source: Earlier, endpoint: Endpoint, dialect: Dialect
     ) -> None:
-        run, source = plan.run, choice.source
-        if source is None:
-            return
+        run = plan.run
         key = (endpoint.name, run.model)
         if key in self._refused:
             raise _NoProof(self._refused[key])
@@ -186,8 +203,7 @@ class Continuations:
         rows, has_more = await self._in_store(partial(self._store.pieces, source.run_id))
         pieces = _texts(rows, has_more=has_more)
         kept = cut(pieces, continuing.stops_of(options), slice_chars=SLICE_CHARS)
-        size_bytes = len(kept.text.encode("utf-8", "replace"))
-        _check(kept, size_bytes, choice, endpoint)
+        _check(kept, choice, endpoint)
         wanted = _Wanted(kept.text, choice.tokens, continuing.formatted(options))
         asked, is_proved = await self._asked(run, endpoint, dialect, wanted)
         joint = seam(kept, is_proved=is_proved)
@@ -198,18 +214,8 @@ class Continuations:
         plan.seam = joint
         if not is_proved:
             plan.refused = partial(self._refused.__setitem__, key)
-        plan.beginning = Beginning(
-            run.id,
-            source.run_id,
-            continued_by="prefill",
-            chunks=kept.chunks,
-            last_text=kept.last,
-            bounds=kept.bounds,
-            chars=len(kept.text),
-            size_bytes=size_bytes,
-            tokens=choice.tokens,
-            dropped_chars=len(kept.dropped),
-        )
+        plan.beginning = _beginning(run, source, kept, choice.tokens)
+        plan.is_longer = source.is_whole
 
     async def _asked(
         self, run: Run, endpoint: Endpoint, dialect: Dialect, wanted: _Wanted
@@ -300,10 +306,29 @@ def _texts(rows: Sequence[tuple[int, Kind, str]], *, has_more: bool) -> list[str
     return [text for _, _, text in rows]
 
 
-def _check(kept: Cut, size_bytes: int, choice: Choice, endpoint: Endpoint) -> None:
+def _beginning(run: Run, source: Earlier, kept: Cut, tokens: int | None) -> Beginning:
+    return Beginning(
+        run.id,
+        source.run_id,
+        continued_by="length" if source.is_whole else "prefill",
+        chunks=kept.chunks,
+        last_text=kept.last,
+        bounds=kept.bounds,
+        chars=len(kept.text),
+        size_bytes=_size_bytes(kept.text),
+        tokens=tokens,
+        dropped_chars=len(kept.dropped),
+    )
+
+
+def _size_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def _check(kept: Cut, choice: Choice, endpoint: Endpoint) -> None:
     if len(kept.text) < endpoint.continue_min_chars:
         raise _NoProof("too little of the earlier text is left in front of its last white space")
-    if size_bytes >= endpoint.max_output_bytes:
+    if _size_bytes(kept.text) >= endpoint.max_output_bytes:
         raise _NoProof("the earlier text is as long as max_output_bytes allows")
     total = endpoint.total_timeout_seconds
     if total and choice.seconds >= total:

@@ -78,6 +78,7 @@ class ErrorCode(StrEnum):
     COMMITS_FORGOTTEN = "commits_forgotten"
     ORPHANED = "orphaned"
     NOT_CONTINUED = "not_continued"
+    LENGTH_CONTINUED = "length_continued"
     SHUTDOWN = "shutdown"
     CANCELLED = "cancelled"
     TOO_MANY_CRASHES = "too_many_crashes"

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from worker.attribution import Evidence, Facts, Failure, Finding, Nature, attribute, nature_of
 from worker.carriage import Answer, Control, Outcome, as_ended
 from worker.clock import Clock
+from worker.continuation import Plan
 from worker.errors import (
     ErrorCode,
     LeaseLost,
@@ -30,6 +31,7 @@ from worker.errors import (
 from worker.records import Ending, Run, Usage
 from worker.states import PromptEvent, RunEvent
 from worker.wire.events import Done
+from worker.wire.finish import AT_LENGTH
 from worker.writer import RunWriter
 
 
@@ -59,6 +61,12 @@ def _let_go(error: BaseException | None) -> None:
 
 async def finish(done: Done, answer: Answer, writer: RunWriter, clock: Clock) -> Outcome:
     """The done frame arrived: last chunks, usage and both states, in one transaction."""
+    if longer := longer_from(done, answer, writer):
+        ending = _with_facts(longer, answer, writer, clock)
+        frames = answer.decoder.frames if answer.decoder else None
+        counted = done.usage.completion_tokens is not None
+        ending = replace(ending, usage=done.usage, frames=None if counted else frames)
+        return await _store(ending, None, answer, writer, clock)
     empty = not (writer.buffer.chunks or writer.buffer.waiting_bytes)
     ending = Ending(
         run_id=answer.run.id,
@@ -73,6 +81,42 @@ async def finish(done: Done, answer: Answer, writer: RunWriter, clock: Clock) ->
     reason = _redacted(done.finish_reason, answer)
     ending = replace(ending, finish_reason=reason, usage=done.usage)
     return await _store(ending, None, answer, writer, clock)
+
+
+def longer_from(done: Done, answer: Answer, writer: RunWriter) -> Ending | None:
+    """The end of a run whose answer ended at its length limit, and is to be longer; or None."""
+    place, decoder = answer.endpoint, answer.decoder
+    if place is None or decoder is None or not place.continue_at_length_tokens:
+        return None
+    own = done.usage.completion_tokens or decoder.frames
+    if not (
+        done.finish_reason in AT_LENGTH
+        and done.done_frame
+        and place.continue_interrupted != "off"
+        and writer.only_text
+        and writer.own_chars > 0
+        and writer.buffer.chars >= place.continue_min_chars
+        and writer.carried_tokens + own < place.continue_at_length_tokens
+    ):
+        return None
+    return Ending(
+        run_id=answer.run.id,
+        prompt_id=answer.run.prompt_id,
+        run_event=RunEvent.INTERRUPT,
+        prompt_event=PromptEvent.REQUEUE,
+        done_frame=True,
+        error_code=ErrorCode.LENGTH_CONTINUED,
+        error="the answer ended at its length limit, and goes on (continue_at_length_tokens)",
+        charged=False,
+        runs_without_progress=0,
+    )
+
+
+async def finish_as_it_is(plan: Plan, answer: Answer, writer: RunWriter, clock: Clock) -> Outcome:
+    """The text of an earlier run, which its done frame had ended, is the whole answer."""
+    writer.begin(plan.beginning)
+    writer.follow()
+    return await finish(Done(plan.ended_by, Usage(0, 0)), answer, writer, clock)
 
 
 async def end_early(

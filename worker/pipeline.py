@@ -20,7 +20,7 @@ from worker.carriage import (
     seconds_to_wait,
 )
 from worker.deadlines import Deadlines
-from worker.finish import as_error, end_early, finish
+from worker.finish import as_error, end_early, finish, finish_as_it_is
 from worker.records import Endpoint, Run
 from worker.wire.events import Dialect
 from worker.writer import RunWriter
@@ -38,10 +38,13 @@ async def carry(
         try:
             control.begin()
             plan = await rooms.planner.plan(run, endpoint, dialect)
+            if plan.ended_by is not None:
+                control.finishing = True
+                return await finish_as_it_is(plan, answer, writer, clock)
             deadlines = Deadlines(endpoint, started_at=clock.monotonic() - plan.seconds)
             async with opened(plan, endpoint, dialect, rooms, deadlines) as reader:
                 writer.begin(plan.beginning, plan.seam)
-                answer.asked = plan.asked
+                answer.asked, answer.endpoint = plan.asked, endpoint
                 decoder = begin_decoding(answer, reader, endpoint, dialect, rooms)
                 done = None
                 while done is None:

@@ -77,6 +77,7 @@ class Endpoint:
     continue_interrupted: str = "auto"
     continue_by: str | None = None
     continue_min_chars: int = 500
+    continue_at_length_tokens: int = 0
     certificates: Certificates = NO_CERTIFICATES
     embedded: bool = False
     embedded_context_tokens: int = 4096

@@ -29,6 +29,7 @@ CUTS = frozenset(
         *(ErrorCode.SERVER_ERROR, ErrorCode.OVERLOADED, ErrorCode.IDLE_TIMEOUT),
         *(ErrorCode.LEASE_EXPIRED, ErrorCode.LEASE_LOST, ErrorCode.SHUTDOWN, ErrorCode.ORPHANED),
         *(ErrorCode.COMMITS_FORGOTTEN, ErrorCode.CANCELLED, ErrorCode.OUTPUT_TOO_LARGE),
+        ErrorCode.LENGTH_CONTINUED,
     }
 )
 _DEATHS = frozenset(
@@ -68,10 +69,17 @@ class Earlier:
     carried_chars: int | None = None
     carried_tokens: int | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it had ended at its length limit, and is an answer as it is."""
+        return self.code == ErrorCode.LENGTH_CONTINUED
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The run to go on with, or why there is none; neither if no run has text to speak of.
+
+    Both: an answer that had ended at its length limit, and cannot be made longer.
 
     Attributes:
         tokens: generated for its text by all runs of its chain, as far as known.
@@ -98,12 +106,13 @@ def choose(
     if not here:
         return Choice(why_not="the earlier text is of another endpoint or dialect")
     best = max(here, key=lambda run: (run.chars, run.attempt))
-    if why_not := _why_not(best, runs):
+    why_not = _why_not(best, runs)
+    if why_not and not best.is_whole:
         return Choice(why_not=why_not)
     chain = list(_chain(best, runs))
     known = [best.tokens, best.carried_tokens]
     tokens = sum(filter(None, known)) or None
-    return Choice(best, tokens=tokens, seconds=sum(run.seconds for run in chain))
+    return Choice(best, why_not, tokens, seconds=sum(run.seconds for run in chain))
 
 
 def _why_not(best: Earlier, runs: Sequence[Earlier]) -> str | None:
@@ -118,7 +127,7 @@ def _reasons(best: Earlier, runs: Sequence[Earlier]) -> Iterator[tuple[str, bool
     yield f"the earlier run was not cut, but ended with {best.code}", best.code not in CUTS
     yield (
         f"the server had ended the earlier text with {best.finish_reason!r}",
-        bool(best.finish_reason),
+        bool(best.finish_reason) and not best.is_whole,
     )
     yield (
         "the server did not go on with the earlier text when it was asked to",

@@ -31,6 +31,9 @@ class RunWriter:
 
     A flush that fails keeps its chunks: they are sent again, before anything newer, so
     what is stored of a run never has a hole.  Leaving the context drops the rest.
+
+    Attributes:
+        only_text: whether the output was text and nothing else so far.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class RunWriter:
         self._beginning: Beginning | None = None
         self._held_back: HoldBack | None = None
         self._held: list[Event] = []
+        self.only_text = True
         self.buffer = Buffer(run.id, limits, budget, nonce=run.nonce)
 
     def __enter__(self) -> Self:
@@ -78,6 +82,22 @@ class RunWriter:
         self._beginning = beginning
         self._held_back = HoldBack(seam) if seam else None
 
+    def follow(self) -> None:
+        """What the run begins with is all that it needs before its own output."""
+        if (first := self._beginning) is not None:
+            self.buffer.follow(chunks=first.chunks, chars=first.chars, size_bytes=first.size_bytes)
+            self._stored = first.chunks
+
+    @property
+    def own_chars(self) -> int:
+        """Characters of text that the run produced itself."""
+        return self.buffer.chars - (self._beginning.chars if self._beginning else 0)
+
+    @property
+    def carried_tokens(self) -> int:
+        """Tokens of what it carried over, as far as known."""
+        return (self._beginning.tokens or 0) if self._beginning else 0
+
     def keep(self, events: Sequence[Event], *, at: float) -> Done | None:
         """Keep output until it is flushed; the done frame, if it is among the events.
 
@@ -90,8 +110,10 @@ class RunWriter:
         for event in events:
             match event:
                 case Delta(kind, text):
+                    self.only_text &= kind is Kind.TEXT
                     self.buffer.add(kind, text, at=at)
                 case Extra(kind, data):
+                    self.only_text = False
                     self.buffer.add_extra(kind, data, at=at)
                 case Done():
                     return event
@@ -121,9 +143,7 @@ class RunWriter:
             raise self._not_continued(verdict.value)
         self._held_back = None
         if verdict is Verdict.GOES_ON:
-            first = self._beginning
-            self.buffer.follow(chunks=first.chunks, chars=first.chars, size_bytes=first.size_bytes)
-            self._stored = first.chunks
+            self.follow()
         else:
             source = self._beginning.continues_run_id
             why = f"asked to go on with the text of run {source}, the server began it again"

@@ -152,6 +152,12 @@ class EndpointTable(BaseModel):
         ge=1,
         description="Shorter texts are not worth it: the answer begins again.",
     )
+    continue_at_length_tokens: int = Field(
+        default=0,
+        ge=0,
+        description="An answer that ended at its length limit goes on until it ends by itself or is"
+        " so many tokens long; 0: it is complete as it is.",
+    )
     ca_file: str | None = Field(
         default=None,
         description="A PEM file with authorities to trust beside the usual ones, for a server with"
@@ -209,6 +215,7 @@ class EndpointTable(BaseModel):
             continue_interrupted=self.continue_interrupted,
             continue_by=self.continue_by,
             continue_min_chars=self.continue_min_chars,
+            continue_at_length_tokens=self.continue_at_length_tokens,
             certificates=self._certificates,
             embedded=self.embedded,
             embedded_context_tokens=self.embedded_context_tokens,

@@ -271,6 +271,7 @@ OURS = (
     ErrorCode.ORPHANED,
     ErrorCode.COMMITS_FORGOTTEN,
     ErrorCode.NOT_CONTINUED,
+    ErrorCode.LENGTH_CONTINUED,
 )
 
 

@@ -103,10 +103,13 @@ def formatted(options: Mapping[str, Json]) -> str | None:
 
 
 def going_on(run: Run, endpoint: Endpoint, text: str, by: By, *, tokens: int | None) -> Run:
-    """The run with a request that ends in `text`; `tokens` of its limit are used up."""
+    """The run with a request that ends in `text`; `tokens` of its limit are used up.
+
+    With `continue_at_length_tokens` each request has its own limit, and all together have that one.
+    """
     options = merged(endpoint.options, run.options)
     run = with_default_system(run, options)  # it comes first, whatever is put at the end
-    changed = _changed(run, options, tokens, len(text))
+    changed = _changed(run, options, endpoint.continue_at_length_tokens, tokens, len(text))
     if by is By.COMPLETION:
         return _raw(replace(run, options=changed), text)
     messages = list(chat_messages(replace(run, system=None)))
@@ -131,21 +134,24 @@ def _raw(run: Run, text: str) -> Run:
 
 
 def _changed(
-    run: Run, options: Mapping[str, Json], tokens: int | None, chars: int
+    run: Run, options: Mapping[str, Json], most: int, tokens: int | None, chars: int
 ) -> dict[str, Json]:
     """The run's own options, with what has to change because the answer has begun already."""
-    changed = {**run.options, **_later(options, tokens, chars)}
+    changed = {**run.options, **_later(options, most, tokens, chars)}
     nested = options.get("options")
-    if isinstance(nested, Mapping) and (inner := _later(nested, tokens, chars)):
+    if isinstance(nested, Mapping) and (inner := _later(nested, most, tokens, chars)):
         own = run.options.get("options")
         changed["options"] = {**(own if isinstance(own, Mapping) else {}), **inner}
     return changed
 
 
-def _later(options: Mapping[str, Json], tokens: int | None, chars: int) -> dict[str, Json]:
+def _later(
+    options: Mapping[str, Json], most: int, tokens: int | None, chars: int
+) -> dict[str, Json]:
     """The limits of tokens, less what is used up; another seed, or the same numbers come again."""
+    used = tokens or 0
     changed: dict[str, Json] = {
-        name: max(1, limit - (tokens or 0))
+        name: max(1, min(limit, most - used) if most else limit - used)
         for name in TOKEN_LIMITS
         if tokens and type(limit := options.get(name)) is int and limit > 0
     }

@@ -35,6 +35,8 @@ _WORDS = {
     FinishGroup.NOTHING: "load unload",
 }
 
+# The limit of the request cut it, and no other: the same server may go on.
+AT_LENGTH = frozenset({"length", "max_tokens", "max_output_tokens", "limit", "MAX_TOKENS"})
 TRUNCATED_REASONS = tuple(_WORDS[FinishGroup.TRUNCATED].split())
 
 _GROUPS = {word: group for group, words in _WORDS.items() for word in words.split()}
