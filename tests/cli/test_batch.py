@@ -219,3 +219,15 @@ def test_it_ends_when_its_own_batch_is_done(here, spool, batch, server_url):
     with closing(sqlite3.connect("spool.db")) as database:
         states = database.execute("SELECT status FROM prompts ORDER BY id").fetchall()
     assert states == [("queued",), ("completed",)]
+
+
+def test_a_command_runs_when_the_output_is_there(here, batch):
+    """With the batch and its counts; again at the next call, and its failure is ours."""
+    (here / "in.jsonl").write_text('{"custom_id": "a", "prompt": "x [[tokens=3]]"}\n')
+    command = 'echo "$BATCH_NAME $BATCH_COMPLETED $BATCH_FAILED $(wc -l < $BATCH_OUTPUT)" >> told'
+    for _ in range(2):
+        assert batch("in.jsonl", "-o", "out.jsonl", "--on-complete", command).code == 0
+    assert [line.split() for line in (here / "told").read_text().splitlines()] == [
+        ["in.jsonl", "1", "0", "1"]
+    ] * 2
+    assert batch("in.jsonl", "-o", "out.jsonl", "--on-complete", "exit 3").code == 1

@@ -17,6 +17,7 @@ import click
 
 from worker.cli.add import Adder
 from worker.cli.export import BY_SUFFIX, Passed, Target, spare_the_database, written
+from worker.cli.on_complete import run_command
 from worker.cli.output import counted, json_line, json_option, talk
 from worker.cli.pairs import Whole, key_values, known_endpoint
 from worker.cli.session import Session, session
@@ -82,6 +83,11 @@ _ADDS: Mapping[str, Any] = {
 @click.option("--dialect", metavar="NAME", help=f"What it speaks; {_DIALECT} with --base-url.")
 @click.option("--model", metavar="NAME", help="For prompts that name none.")
 @click.option("--api-key-env", metavar="VARIABLE", help="The variable that holds its key.")
+@click.option(
+    "--on-complete",
+    metavar="CMD",
+    help="A shell command for the end, with BATCH_NAME, BATCH_OUTPUT, BATCH_COMPLETED, ...",
+)
 @click.option("--concurrency", type=Whole(1, 100_000), help="Streams at a time.")
 @json_option
 @session
@@ -95,6 +101,7 @@ def command(
     out: str,
     errors: str | None,
     out_format: str | None,
+    on_complete: str | None,
     as_json: bool,
     **asked: Any,
 ) -> None:
@@ -105,7 +112,8 @@ def command(
     whatever `spool add` reads; OUT has the format that IN implies: OpenAI Batch lines for OpenAI
     Batch lines, failures among them unless --errors names a file.
 
-    Exits with 0 if all are completed, 1 if some failed or were left out, 130 if it was interrupted.
+    Exits with 0 if all are completed, with 1 if some failed or were left out, or if CMD failed, and
+    with 130 if it was interrupted.
     """
     settings = _settings(session, asked)
     name = asked["batch"] or (None if source == STDIN else Path(source).name)
@@ -126,8 +134,10 @@ def command(
     target = Target(_format(out_format, out, source, store, name), out, errors, partial=False)
     passed = Passed()
     count = _exported(session, store, target, name, passed)
-    _tell(_Batch(name, out, count, report, outcome), as_json=as_json)
-    if outcome.unanswered or report.failed or passed.unreadable:
+    done = _Batch(name, out, count, report, outcome)
+    _tell(done, as_json=as_json)
+    good = on_complete is None or run_command(on_complete, _facts(done))
+    if outcome.unanswered or report.failed or passed.unreadable or not good:
         ctx.exit(1)
 
 
@@ -250,6 +260,13 @@ def _tell(batch: _Batch, *, as_json: bool) -> None:
             f"`spool list --batch {batch.name} --status failed` says why; after"
             f" `spool retry --batch {batch.name}` the same command asks them again"
         )
+
+
+def _facts(batch: _Batch) -> Mapping[str, Any]:
+    """What a command learns, as BATCH_NAME and so on."""
+    told = {**_as_object(batch), "name": batch.name}
+    del told["batch"]
+    return told
 
 
 def _as_object(batch: _Batch) -> Mapping[str, Any]:
