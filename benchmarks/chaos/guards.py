@@ -250,7 +250,7 @@ MUTANTS = (
     Mutant(
         "A stream that began before is no answer to a refusal",
         "worker/endpoints/monitor.py",
-        "        return self._alive_at.get(control.run.model, -inf) > sent_at\n",
+        "        return self._alive_at.get(control.run.model, -inf) > since\n",
         "        return self._answered_at > -inf\n",
         "tests/endpoints/test_monitor.py"
         "::test_a_stream_that_began_before_the_key_expired_is_no_answer",
@@ -274,10 +274,25 @@ MUTANTS = (
     Mutant(
         "A cut is excused by progress and by an age that others share",
         "worker/attribution.py",
-        "    excused = finding.shares_age or _progressed(facts)\n",
-        "    excused = False\n",
+        "        excused = finding.shares_age or _progressed(facts)\n",
+        "        excused = False\n",
         "tests/test_attribution.py"
         "::test_a_cut_is_excused_by_progress_and_by_an_age_that_others_share",
+    ),
+    Mutant(
+        "Words that an answer has disproved use up no attempt",
+        "worker/attribution.py",
+        "        excused = finding.disproved\n",
+        "        excused = False\n",
+        "tests/test_attribution.py::test_words_that_an_answer_has_disproved_use_up_no_attempt",
+    ),
+    Mutant(
+        "The answer of a prompt disproves what it was refused with",
+        "worker/endpoints/monitor.py",
+        "        self._refusals.answered(control.run.prompt_id)\n",
+        "",
+        "tests/endpoints/test_monitor.py"
+        "::test_what_a_prompt_was_refused_with_is_disproved_by_its_answer",
     ),
     Mutant(
         "Without evidence and progress there is an end",
