@@ -24,7 +24,7 @@ with Spool("sqlite:///mine.db") as spool:
     spool.cancel(batch="b")
     print(spool.run())
 """
-SAID = ["['x']", "there is no prompt 7: `spool export` lists ids", "0"]
+SAID = ["['x']", "there is no prompt 7: `spool list` shows them", "0"]
 
 
 @pytest.fixture

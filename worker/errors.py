@@ -166,7 +166,7 @@ class NotFound(SpoolError):
     @classmethod
     def prompt(cls, prompt_id: object) -> NotFound:
         """That there is no prompt with this id, and how to find one that there is."""
-        return cls(f"there is no prompt {prompt_id}: `spool export` lists ids")
+        return cls(f"there is no prompt {prompt_id}: `spool list` shows them")
 
 
 class ImpossibleTransition(SpoolError):

@@ -470,3 +470,43 @@ def test_several_answers_are_several_prompts(on, here, sql):
     assert sql(ids) == [(each, None) for each in ("a#1", "a#2", "b#1", "b#2", "b#3")]
     assert "5 prompts of p.jsonl are already in batch p.jsonl" in on("add", "p.jsonl").out
     assert on("add", "-p", "z", "--option", "n=2").out == "added 2 prompts\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "sent"),
+    [
+        ('{"prompt":"a","temperature":0.1}', {"temperature": 0.1}),
+        ('{"prompt":"a","max_tokens":5}', {"max_tokens": 5}),
+        (
+            '{"prompt":"a","response_format":{"type":"json_object"}}',
+            {"response_format": {"type": "json_object"}},
+        ),
+        ('{"prompt":"a","tools":[]}', {"tools": []}),
+        ('{"prompt":"a","id":9}', {}),
+        ('{"prompt":"a","completion":"b"}', {}),
+        ('{"text":"a"}', {}),
+        ('{"conversations":[{"from":"human","value":"a"}]}', {}),
+        ('{"prompt":"a","metadata":{"temperature":0.1}}', {}),
+    ],
+)
+def test_what_people_write_is_what_is_sent(spool, here, line, sent):
+    """The request has the options of the line, and nothing of what is only kept with it."""
+    (here / "one.jsonl").write_text(line)
+    (here / "spool.toml").write_text(
+        '[endpoints.default]\ndialect = "openai-chat"\nbase_url = "http://h/v1"\nmodel = "m"\n'
+    )
+    said = spool("add", "--dry-run", "one.jsonl")
+    (shown,) = said.matches("preview")
+    body = shown["body"]
+    assert said.code == 0
+    assert body["messages"] == [{"role": "user", "content": "a"}]
+    rest = {key: body[key] for key in body if key not in ("messages", "model", "stream_options")}
+    assert rest == {"stream": True, **sent}
+
+
+def test_a_conversation_without_a_turn_is_told(spool, here):
+    """Nothing is asked, and nothing is sent."""
+    (here / "one.jsonl").write_text('{"conversations":[]}')
+    said = spool("add", "--dry-run", "one.jsonl")
+    assert said.code == 1
+    assert "line 1 asks nothing in its conversations: a turn of the user is missing" in said.err

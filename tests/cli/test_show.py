@@ -142,7 +142,7 @@ def test_a_prompt_is_found_by_its_custom_id(on, store, runs):
     ("arguments", "words", "code"),
     [
         (["99"], "there is no prompt 99", 1),
-        (["--custom-id", "zz"], "no prompt has the custom_id 'zz': `spool export` lists them", 1),
+        (["--custom-id", "zz"], "no prompt has the custom_id 'zz': `spool list` shows them", 1),
         (["--custom-id", "c1", "--batch", "zz"], "no prompt has the custom_id 'c1' in batch", 1),
         ([], "name one prompt: by ID, or by --custom-id", 2),
         (["1", "--custom-id", "c1"], "name one prompt", 2),

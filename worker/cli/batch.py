@@ -122,6 +122,10 @@ def command(
     if as_json and out == "-":
         raise click.UsageError("--json and the answers would share standard output: name a file")
     spare_the_database(settings.sqlite_file, (out, errors))
+    if source != STDIN and Path(source).resolve() in (
+        Path(o).resolve() for o in (out, errors) if o
+    ):
+        raise click.UsageError("the answers would replace IN: write them to another file")
     asked["batch"] = name
     report = Adder(session, settings, {**_ADDS, **asked}, as_json=False, say=talk).file(source)
     if report.changed or (asked["strict"] and report.failed) or not report.good:

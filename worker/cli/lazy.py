@@ -114,6 +114,11 @@ def _say_usage(error: click.ClickException) -> None:
         error.show()
         return
     words = " ".join(error.format_message().split()).removesuffix(".")
+    if isinstance(error, click.NoSuchOption) and error.ctx and error.ctx.info_name:
+        from worker.cli.meant import meant
+
+        if advice := meant(error.ctx.info_name, error.option_name):
+            words = f"no such option {error.option_name!r}: {advice}"
     if words.partition(" ")[0][1:].islower():  # a sentence, which begins with no name
         words = words[:1].lower() + words[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None

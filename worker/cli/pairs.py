@@ -39,7 +39,9 @@ def key_values(
     for value in values:
         key, equals, text = value.partition("=")
         if not (equals and key):
-            raise click.BadParameter(f"{value!r} is not KEY=VALUE", param=param)
+            raise click.BadParameter(
+                f"{value!r} is not KEY=VALUE, such as temperature=0", param=param
+            )
         try:
             pairs[key] = json.loads(text, parse_constant=_no_constant)
         except ValueError:

@@ -93,7 +93,7 @@ def found(
         where = f" in batch {batch!r}" if batch else ""
         if not ids:
             raise NotFound(
-                f"no prompt has the custom_id {custom_id!r}{where}: `spool export` lists them"
+                f"no prompt has the custom_id {custom_id!r}{where}: `spool list` shows them"
             )
         if len(ids) > 1:
             listed = ", ".join(map(str, ids[:5]))
