@@ -171,6 +171,16 @@ def test_the_longest_text_is_gone_on_with():
     assert chosen(earlier(1, chars=5000), earlier(2, chars=600)).source.run_id == 1
 
 
+def test_a_run_whose_text_was_copied_on_is_not_gone_on_with():
+    """It has its own part only, even if that reached further than the one that copied it."""
+    chain = [
+        earlier(1, chars=5000),
+        earlier(2, chars=9000, continues_run_id=1, carried_chars=4990),
+        earlier(3, chars=8995, continues_run_id=2, carried_chars=8990, code="shutdown"),
+    ]
+    assert chosen(*chain).source.run_id == 3
+
+
 def test_two_deaths_at_one_place_begin_again_once():
     """From then on it goes on from there, and the deaths count."""
     two = [earlier(1, chars=5000), earlier(2, chars=5100, carried_chars=4990, continues_run_id=1)]

@@ -96,7 +96,7 @@ def choose(
     runs: Sequence[Earlier], *, request_hash: str, endpoint: str, dialect: str, min_chars: int
 ) -> Choice:
     """The earlier run whose text a new run of the same prompt goes on with."""
-    worthwhile = [run for run in runs if run.chars >= min_chars]
+    worthwhile = [run for run in runs if run.chars >= min_chars and not _is_copied(run, runs)]
     if not worthwhile:
         return Choice()
     same = [run for run in worthwhile if run.request_hash == request_hash]
@@ -142,6 +142,12 @@ def _reasons(best: Earlier, runs: Sequence[Earlier]) -> Iterator[tuple[str, bool
         f"two runs ended within {SAME_PLACE_CHARS} characters of the same place",
         _died_here_twice(best, runs),
     )
+
+
+def _is_copied(run: Earlier, runs: Sequence[Earlier]) -> bool:
+    """Whether a later run has its text, of which it has kept its own part only."""
+    heirs = (each for each in runs if each.continues_run_id == run.run_id)
+    return bool(run.carried_chars) and any(each.carried_chars for each in heirs)
 
 
 def _died_here_twice(best: Earlier, runs: Sequence[Earlier]) -> bool:
