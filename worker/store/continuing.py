@@ -188,7 +188,8 @@ def of_result() -> list[ColumnElement[Any]]:
 
     def total(name: str) -> ColumnElement[Any]:
         summed = select(cast(func.sum(of_all.c[name]), BigInteger)).where(*asked)
-        return summed.scalar_subquery().label(f"total_{name}")
+        several = (prompts.c.runs > literal_column("1"), summed.scalar_subquery())
+        return case(several, else_=runs.c[name]).label(f"total_{name}")  # most have a single run
 
     return [
         runs.c.continued_by,
