@@ -10,6 +10,7 @@ import pytest
 
 from tests.store.cast import sign_on, take
 from worker.records import NewPrompt
+from worker.states import PromptState
 from worker.store import (
     Selection,
     answers,
@@ -18,6 +19,7 @@ from worker.store import (
     decisions,
     fence,
     levels,
+    listing,
     reads,
     rescue,
 )
@@ -46,6 +48,7 @@ GIVEN = {
     "after": 100,
     "last": FINISHED,
     "page": 200,
+    "before": 400,
     "most": 65_536,
     "nonce": 5,
     "below": 2**40,
@@ -224,6 +227,20 @@ def test_a_page_of_a_batch_is_not_looked_for_in_the_whole_batch(explain, store):
         assert "USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in plan
     else:
         assert "prompts_pkey" in plan
+
+
+@pytest.mark.parametrize(
+    "selection", [Selection(), Selection(batch="b"), Selection(states=(PromptState.FAILED,))]
+)
+def test_a_page_of_a_list_walks_along_the_key(explain, store, selection):
+    """However long the table is, and whatever is looked for."""
+    for statement in (listing.page(selection), listing.floor()):
+        plan = explain(statement)
+        assert "TEMP B-TREE" not in plan
+        assert "Sort" not in plan
+        assert [line for line in scans(plan) if "batches" not in line] == []
+        if not store.is_sqlite:
+            assert "prompts_pkey" in plan
 
 
 def test_the_results_of_one_prompt_are_found_by_its_id(explain, sql):

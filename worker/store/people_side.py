@@ -173,7 +173,8 @@ class PeopleSide:
 
         With conditions at most `listing.LOOKED_THROUGH` prompts are looked through for a page.
         """
-        with self._db.reading() as connection:
+        # As for `results`: PostgreSQL may only walk along the key here, and sorts nothing.
+        with self._work_db.reading() as connection:
             return listing.newest(connection, selection, limit=limit, before=before)
 
     def status(self) -> QueueStatus:
