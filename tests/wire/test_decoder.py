@@ -542,3 +542,46 @@ def test_a_frame_of_exactly_the_limit_is_read(name):
         error = read(decoder(name, max_frame_bytes=len(data) - 1), pieces).error
         assert isinstance(error, FrameTooLarge)
         assert str(len(data)) not in str(error), "one cause has one sentence"
+
+
+TEXTS = {
+    "openai-responses": {"type": "response.output_text.delta", "item_id": "m", "delta": "é word "},
+    "anthropic-messages": {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "text_delta", "text": "é word "},
+    },
+    "llamacpp-completion": {"content": "é word ", "stop": False, "tokens_predicted": 1},
+}
+
+
+@pytest.mark.parametrize("dialect", TEXTS)
+def test_pieces_of_text_are_decoded_into_few_fields(dialect):
+    """Once it is clear what a stream is, no frame of text is read in the wide shape."""
+    block = sse(json.dumps(TEXTS[dialect]).encode()) * PIECES
+    source = decoder(dialect)
+    source.feed(block)
+    wide = []
+    source._answer.take = lambda frame, event: wide.append(frame)
+    source._answer.take_all = wide.append
+    assert list(source.feed(block)) == [Delta(Kind.TEXT, "é word " * PIECES)]
+    assert not wide
+
+
+def test_the_first_read_of_a_stream_takes_the_short_way_as_soon_as_that_is_safe():
+    source, slow = decoder("openai-chat"), []
+    take = source._answer.take
+    source._answer.take = lambda frame, event: slow.append(take(frame, event))
+    (delta,) = source.feed(sse(CHUNK % b"word ") * 100)
+    assert delta == Delta(Kind.TEXT, "word " * 100)
+    assert len(slow) == PIECES
+
+
+def test_a_read_of_many_short_frames_is_plain_however_long_it_is():
+    block = sse(CHUNK.replace(b"{", b'{"object":"chat.completion.chunk",', 1) % b"word ")
+    block *= READ // len(block)
+    assert len(block) > SKIM_FROM_BYTES
+    source = decoder("openai-chat")
+    source.feed(block)
+    source._answer.take_all = None
+    assert list(source.feed(block)) == [Delta(Kind.TEXT, "word " * block.count(b"word"))]

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic
 
+import msgspec
+
 from worker.errors import ErrorCode, Malformed, ServerFailed, SpoolError, Truncated, Verdict
 from worker.records import Json, Kind, Usage
 from worker.wire.asking import NOTHING_ASKED, Asked
@@ -49,6 +51,7 @@ class Answer(Generic[F]):
     Attributes:
         shape: of the dialect's frames.
         plain: those of them that hold text and nothing else, where that is worth a lane.
+        narrow: decodes many lines of JSON that hold text and no thoughts; refuses all others.
         done_frame: what ends a completion, in words for messages.
         frames_are_states: a frame without output tells a state of its own: a block that begins,
             a tool that runs.
@@ -56,6 +59,7 @@ class Answer(Generic[F]):
         finish_reason: the last raw reason seen, storable.
         refused: the visible output is a refusal, so a plain stop is one too.
         asked: what the request says about the answer.
+        changes: how often the counts or the finish reason have changed.
         is_settled: it is clear what kind of a stream this is; only then are short cuts open.
         may_think: the frames at hand may hold thoughts, by the bytes of their names.
         raw: the frame at hand as it came, while frames are understood one by one.
@@ -63,6 +67,7 @@ class Answer(Generic[F]):
 
     shape: ClassVar[Shape[Any]]
     plain: ClassVar[Plain[Any] | None] = None
+    narrow: ClassVar[msgspec.json.Decoder[Any] | None] = None
     done_frame: ClassVar[str]
     frames_are_states: ClassVar[bool] = False
 
@@ -74,6 +79,7 @@ class Answer(Generic[F]):
         self.may_think = True
         self.raw: Mapping[str, Json] | None = None
         self.frames = 0
+        self.changes = 0
         self.finish_reason: str | None = None
         self.output = Output()
         self.refused = False
@@ -108,12 +114,20 @@ class Answer(Generic[F]):
 
         Nothing may have been understood when it returns False.
         """
-        for frame in frames:
+        for number, frame in enumerate(frames, start=1):
             self.take(frame, "")
             if self._terminal:
                 break
-        self.is_settled = self.is_settled or self.settles()
+            if not self.is_settled and self.settles():
+                self.is_settled = True  # so there may be a short cut for the others
+                rest = frames[number:]
+                return self.take_all(rest) or Answer.take_all(self, rest)
         return True
+
+    def take_narrow(self, frames: Sequence[Any]) -> bool:
+        """Understand many frames of the narrow shape; False if they mean more after all."""
+        del frames
+        return False
 
     def take_plain(self, texts: Sequence[str] | None) -> bool:
         """Understand the texts of many plain frames; False if they were not plain after all."""
@@ -145,16 +159,20 @@ class Answer(Generic[F]):
     def count(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
         """Note token counts; the last one that is there and makes sense counts."""
         if prompt_tokens is not None and 0 <= prompt_tokens <= _TOKENS_MAX:
+            self.changes += prompt_tokens != self._prompt_tokens
             self._prompt_tokens = prompt_tokens
         if completion_tokens is not None and 0 <= completion_tokens <= _TOKENS_MAX:
+            self.changes += completion_tokens != self._completion_tokens
             self._completion_tokens = completion_tokens
 
     def note_finish(self, reason: str | None) -> None:
         """Note a finish reason; None and "" (old Ollama, on every chunk) say nothing."""
+        before = self.finish_reason
         if reason:
             self.finish_reason = clip(reason, _REASON_CHARS_MAX)
         if self.refused and finish_group(self.finish_reason) is FinishGroup.NATURAL:
             self.finish_reason = _REFUSAL
+        self.changes += self.finish_reason != before
 
     def add_text(self, value: Json, kind: Kind = Kind.TEXT) -> None:
         """Append a value that has to be text or null.
@@ -270,7 +288,7 @@ class Answer(Generic[F]):
         over = self._terminal is not None
         if over and self._told:
             return []
-        events: list[Event] = [*self.output.take(final=over)]
+        events = self.output.take(final=over)
         if self._terminal is not None:
             events.append(self._terminal)
             self._told = True

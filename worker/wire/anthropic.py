@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import NoneType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -73,10 +73,24 @@ class _Event(Holder, gc=False, kw_only=True):
     error: Any = None
 
 
+class _TextDelta(msgspec.Struct, gc=False):
+    type: Literal["text_delta"]
+    text: str
+
+
+class _TextEvent(msgspec.Struct, gc=False):
+    """A piece of text."""
+
+    type: Literal["content_block_delta"]
+    delta: _TextDelta
+    error: None = None
+
+
 class MessagesAnswer(Answer[_Event]):
     """Reads `/v1/messages`."""
 
     shape: ClassVar[Shape[Any]] = Shape(_Event)
+    narrow: ClassVar[msgspec.json.Decoder[Any] | None] = msgspec.json.Decoder(_TextEvent)
     done_frame = "message_stop"
     frames_are_states = True
 
@@ -130,6 +144,11 @@ class MessagesAnswer(Answer[_Event]):
                 return all(event.type for event in frames) and super().take_all(frames)
             parts.append(delta.text)
         self.take_text(len(frames), "".join(parts))
+        return True
+
+    def take_narrow(self, frames: Sequence[_TextEvent]) -> bool:
+        """Understand many pieces of text."""
+        self.take_text(len(frames), "".join([event.delta.text for event in frames]))
         return True
 
     def take_whole(self, said: Mapping[str, Json]) -> bool:

@@ -95,7 +95,7 @@ class StreamDecoder:
         self._whole: FrameBody | None = None
         self._start_of_body = b""  # for a message, as long as no frame has come
         self._mould = Mould(framing.boundary)
-        self._known: object = (False, answer.usage, None)
+        self._state = 0  # changes with all that is known of the answer but its output
         self._progress = 0
         self._start()
 
@@ -139,15 +139,12 @@ class StreamDecoder:
 
     def feed(self, data: bytes) -> Sequence[Event]:
         """Take one network read; `b""` is legal and quiet."""
-        events = self._guarded(lambda: self._feed(data))
+        events = self._guarded(self._feed, data)
         answer = self._answer
-        known = (
-            answer.frames if answer.frames_are_states else bool(answer.frames),
-            answer.usage,
-            answer.finish_reason,
-        )
-        if events or known != self._known or PROMPT_PROGRESS in data:
-            self._known = known
+        state = answer.changes
+        state += answer.frames if answer.frames_are_states else bool(answer.frames)
+        if events or state != self._state or PROMPT_PROGRESS in data:
+            self._state = state
             self._progress += 1
         return events
 
@@ -155,11 +152,11 @@ class StreamDecoder:
         """The body ended."""
         return self._guarded(self._end_whole if self._whole is not None else self._end_stream)
 
-    def _guarded(self, step: Callable[[], None]) -> Sequence[Event]:
+    def _guarded(self, step: Callable[..., None], *given: bytes) -> Sequence[Event]:
         if self._answer.is_over():
             return ()
         try:
-            step()
+            step(*given)
         except SpoolError as error:
             self._answer.fail(error)
         except RecursionError:
@@ -186,6 +183,10 @@ class StreamDecoder:
     # --- a stream
 
     def _read(self, data: bytes) -> None:
+        if self._intake.is_block(data):
+            if not self._take_block(data):
+                self._take_frames(self._machine.frames(data))
+            return
         for block, may_be_plain in self._intake.blocks(data):
             if not (may_be_plain and self._take_block(block)):
                 self._take_frames(self._machine.frames(block))
@@ -200,6 +201,10 @@ class StreamDecoder:
         if packed is None or self._has_long_line(packed.lines):
             return False
         self._answer.may_think = any(name in block for name in NAMES_BEGIN)
+        return self._take_narrow(packed) or self._take_packed(packed)
+
+    def _take_packed(self, packed: Packed) -> bool:
+        """Many frames of any kind."""
         try:
             frames = self._answer.shape.decode_lines(packed.lines)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -216,6 +221,17 @@ class StreamDecoder:
             self._answer.sentinel()
         return True
 
+    def _take_narrow(self, packed: Packed) -> bool:
+        """Text and nothing else, in frames that are not plain."""
+        answer = self._answer
+        if answer.narrow is None or answer.may_think or packed.sentinel or not answer.is_settled:
+            return False
+        try:
+            frames = answer.narrow.decode_lines(packed.lines)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        return packed.holds(len(frames)) and answer.take_narrow(frames)
+
     def _take_report(self, line: bytes) -> None:
         try:
             said = parse(line)
@@ -226,7 +242,7 @@ class StreamDecoder:
     def _take_plain(self, block: bytes) -> bool:
         """The fastest lanes: text and nothing else."""
         plain = self._answer.plain if self._answer.is_settled else None
-        if plain is None or len(block) > most_raw_bytes(self._limit):
+        if plain is None or len(block) > self._limit:
             return False
         if (cast := self._mould.read(block, plain)) is not None:
             self._answer.take_text(cast.frames, cast.text)

@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from worker.errors import Refused, SpoolError
 from worker.records import Endpoint, Kind, Request, Run, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(msgspec.Struct, frozen=True, gc=False):
     """Output of one kind; never empty, always storable."""
 
     kind: Kind
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Extra:
+class Extra(msgspec.Struct, frozen=True, gc=False):
     """What belongs to an answer and is no text: log probabilities, audio, annotations.
 
     Attributes:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from worker.wire.framing import PINGS, SENTINEL, VALUES_MAX, Machine, most_raw_bytes
 
@@ -43,6 +44,15 @@ class Intake:
     def held_bytes(self) -> int:
         """Bytes in memory."""
         return len(self._rest) + self._machine.held_bytes
+
+    def is_block(self, data: bytes) -> bool:
+        """Whether a read is a block as it stands, which the fast lane may try; most are."""
+        return (
+            not (self._rest or self._cr or self._careful)
+            and len(data) <= VALUES_MAX
+            and data.endswith(self._boundary)
+            and b"\r" not in data
+        )
 
     def blocks(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
         """Blocks in order, each with whether the fast lane may try it.
@@ -104,8 +114,7 @@ class Intake:
         return plain
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(msgspec.Struct, frozen=True, gc=False):
     """A block that may be without surprises, as bare JSON lines.
 
     Attributes:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import msgspec
+
 from worker.errors import Refused
 from worker.records import Json, Run
 from worker.wire.answer import Answer, Reported
@@ -35,10 +37,23 @@ class _Frame(Thoughts, gc=False, kw_only=True):
     probs: Any = None
 
 
+class _TextFrame(msgspec.Struct, gc=False):
+    """A frame of text, where none has thoughts."""
+
+    content: str
+    stop: bool = False
+    tokens_evaluated: int | None = None
+    tokens_predicted: int | None = None
+    error: None = None
+    completion_probabilities: None = None
+    probs: None = None
+
+
 class CompletionAnswer(Answer[_Frame]):
     """Reads `/completion`."""
 
     shape: ClassVar[Shape[Any]] = Shape(_Frame)
+    narrow: ClassVar[msgspec.json.Decoder[Any] | None] = msgspec.json.Decoder(_TextFrame)
     done_frame = "a frame with stop = true"
 
     def take(self, frame: _Frame, event: str) -> None:
@@ -69,6 +84,15 @@ class CompletionAnswer(Answer[_Frame]):
                 or (may_think and frame.has_thoughts())
             ):
                 return super().take_all(frames)
+        for frame in frames:
+            self.count(frame.tokens_evaluated, frame.tokens_predicted)
+        self.take_text(len(frames), "".join([frame.content for frame in frames]))
+        return True
+
+    def take_narrow(self, frames: Sequence[_TextFrame]) -> bool:
+        """Understand many frames of text."""
+        if any(frame.stop for frame in frames):
+            return False
         for frame in frames:
             self.count(frame.tokens_evaluated, frame.tokens_predicted)
         self.take_text(len(frames), "".join([frame.content for frame in frames]))

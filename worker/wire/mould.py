@@ -47,8 +47,7 @@ _MOST_MISFITS = 8
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Cast:
+class Cast(msgspec.Struct, frozen=True, gc=False):
     """What a block said: one text for all of its frames."""
 
     frames: int

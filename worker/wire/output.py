@@ -10,7 +10,7 @@ from __future__ import annotations
 from worker.errors import Malformed
 from worker.records import Json, Kind
 from worker.wire.calls import ToolCalls
-from worker.wire.events import Delta, Extra
+from worker.wire.events import Delta, Event, Extra
 from worker.wire.jsontext import compact
 from worker.wire.streamed import Streamed
 from worker.wire.text import Channel, storable
@@ -98,7 +98,7 @@ class Output:
         """Whether output of one kind has come."""
         return kind in self.seen or bool(self._parts and self._kind is kind)
 
-    def take(self, *, final: bool = False) -> list[Delta | Extra]:
+    def take(self, *, final: bool = False) -> list[Event]:
         """What is new since the last call; the final call also lets go of what was held back."""
         if final:
             self.calls.let_go()
@@ -108,9 +108,10 @@ class Output:
         if final:
             for kind, channel in self._channels.items():
                 self._append(kind, channel.end())
-        deltas, self._deltas = self._deltas, []
-        extras, self._extras = self._extras, []
-        return [*deltas, *extras]
+        events: list[Event] = [*self._deltas, *self._extras]
+        self._deltas.clear()
+        self._extras.clear()
+        return events
 
     def _take_calls(self) -> None:
         if self._kind is not Kind.TOOL_CALLS:

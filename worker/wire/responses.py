@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import msgspec
+
 from worker.errors import ErrorCode, Malformed, ServerFailed
 from worker.records import Json, Kind, Run
 from worker.wire.answer import Answer, Reported
@@ -26,7 +28,16 @@ from worker.wire.asking import NOTHING_ASKED, Asked, Options, chat_messages
 from worker.wire.decoder import EVENTS
 from worker.wire.dialect import WireFormat
 from worker.wire.framing import PINGS
-from worker.wire.responses_frames import KEEP_LESS, SHAPE, Event, Item, Part, Response
+from worker.wire.responses_frames import (
+    KEEP_LESS,
+    SHAPE,
+    TEXTS,
+    Event,
+    Item,
+    Part,
+    Response,
+    TextEvent,
+)
 from worker.wire.shape import Shape
 from worker.wire.skim import DROPPED_FIELD, END_FIELD, Keep
 from worker.wire.streamed import Streamed
@@ -54,6 +65,7 @@ class ResponsesAnswer(Answer[Event]):
     """Reads `/responses`."""
 
     shape: ClassVar[Shape[Any]] = SHAPE
+    narrow: ClassVar[msgspec.json.Decoder[Any] | None] = TEXTS
     done_frame = "response.completed or response.incomplete"
     frames_are_states = True
 
@@ -97,29 +109,26 @@ class ResponsesAnswer(Answer[Event]):
 
     def take_all(self, frames: Sequence[Event]) -> bool:
         """Understand many events; those that hold only text are joined at once."""
-        first = frames[0] if frames and self.is_settled else Event()
-        index, number, item_id = first.output_index, first.content_index, first.item_id
-        for event in frames:
-            if (
-                event.type != _TEXT
-                or event.item_id != item_id
-                or event.output_index != index
-                or event.content_index != number
-                or event.item is not None
-                or event.response is not None
-                or event.logprobs
-                or event.error
-                or type(event.delta) is not str
-            ):
-                break
-        else:
-            if self.is_settled and frames:
-                self.frames += len(frames)
-                self._say(first, "".join([event.delta for event in frames]))
-                return True
         if any(event.item is not None or event.response is not None for event in frames):
             return False  # some of them have to be kept as they came
         return self._all_have_types(frames) and super().take_all(frames)
+
+    def take_narrow(self, frames: Sequence[TextEvent]) -> bool:
+        """Understand many pieces of one text."""
+        if not frames:
+            return False
+        first = frames[0]
+        index, number, item_id = first.output_index, first.content_index, first.item_id
+        for event in frames:
+            if (
+                event.item_id != item_id
+                or event.output_index != index
+                or event.content_index != number
+            ):
+                return False
+        self.frames += len(frames)
+        self._say(first, "".join([event.delta for event in frames]))
+        return True
 
     def take_whole(self, said: Mapping[str, Json]) -> bool:
         """A `response` object that is not a stream."""
@@ -163,7 +172,7 @@ class ResponsesAnswer(Answer[Event]):
             kind = "audio" if name in _AUDIO else "unknown"
             self.output.add_extra(kind, {"type": f"{name}.delta", "delta": frame.delta})
 
-    def _say(self, frame: Event, text: str) -> None:
+    def _say(self, frame: Event | TextEvent, text: str) -> None:
         self._part = (self._slot_of(frame.output_index, frame.item_id), frame.content_index or 0)
         self._parts.setdefault(self._part, Streamed()).add(text)
         if len(self._parts) > PARTS_MAX:

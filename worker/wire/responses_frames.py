@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -88,6 +88,23 @@ class Event(Holder, gc=False, kw_only=True):
 
 
 SHAPE = Shape(Event)
+
+
+class TextEvent(msgspec.Struct, gc=False, kw_only=True):
+    """A piece of text, and nothing beside it."""
+
+    type: Literal["response.output_text.delta"]
+    delta: str
+    item_id: str | None = None
+    output_index: int | None = None
+    content_index: int | None = None
+    logprobs: Annotated[list[Any], msgspec.Meta(max_length=0)] | None = None
+    error: None = None
+    item: None = None
+    response: None = None
+
+
+TEXTS = msgspec.json.Decoder(TextEvent)
 
 
 def _with_ends_of_text(keep: Mapping[str, Keep]) -> Mapping[str, Keep]:

@@ -56,8 +56,8 @@ class NoThoughts(msgspec.Struct, gc=False, kw_only=True):
 
 NAMES = tuple(field.name for field in msgspec.structs.fields(NoThoughts))
 
-# Bytes without which a frame holds no thought; the last one for names that are escaped.
-NAMES_BEGIN = (b'"reasoning', b'"thinking', b'"thought', b"\\u00")
+# Bytes without which a frame holds no thought; the last two for names with an escaped letter.
+NAMES_BEGIN = (b'"reasoning', b'"thinking', b'"thought', b"\\u006", b"\\u007")
 _fields = attrgetter(*NAMES)
 _NOTHING = (None,) * len(NAMES)
 
