@@ -65,7 +65,7 @@ def test_what_is_typed_wins_over_what_the_file_says():
         (Line(messages=[]), "has no messages"),
         (Line(messages=[{"content": "x"}]), 'without "role" (messages[0])'),
         (Line(prompt="x", options={"stream": False}), "Spool stores streams; remove it"),
-        (Line(prompt="x", options={"n": 2}), "the option n must be 1"),
+        (Line(prompt="x", options={"n": 300}), "number of answers (n) that is not 1 to 128"),
         (Line(prompt="x", options={"model": "m"}), "contradicts the prompt's own model"),
         (Line(prompt="x\x00"), "U+0000"),
         (Line(prompt="x", metadata={"k": ["\x00"]}), "U+0000"),
