@@ -18,7 +18,7 @@ from math import inf
 
 from tests.fakes.aio import turns
 from tests.fakes.clock import FakeClock
-from worker.errors import SpoolError
+from worker.errors import Refused, SpoolError
 from worker.records import Endpoint, Request, Run
 from worker.wire import DIALECTS
 from worker.wire.events import Dialect
@@ -204,6 +204,8 @@ class ScriptedStream:
                 reader.read = self.canary_reads
             yield reader
             return
+        if request.url.endswith(("/apply-template", "/tokenize")):
+            raise Refused("HTTP 404: there is no such place", http_status=404)
         self.requests.append(request)
         await asyncio.sleep(0)
         response = self.responses.popleft() if self.responses else self._usual()
