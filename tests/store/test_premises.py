@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from worker.errors import StoreBroken
-from worker.store import Store, schema
+from worker.store import Store, premises, schema
 from worker.store.engine import Database
 
 
@@ -82,3 +82,36 @@ def test_connections_that_others_use_up_are_a_hint(limited):
 def test_a_server_without_limits_has_nothing_to_say(store):
     """Nor has SQLite."""
     assert store.check_premises(listens=True) == []
+
+
+class Answer:
+    """A connection to a server whose settings are these."""
+
+    def __init__(self, *row):
+        self._row = row
+
+    def execute(self, _statement):
+        return self
+
+    def one(self):
+        return self._row
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (("on", "on", "on", "", 0), []),
+        (("on", "on", "remote_apply", "ANY 1 (a)", 2), []),
+        (("off", "on", "on", "", 0), ["fsync"]),
+        (("on", "off", "on", "", 0), ["full_page_writes"]),
+        (("on", "on", "off", "", 0), ["synchronous_commit"]),
+        (("on", "on", "local", "a", 1), ["synchronous_commit"]),
+        (("on", "on", "on", "", 2), ["2 standby servers"]),
+    ],
+)
+def test_what_lets_a_server_forget_is_named(row, words):
+    """A standby that is waited for by nobody is promoted without the last commits."""
+    found = premises.check_commits(Answer(*row))
+    assert [each.startswith(word) for each, word in zip(found, words, strict=True)] == [
+        True for _ in words
+    ]

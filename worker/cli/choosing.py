@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _LARGEST_ID = 2**63 - 1  # what a database can hold
+
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class PromptId(click.ParamType[int]):
@@ -141,6 +146,19 @@ def choosing(*, everything: bool) -> Callable[[Function], Function]:
         return result
 
     return decorate
+
+
+def age(_ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
+    """A span of time as people write it; raises BadParameter for anything else."""
+    if value is None:
+        return None
+    match = _AGE.fullmatch(value.strip().lower())
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no age: write 90s, 30m, 12h, 7d or 2w", param=param)
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError:
+        raise click.BadParameter(f"{value!r} is too long", param=param) from None
 
 
 def required(chosen: Chosen) -> None:

@@ -13,10 +13,13 @@ import shlex
 import shutil
 import stat
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
+from worker.cli import answers
+from worker.cli.choosing import Chosen, age
 from worker.cli.findings import Finding, Health, broken, doubtful, ok
 from worker.cli.output import counted, data, json_line, json_option
 from worker.cli.session import Session, session
@@ -35,26 +38,35 @@ _BEGINNING = 2026  # a machine whose clock is earlier than this program has the 
 
 
 @click.command(short_help="Can everything be reached, and what to do if not.")
+@click.option("--verify", is_flag=True, help="Is all text of all completed runs stored?")
+@click.option("--batch", metavar="NAME", help="With --verify: of prompts of this batch.")
+@click.option(
+    "--since", metavar="AGE", callback=age, help="With --verify: completed within 12h, 7d, 2w."
+)
 @json_option
 @session
 @click.pass_context
-def command(ctx: click.Context, session: Session, /, *, as_json: bool) -> None:
+def command(
+    ctx: click.Context,
+    session: Session,
+    /,
+    *,
+    verify: bool,
+    batch: str | None,
+    since: timedelta | None,
+    as_json: bool,
+) -> None:
     """Check settings, database, disk, clock, endpoints and models; say what to do.
 
     Changes nothing, and asks each endpoint for one token. Exits 1 if anything is broken.
-    """
-    from worker.cli.checkup import endpoints
 
-    loaded = session.loaded()
+    It also looks whether all text of the last 1,000 completed runs is stored; with --verify at
+    all completed runs, and at nothing else.
+    """
+    if not verify and (batch is not None or since is not None):
+        raise click.UsageError("--batch and --since go with --verify")
     clock = SystemClock()
-    findings = [
-        _program(),
-        *_settings(loaded),
-        *_database(session, loaded.settings),
-        *_disk(loaded.settings),
-        *_clock(loaded.settings, clock),
-        *endpoints(loaded, clock),
-    ]
+    findings = _verify(session, clock, batch, since) if verify else _everything(session, clock)
     sick = any(each.health is Health.BROKEN for each in findings)
     if as_json:
         json_line({"ok": not sick, "findings": [each.as_object() for each in findings]})
@@ -63,6 +75,32 @@ def command(ctx: click.Context, session: Session, /, *, as_json: bool) -> None:
             data(str(each))
     if sick:
         ctx.exit(1)
+
+
+def _everything(session: Session, clock: Clock) -> list[Finding]:
+    from worker.cli.checkup import endpoints
+
+    loaded = session.loaded()
+    return [
+        _program(),
+        *_settings(loaded),
+        *_database(session, loaded.settings),
+        *_disk(loaded.settings),
+        *_clock(loaded.settings, clock),
+        *endpoints(loaded, clock),
+    ]
+
+
+def _verify(
+    session: Session, clock: Clock, batch: str | None, since: timedelta | None
+) -> list[Finding]:
+    store = session.store()
+    Chosen(batch=batch).check(store)
+    try:
+        moment = None if since is None else clock.now() - since
+    except OverflowError:
+        raise click.UsageError("--since reaches back before the calendar begins") from None
+    return [*answers.whole(store.verify(everything=True, batch=batch, since=moment))]
 
 
 def _program() -> Finding:
@@ -95,6 +133,7 @@ def _database(session: Session, settings: Settings) -> Iterator[Finding]:
         store = session.store()
         status = store.status()
         crowded = store.check_premises(listens=settings.listen)
+        stored = [*answers.durable(store, settings), *answers.whole(store.verify())]
     except StoreError as error:
         yield broken("database", f"{where}: {error.message}")
         return
@@ -103,6 +142,7 @@ def _database(session: Session, settings: Settings) -> Iterator[Finding]:
     yield ok("database", f"{where}, {kind} {version}, {counted(total, 'prompt')}")
     for hint in crowded:
         yield doubtful("database", hint)
+    yield from stored
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -20,7 +20,8 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        about: `program`, `database`, `disk`, `clock`, `settings`, or `endpoint NAME`.
+        about: `program`, `database`, `disk`, `clock`, `settings`, `commits`, `answers`,
+            or `endpoint NAME`.
         said: what was found.
         cure: what to do about it; empty if nothing is to be done.
     """

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 
 import click
 
-from worker.cli.choosing import Chosen, choosing
+from worker.cli.choosing import Chosen, age, choosing
 from worker.cli.output import counted, data, json_line, json_option, talk
 from worker.cli.session import Session, session
 from worker.clock import SystemClock
 from worker.states import FINAL_PROMPT_STATES
 
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _PAGE_ROWS = 1000
-
-
-def _age(_ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
-    if value is None:
-        return None
-    match = _AGE.fullmatch(value.strip().lower())
-    if match is None:
-        raise click.BadParameter(f"{value!r} is no age: write 90s, 30m, 12h, 7d or 2w", param=param)
-    try:
-        return timedelta(**{_UNITS[match[2]]: float(match[1])})
-    except OverflowError:
-        raise click.BadParameter(f"{value!r} is too long", param=param) from None
 
 
 @click.command(short_help="Delete finished prompts and their text.")
 @choosing(everything=True)
-@click.option("--older-than", metavar="AGE", callback=_age, help="Finished before: 12h, 7d, 2w.")
+@click.option("--older-than", metavar="AGE", callback=age, help="Finished before: 12h, 7d, 2w.")
 @click.option("--dry-run", is_flag=True, help="Say how many, delete none.")
 @json_option
 @session

@@ -12,10 +12,12 @@ Exports, `doctor` and `demo` have readers of their own: `answers`, `vitals`, `gl
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from worker.store import premises, schema
+from worker.store import premises, schema, verify
 from worker.store.engine import Database
 from worker.store.faults import translated
 from worker.store.listener import Listener
@@ -123,6 +125,31 @@ class Store(WorkerSide, PeopleSide):
         with self._db.reading() as connection:
             premises.check_encoding(connection)
             return premises.check_connections(connection, CONNECTIONS_NEEDED + listens)
+
+    def forgets(self) -> list[str]:
+        """Sentences about what lets the server forget commits; nothing on SQLite."""
+        if self.is_sqlite:
+            return []
+        with self._db.reading() as connection:
+            return premises.check_commits(connection)
+
+    def verify(
+        self,
+        *,
+        everything: bool = False,
+        batch: str | None = None,
+        since: datetime | None = None,
+    ) -> Iterator[verify.Page]:
+        """Pages of completed runs, with those of which text is missing.
+
+        Args:
+            everything: all of them, instead of the newest.
+            batch: with `everything`, only those of this batch.
+            since: with `everything`, only those that ended since this moment.
+        """
+        if not everything:
+            return iter((verify.newest(self._work_db),))
+        return verify.pages(self._work_db, batch=batch, since=since)
 
     def listener(self) -> Listener | None:
         """Something that hears of new prompts at once; None on SQLite."""

@@ -30,6 +30,13 @@ FROM pg_roles r, pg_database d
 WHERE r.rolname = session_user AND d.datname = current_database()
 """)
 
+_COMMITS = text("""
+SELECT current_setting('fsync'), current_setting('full_page_writes'),
+       current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
+       (SELECT count(*) FROM pg_stat_replication WHERE application_name <> 'pg_basebackup')
+""")
+_FORGETFUL = ("off", "local")
+
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
@@ -49,6 +56,27 @@ def check_encoding(connection: Connection) -> None:
             f"the database has the encoding {found}, which cannot hold every text: make one with"
             f" CREATE DATABASE name ENCODING '{ENCODING}' TEMPLATE template0"
         )
+
+
+def check_commits(connection: Connection) -> list[str]:
+    """Sentences about settings with which the server may forget commits that it acknowledged."""
+    hints = []
+    fsync, pages, commits, names, standbys = connection.execute(_COMMITS).one()
+    if fsync == "off":
+        hints.append("fsync is off: a crash of its machine may lose or damage what is stored")
+    if pages == "off":
+        hints.append("full_page_writes is off: a crash of its machine may damage what is stored")
+    if commits in _FORGETFUL:
+        hints.append(
+            f"synchronous_commit is {commits} in the sessions of Spool: a crash of the server loses"
+            " the last commits; leave `postgresql_synchronous_commit` at `on`"
+        )
+    if standbys and not names:
+        hints.append(
+            f"{standbys} standby servers get commits after they were acknowledged: one that is"
+            " promoted has not the last ones; set synchronous_standby_names to wait for one"
+        )
+    return hints
 
 
 def check_connections(connection: Connection, needed: int) -> list[str]:
