@@ -14,7 +14,7 @@ from tests.fakes.model import ANSWER, Model, rendered
 from tests.fakes.scripted_stream import CHAT, END, STOP, endpoint, event, think
 from worker import attribution
 from worker.buffer import Limits
-from worker.errors import ErrorCode, Refused
+from worker.errors import Broken, ErrorCode, Refused
 from worker.records import NewPrompt
 from worker.store import Selection
 from worker.wire import DIALECTS
@@ -96,6 +96,24 @@ async def test_a_chat_goes_on_where_its_rendered_prompt_ends_in_the_text(store, 
     assert model.rendered == 1
     roles = [message["role"] for message in model.bodies[-1]["messages"]]
     assert roles == ["system", "user", "assistant"]
+
+
+@aio
+async def test_a_server_that_breaks_off_whenever_it_is_asked_for_its_prompt_is_asked_twice(
+    store, sql
+):
+    """A proxy that resets what it does not know: the answer begins again, and is completed."""
+    queue(store)
+    model = Model(900)
+
+    def reset(_):
+        raise Broken("the connection was lost")
+
+    model.renders = reset
+    await carried(store, model)
+    assert answer(store) == ANSWER
+    assert model.rendered == 2
+    assert [each["status"] for each in attempts(sql)][-1] == "completed"
 
 
 @aio

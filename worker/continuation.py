@@ -147,6 +147,7 @@ class Continuations:
         self._refused: dict[tuple[str, str], str] = {}
         self._taken: dict[tuple[str, str], By] = {}  # how each was seen to go on
         self._silent: set[tuple[str, str]] = set()  # by URL and way: cannot be asked so
+        self._broke_off: set[tuple[str, str]] = set()  # was asked so once, without an answer
 
     async def plan(self, run: Run, endpoint: Endpoint, dialect: Dialect) -> Plan:
         """How a claimed run begins.
@@ -257,9 +258,14 @@ class Continuations:
                     self._silent.add(place)
                 continue
             except (StreamError, Busy):
+                if place in self._broke_off:  # twice: it is the place, not the moment
+                    self._silent.add(place)
+                    continue
+                self._broke_off.add(place)
                 raise
             except WireError:
                 continue
+            self._broke_off.discard(place)
             if prompt is None:
                 self._silent.add(place)
             elif prompt.endswith(text):
