@@ -20,7 +20,7 @@ from functools import lru_cache
 from worker.buffer import Budget, Limits
 from worker.carriage import check_size
 from worker.clock import SystemClock
-from worker.committer import RunWriter
+from worker.writer import RunWriter
 from worker.deadlines import Deadlines
 from worker.errors import SpoolError
 from worker.records import Endpoint, Request, Run
