@@ -20,12 +20,12 @@ from functools import lru_cache
 from worker.buffer import Budget, Limits
 from worker.carriage import check_size
 from worker.clock import SystemClock
-from worker.writer import RunWriter
 from worker.deadlines import Deadlines
 from worker.errors import SpoolError
 from worker.records import Endpoint, Request, Run
 from worker.stream import Stream
 from worker.wire import DIALECTS
+from worker.writer import RunWriter
 
 BUDGET_BYTES = 64 * 1024 * 1024
 TICK_SECONDS = 0.5

@@ -100,7 +100,8 @@ def test_the_migrations_lead_to_what_the_program_describes(empty_url, new_postgr
 
 def test_the_migration_tool_finds_no_difference_either(store):
     """`alembic revision --autogenerate` would write an empty migration."""
-    engine = create_engine(store._db.engine.url)  # as the tool makes it, which reads JSON itself
+    ours = store._db.engine
+    engine = ours if store.is_sqlite else create_engine(ours.url)  # which reads JSON itself
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
