@@ -15,11 +15,13 @@ from worker.records import NewPrompt
 from worker.store import Selection, grants
 from worker.store.tables import metadata
 
+# The server owns the tables, as those do who cancel and retry.
+FILES = {"batch_files", "batch_file_parts"}
 # Tables that a role has no business with, each with the reason; every other one has its grants.
 NOT_FOR = {
     # What came of a prompt is its reader's.
-    grants.SUBMITTER: {"runs", "chunks", "run_extras", "workers", "endpoint_states"},
-    grants.WORKER: set(),
+    grants.SUBMITTER: {"runs", "chunks", "run_extras", "workers", "endpoint_states", *FILES},
+    grants.WORKER: FILES,
     grants.READER: set(),
 }
 

@@ -18,8 +18,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from worker.store import premises, schema, verify
+from worker.store.doors import DoorSide
 from worker.store.engine import Database
 from worker.store.faults import translated
+from worker.store.files import FileSide
 from worker.store.listener import Listener
 from worker.store.people_side import PeopleSide
 from worker.store.premises import CONNECTIONS_NEEDED
@@ -52,7 +54,7 @@ __all__ = [
 ]
 
 
-class Store(WorkerSide, PeopleSide):
+class Store(WorkerSide, PeopleSide, FileSide, DoorSide):
     """One database, seen from this process; safe to share between threads.
 
     Every method raises StoreBusy when it may be tried again, StoreBroken when a person has

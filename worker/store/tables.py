@@ -39,8 +39,10 @@ from sqlalchemy import (
 from worker.attribution import SUSPECT_RUNS
 from worker.records import Kind
 from worker.states import FINAL_PROMPT_STATES, FINAL_RUN_STATES, PromptState, RunState
+from worker.store.batch_files import asked_columns, file_tables
 from worker.store.column_types import Flag, Json, Timestamp
 from worker.store.constructs import Id, now, one_word_of, standing
+from worker.store.postgresql_extras import CHUNKS_LZ4, WAKE_ON_INSERT
 from worker.store.rules import (
     continuation,
     finished_exactly_in,
@@ -69,6 +71,7 @@ batches = Table(
     Column("source", Text),
     Column("metadata", Json(binary=True)),
     Column("created_at", Timestamp, nullable=False, server_default=now()),
+    *asked_columns(),
     UniqueConstraint("name", name="batches_name"),
     CheckConstraint(
         "metadata IS NULL OR json_valid(metadata)", name="batches_metadata_json"
@@ -284,6 +287,8 @@ schema_info = Table(
     sqlite_strict=True,
 )
 
+batch_files, batch_file_parts = file_tables(metadata)
+
 # What the partial indexes hold: a statement that wants one says its condition word for word.
 CLAIMABLE = standing(prompts.c.status, (PromptState.QUEUED,)) & prompts.c.cancel_requested_at.is_(
     None
@@ -295,6 +300,7 @@ TRUNCATED = standing(runs.c.status, (RunState.COMPLETED,)) & one_word_of(
     runs.c.finish_reason, TRUNCATED_REASONS
 )
 
+Index("batches_idempotency", batches.c.owner, batches.c.idempotency_key, unique=True)
 Index(
     "prompts_claim",
     prompts.c.endpoint,
@@ -350,26 +356,12 @@ Index(
     sqlite_where=TRUNCATED,
 )
 
-# pglz, the default, cost a third of the throughput; a server built without lz4 keeps it.
-_CHUNKS_LZ4 = """
-DO $$ BEGIN
-    EXECUTE 'ALTER TABLE chunks ALTER COLUMN text SET COMPRESSION lz4';
-EXCEPTION WHEN feature_not_supported OR syntax_error THEN
-    NULL;
-END $$
-"""
-
 _WAKE = f"""
 CREATE FUNCTION spool_wake() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('{NOTIFY_CHANNEL}', '');
     RETURN NULL;
 END $$
-"""
-
-_WAKE_ON_INSERT = """
-CREATE TRIGGER prompts_wake_on_insert AFTER INSERT ON prompts
-FOR EACH STATEMENT EXECUTE FUNCTION spool_wake()
 """
 
 # Claims and finishes pay for one comparison; only rows that became claimable fire it, and
@@ -394,7 +386,7 @@ def also(target: Table | MetaData, dialect: str, statement: str) -> None:
     event.listen(target, "after_create", run)
 
 
-also(chunks, "postgresql", _CHUNKS_LZ4)
+also(chunks, "postgresql", CHUNKS_LZ4)
 also(prompts, "postgresql", _WAKE)
-also(prompts, "postgresql", _WAKE_ON_INSERT)
+also(prompts, "postgresql", WAKE_ON_INSERT)
 also(prompts, "postgresql", _WAKE_ON_REQUEUE)
