@@ -24,6 +24,7 @@ COMMANDS = {
     "add": "Queue prompts: files, standard input, or text.",
     "batch": "Add a file, run until it is done, export: all in one.",
     "run": "Carry runs: stream prompts to answers.",
+    "serve": "OpenAI's Batch API in front of the queue.",
     "status": "The queue, the workers, and what is stuck and why.",
     "list": "Prompts by the page, the newest first.",
     "wait": "Return when a batch has finished.",
