@@ -141,6 +141,13 @@ def _both(shown: Beside, also: Beside | None) -> Beside:
         return shown
 
     async def together(worker: Worker) -> None:
-        await asyncio.gather(shown(worker), also(worker))
+        # A gather would be over with the first that ends: a server must be waited for.
+        both = [asyncio.ensure_future(each(worker)) for each in (shown, also)]
+        try:
+            await asyncio.gather(*both)
+        finally:
+            for each in both:
+                each.cancel()
+            await asyncio.wait(both)
 
     return together

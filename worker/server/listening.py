@@ -107,9 +107,12 @@ class Server(uvicorn.Server):
 async def serve(server: Server, listener: socket.socket) -> None:
     """Answer until the server is stopped; a cancellation stops it as a signal does."""
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        server.should_exit = True
-        await task
-        raise
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            server.should_exit = cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()
