@@ -62,7 +62,7 @@ class Window:
 
 def spool(url: str, config: Path, window: tuple[float, float]) -> dict[str, Any]:
     from worker import log
-    from worker.cli.service import run_async, serve
+    from worker.app.worker_app import run_async, serve
     from worker.settings import load
     from worker.store import Store
 

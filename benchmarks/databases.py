@@ -16,7 +16,8 @@ import psycopg
 from benchmarks import harness
 from tests.fakes import postgres
 from worker.records import NewPrompt
-from worker.store import Store, schema
+from worker.store import Store
+from worker.store.schema import migrate
 
 KINDS = ("sqlite", "postgresql")
 NAME = "PostgreSQL 18 (fsync on, its defaults); SQLite (WAL, synchronous=NORMAL)"
@@ -37,7 +38,7 @@ class Databases:
     def new(self, kind: str) -> str:
         """The URL of a migrated database."""
         url = self.empty(kind)
-        schema.upgrade(url)
+        migrate.upgrade(url)
         return url
 
     def empty(self, kind: str) -> str:

@@ -17,15 +17,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
 
-from worker.buffer import Budget, Limits
-from worker.carriage import check_size
 from worker.clock import SystemClock
-from worker.deadlines import Deadlines
 from worker.errors import SpoolError
+from worker.http.stream import Stream
 from worker.records import Endpoint, Request, Run
-from worker.stream import Stream
+from worker.run.buffer import Budget, Limits
+from worker.run.context import check_size
+from worker.run.deadlines import Deadlines
+from worker.run.writer import RunWriter
 from worker.wire import DIALECTS
-from worker.writer import RunWriter
 
 BUDGET_BYTES = 64 * 1024 * 1024
 TICK_SECONDS = 0.5

@@ -12,8 +12,8 @@ import uvloop
 
 from benchmarks import harness
 from worker.clock import SystemClock
+from worker.http.stream import Stream
 from worker.records import Endpoint, Run
-from worker.stream import Stream
 from worker.wire import DIALECTS
 
 

@@ -57,8 +57,8 @@ def each(tokens: Iterable[Any], seconds: float, text: Callable[[Any], object]) -
 def spool(url: str, dialect: str, seconds: float, transport: Literal["fast", "httpx"]) -> Any:
     """What a worker does with a response, up to the events."""
     from worker.clock import SystemClock
+    from worker.http.stream import Stream
     from worker.records import Endpoint, Run
-    from worker.stream import Stream
     from worker.wire import DIALECTS
 
     async def main() -> None:
@@ -85,9 +85,9 @@ def spool_uvloop(url: str, dialect: str, seconds: float) -> None:
 
 
 def spool_pure(url: str, dialect: str, seconds: float) -> None:
-    from worker.wire import mould
+    from worker.wire.framing import template
 
-    mould.pour = None
+    template.pour = None
     spool_uvloop(url, dialect, seconds)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import harness, server
 from benchmarks.harness import Sample, Table
-from worker.wire import mould
+from worker.wire.framing import template
 
 ENDLESS = 10**12
 CERTIFICATE = harness.ROOT / "tests" / "fakes" / "test-only-localhost.crt"
@@ -103,7 +103,7 @@ def _table(
             "1" if name == "spool" else harness.spread(ratios),
             f"{harness.median(found[name], 'busy'):.0%}",
         )
-    if mould.pour is None:
+    if template.pour is None:
         table.notes.append("Spool is installed without its compiled part here")
     table.notes.append(harness.versions(*(NEEDS[name] for name in readers if name in NEEDS)))
     return table

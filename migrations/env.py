@@ -1,6 +1,6 @@
-"""Alembic's way in: it runs on the connection that `worker.store.schema` hands over.
+"""Alembic's way in: it runs on the connection that `worker.store.schema.migrate` hands over.
 
-The transaction, its locks and its end are the caller's: see `worker/store/schema.py`.
+The transaction, its locks and its end are the caller's: see `worker/store/schema/migrate.py`.
 """
 
 from __future__ import annotations

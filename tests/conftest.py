@@ -21,7 +21,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.fakes import postgres, roles
-from worker.store import Store, grants, schema
+from worker.store import Store
+from worker.store.schema import grants, migrate
 
 # Where it is set, what a program leaves in its buffers is never seen to fail as it ends.
 os.environ.pop("PYTHONUNBUFFERED", None)
@@ -75,7 +76,7 @@ def postgres_server() -> Iterator[postgres.Server]:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file to copy."""
     path = tmp_path_factory.mktemp("template") / "spool.db"
-    schema.upgrade(f"sqlite:///{path}")
+    migrate.upgrade(f"sqlite:///{path}")
     return path
 
 
@@ -97,7 +98,7 @@ def new_postgres(postgres_server: postgres.Server) -> Iterator[Callable[..., str
 
 
 def _prepare(url: str) -> None:
-    schema.upgrade(url)
+    migrate.upgrade(url)
     grants.apply(url)
 
 

@@ -13,13 +13,13 @@ from tests.fakes.aio import aio
 from tests.fakes.answer import Script
 from tests.fakes.server import FakeServer
 from tests.wire.corpus import CASES, Case
-from worker.cli.service import serve
+from worker.app.worker_app import serve
 from worker.errors import ErrorCode
 from worker.log import make
-from worker.loop import Worker
 from worker.records import Endpoint, NewPrompt
 from worker.settings.model import Settings
 from worker.store import Store
+from worker.supervisor.worker import Worker
 
 CUT = {str(ErrorCode.NO_DONE_FRAME), str(ErrorCode.CONNECTION_LOST)}
 

@@ -59,7 +59,7 @@ def used_names() -> frozenset[str]:
     """Every name and attribute that the program's own code mentions, outside errors.py."""
     names: set[str] = set()
     for path in WORKER.rglob("*.py"):
-        if path.name == "errors.py":
+        if path == WORKER / "errors.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):

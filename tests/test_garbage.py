@@ -1,6 +1,6 @@
 """What a run leaves behind is gone with it, and does not wait for the cyclic collector.
 
-The collector comes rarely (worker/cli/lean.py), and 50,000 runs of a few kilobytes each would
+The collector comes rarely (worker/app/process_tuning.py), and 50,000 runs of a few kilobytes each would
 wait for it.
 """
 
@@ -19,14 +19,14 @@ from tests.fakes.scripted_commits import ScriptedCommits
 from tests.fakes.scripted_stream import run
 from tests.fakes.server import FakeServer
 from tests.wire.corpus import CASES
-from worker.buffer import Budget, Limits
-from worker.carriage import Rooms
-from worker.carriers import Carriers, Summary
 from worker.clock import SystemClock
 from worker.endpoints.monitor import EndpointMonitor
 from worker.errors import ErrorCode
+from worker.http.stream import Stream
 from worker.records import Ending, Endpoint
-from worker.stream import Stream
+from worker.run.buffer import Budget, Limits
+from worker.run.context import RunContext
+from worker.supervisor.active_runs import ActiveRuns, Summary
 from worker.wire import DIALECTS
 
 # The server is in this process as well, and its garbage is nobody's business.
@@ -80,7 +80,7 @@ async def test_a_run_leaves_no_cycle_behind(dialect: str, end: str, garbage: lis
 @aio
 async def test_nor_does_one_that_gets_no_answer(host, deadline, code, garbage, monkeypatch) -> None:
     """In an outage there are many of them, and each holds its prompt."""
-    monkeypatch.setattr("worker.stream._PROBE_SECONDS", 0.05)
+    monkeypatch.setattr("worker.http.stream._PROBE_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # its kernel takes connections
         host = host or f"127.0.0.1:{silent.getsockname()[1]}"
         stream = Stream(clock=SystemClock())
@@ -96,10 +96,10 @@ async def test_nor_does_one_that_gets_no_answer(host, deadline, code, garbage, m
 async def carried(place: Endpoint, stream: Stream, ends: list[Ending] | None = None) -> Summary:
     """Three runs, from their requests to their endings."""
     clock, commits = SystemClock(), ScriptedCommits()
-    carriers = Carriers(clock=clock, log=lambda *_, **__: None, on_room=lambda: None)
+    carriers = ActiveRuns(clock=clock, log=lambda *_, **__: None, on_room=lambda: None)
     dialect = DIALECTS[place.dialect]
     watch = EndpointMonitor(place, dialect, stream, clock=clock, log=lambda *_, **__: None)
-    rooms = Rooms(stream, commits, clock, Limits(), Budget(10**6), 10**6)
+    rooms = RunContext(stream, commits, clock, Limits(), Budget(10**6), 10**6)
     for number in range(3):
         carriers.start(run(number), watch, rooms)
     while carriers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import json
 from datetime import UTC, datetime
@@ -44,34 +43,6 @@ def logged(*calls, stream=None, **options):
     for event, values in calls:
         logger(event, **values)
     return stream.getvalue()
-
-
-def reported_events():
-    """Every literal event that some room reports."""
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not isinstance(node, ast.Call) or not node.args:
-                continue
-            if ast.unparse(node.func).rpartition(".")[2] not in {"log", "_log"}:
-                continue
-            for literal in ast.walk(node.args[0]):
-                if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
-                    yield literal.value
-
-
-def test_every_event_that_is_reported_is_in_the_list():
-    """The list is what operators search for; a word outside it cannot be found."""
-    words = set(reported_events())
-    assert words >= {"run_completed", "prompts_rescued", "breaker_opened"}
-    assert words - {str(event) for event in log.Event} == set()
-
-
-def test_every_event_in_the_list_says_what_it_means():
-    """In one sentence, with a level."""
-    for event in log.Event:
-        assert event.meaning.endswith(".")
-        assert event.level in {"debug", "info", "warning", "error"}
-        assert event.value == event.name.lower()
 
 
 def test_programs_get_one_object_a_line():

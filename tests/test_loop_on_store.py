@@ -26,10 +26,11 @@ from tests.fakes.scripted_stream import (
     say,
     think,
 )
-from worker import attribution, retry
-from worker.buffer import Limits
+from worker import retry
 from worker.errors import Broken, Busy, Refused, Unreachable
 from worker.records import Kind, NewPrompt, Usage
+from worker.run import attribution
+from worker.run.buffer import Limits
 from worker.states import PromptState, RunState
 from worker.wire.events import Delta, Done
 

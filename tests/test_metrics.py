@@ -17,9 +17,9 @@ from worker import metrics as module
 from worker.endpoints.breaker import FAILURES_TO_OPEN, Breaker
 from worker.errors import SettingsError, Unreachable
 from worker.metrics import CONNECTIONS_MAX, HealthServer, Metrics
-from worker.terms import Health
+from worker.supervisor.options import WorkerHealth
 
-WELL = Health(
+WELL = WorkerHealth(
     renewed_seconds_ago=1.5, lease_valid=True, database_away=False, stopping=False, runs=3
 )
 
@@ -31,7 +31,7 @@ class Worker:
         self.state = WELL
         self.turning = True
 
-    def health(self) -> Health:
+    def health(self) -> WorkerHealth:
         return self.state
 
     def turns(self) -> bool:
@@ -107,7 +107,7 @@ def test_gauges_tell_the_moment(worker: Worker, metrics: Metrics, server: Health
     ],
 )
 def test_live_and_ready(
-    worker: Worker, server: HealthServer, state: Health, turning: bool, live: int, ready: int
+    worker: Worker, server: HealthServer, state: WorkerHealth, turning: bool, live: int, ready: int
 ) -> None:
     """A worker without its database lives but is not ready; one that hangs is neither."""
     worker.state, worker.turning = state, turning

@@ -108,10 +108,10 @@ def test_without_a_compiler_spool_is_whole(tmp_path, environment):
     assert COMPILED not in files(built)
     assert built.name.endswith("-py3-none-any.whl")
     ask = (
-        "from worker.wire import mould, DIALECTS; from worker.records import Endpoint as E;"
+        "from worker.wire import DIALECTS; from worker.wire.framing import template; from worker.records import Endpoint as E;"
         "d = DIALECTS['ollama-generate'];"
         "d = d.decoder(E(name='e', dialect='ollama-generate', base_url='http://x', model='m'), max_frame_bytes=99);"
-        'print(mould.__file__, mould.pour, d.feed(b\'{"response":"a","done":false}\\n\'))'
+        'print(template.__file__, template.pour, d.feed(b\'{"response":"a","done":false}\\n\'))'
     )
     pip("install", "--no-deps", "--no-index", "--target", "in", str(built), cwd=tmp_path)
     out = run(sys.executable, "-P", "-c", ask, cwd=tmp_path, PYTHONPATH=str(tmp_path / "in"))
@@ -135,15 +135,15 @@ def test_both_import_names_are_installed(installed, tmp_path):
     ask = "import {0}; from promptspool import Spool; print(Spool.__module__, {0}.__file__)"
     environment = {"PYTHONPATH": str(installed)}
     said = run(sys.executable, "-c", ask.format("worker"), cwd=tmp_path, **environment)
-    assert said.split() == ["worker.api", str(installed / "worker" / "__init__.py")]
+    assert said.split() == ["worker.client.spool", str(installed / "worker" / "__init__.py")]
     (tmp_path / "worker.py").write_text("mine = True\n")
     said = run(sys.executable, "-c", ask.format("worker"), cwd=tmp_path, **environment)
-    assert said.split() == ["promptspool.api", str(tmp_path / "worker.py")]
+    assert said.split() == ["promptspool.client.spool", str(tmp_path / "worker.py")]
 
 
 def test_the_installed_package_reads_its_own_files(installed, tmp_path):
     """Not those of a clone that happens to be on the same machine."""
-    ask = "from worker import resources as r; print(r.migrations_dir(), r.config_dir())"
+    ask = "from worker.installation import package_files as r; print(r.migrations_dir(), r.config_dir())"
     out = run(sys.executable, "-P", "-c", ask, cwd=tmp_path, PYTHONPATH=str(installed))
     assert out.split() == [str(installed / "worker" / name) for name in ("migrations", "config")]
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from worker.version import __version__
 
 if TYPE_CHECKING:
-    from worker.api import AsyncSpool, Spool
+    from worker.client.results import Result
+    from worker.client.spool import AsyncSpool, Spool
     from worker.errors import InputError, NotFound, SettingsError, SpoolError, StoreError
     from worker.records import NewPrompt
-    from worker.results import Result
     from worker.store import Selection
 
 __all__ = [
@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncSpool": ".api",
+    "AsyncSpool": ".client.spool",
     "InputError": ".errors",
     "NewPrompt": ".records",
     "NotFound": ".errors",
-    "Result": ".results",
+    "Result": ".client.results",
     "Selection": ".store",
     "SettingsError": ".errors",
-    "Spool": ".api",
+    "Spool": ".client.spool",
     "SpoolError": ".errors",
     "StoreError": ".errors",
 }

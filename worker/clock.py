@@ -11,6 +11,10 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
+import msgspec
+
+OVERSLEPT_SECONDS = 1.0  # a busy machine is late by less
+
 
 class Clock(Protocol):
     """What the rest of the program may know of time."""
@@ -50,3 +54,16 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Let other tasks run for that long."""
         await asyncio.sleep(seconds)
+
+
+def iso(moment: datetime) -> str:
+    """UTC, to the millisecond, with a Z: `2026-11-22T10:00:00.123Z`."""
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    text: str = msgspec.to_builtins(moment)  # with six digits or none; `isoformat` takes five times
+    return f"{text[:23]}Z" if moment.microsecond else f"{text[:19]}.000Z"
+
+
+def overslept(wait_seconds: float | None, took_seconds: float) -> bool:
+    """Whether a wait took so long that this process cannot have run: it or the machine slept."""
+    return wait_seconds is not None and took_seconds > wait_seconds + OVERSLEPT_SECONDS

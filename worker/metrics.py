@@ -22,11 +22,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
-from worker.availability import Log
 from worker.endpoints.breaker import Breaker, BreakerState
 from worker.errors import SettingsError
-from worker.loopback import family_of, loopback_address
-from worker.terms import Health
+from worker.events import Log
+from worker.http.loopback import family_of, loopback_address
+from worker.supervisor.options import WorkerHealth
 
 _ENDINGS = ("run_completed", "run_interrupted", "run_failed", "run_cancelled", "run_lost")
 CONNECTIONS_MAX = 16  # at a time: a scraper and a few probes; each is a thread and a descriptor
@@ -93,7 +93,7 @@ class Metrics:
         if isinstance(tokens, int):
             self._tokens.inc(tokens)
 
-    def watch(self, health: Callable[[], Health], breakers: Mapping[str, Breaker]) -> None:
+    def watch(self, health: Callable[[], WorkerHealth], breakers: Mapping[str, Breaker]) -> None:
         """Numbers that are asked for whenever somebody looks."""
         under_way = Gauge("spool_runs_under_way", "Runs that stream.", registry=self.registry)
         under_way.set_function(lambda: health().runs)
@@ -162,7 +162,7 @@ class HealthServer:
         port: int,
         metrics: Metrics,
         *,
-        health: Callable[[], Health],
+        health: Callable[[], WorkerHealth],
         turns: Callable[[], bool],
     ) -> None:
         """Listen; raises SettingsError if the port is taken.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -17,8 +16,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from worker.errors import ErrorCode
 from worker.request_hash import request_hash
-from worker.states import PromptEvent, PromptState, RunEvent, RunState
+from worker.states import PromptEvent, PromptState, RunEvent
 
 Json = Any  # what json.loads returns
 
@@ -315,7 +315,7 @@ class WorkerInfo:
     """Who carries runs; `id` is new for every process start.
 
     Attributes:
-        process: how others on the same host recognise the process (process.py); None where that
+        process: how others on the same host recognise the process; None where that
             cannot be told.
     """
 
@@ -365,30 +365,30 @@ class Added:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """One run as `show` and the view `attempts` tell it.
+class Earlier:
+    """An earlier run of the same prompt, as far as its text may be gone on with.
 
     Attributes:
-        continues_run_id: the earlier run whose text it was asked to go on with.
-        carried_chars: characters of that text that it has, in `carried_chunks` chunks.
-        dropped_chars: characters at the end of that text that it does not have.
-        continued_by: how it went on.
-        not_continued: why it began again although there was text.
+        chars: of its text, those that it carried over included.
+        tokens: that it generated itself, as far as known.
+        seconds: that it took.
     """
 
     run_id: int
     attempt: int
-    status: RunState
-    worker_id: str | None
-    started_at: datetime | None
-    finished_at: datetime | None
+    endpoint: str
+    dialect: str
+    request_hash: str | None
+    code: str | None
     finish_reason: str | None
     chars: int
-    error_code: str | None
-    error: str | None
+    tokens: int | None = None
+    seconds: float = 0.0
     continues_run_id: int | None = None
     carried_chars: int | None = None
-    carried_chunks: int | None = None
-    dropped_chars: int | None = None
-    continued_by: str | None = None
-    not_continued: str | None = None
+    carried_tokens: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it had ended at its length limit, and is an answer as it is."""
+        return self.code == ErrorCode.LENGTH_CONTINUED

@@ -16,6 +16,9 @@ from types import MappingProxyType
 
 from worker.errors import ImpossibleTransition
 
+PROGRESS_CHARS = 500  # beyond any earlier run of the prompt: then it comes nearer to its end
+SUSPECT_RUNS = 2  # without evidence and progress: from here on it is kept apart from its like
+
 
 class PromptState(StrEnum):
     """Where a prompt stands."""

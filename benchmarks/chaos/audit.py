@@ -60,7 +60,7 @@ from benchmarks.chaos.evidence import (
 from benchmarks.chaos.tables import PromptRow, RunRow, Tables
 from tests.fakes.connection import Served, said_by
 from worker.errors import ErrorCode
-from worker.splice import HELD_CHARS
+from worker.run.splice import HELD_CHARS
 
 WRONGLY_COMPLETED = "wrongly completed"
 LOST = "text lost"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from benchmarks.chaos.guard import Mutant
 
-FENCE = "tests/store/test_fence.py"
+FENCE = "tests/store/statements/test_fence.py"
 RACE = f"{FENCE}::TestRace"
-FENCED = "worker/store/fence.py"
+FENCED = "worker/store/statements/fence.py"
 OWN = """        runs.c.nonce.is_not_distinct_from(given["nonce"]),
         runs.c.worker_id == bindparam("worker", type_=String()),
-        standing(runs.c.status, STREAMING).is_(true()),  # hides the index of streaming runs
+        in_states(runs.c.status, STREAMING).is_(true()),  # hides the index of streaming runs
     )
 """
 NO_FENCE = """        bindparam("worker", type_=String()) != "",
@@ -48,9 +48,9 @@ FENCE_MUTANTS = (
     ),
     Mutant(
         "A run whose id is carried already is not started",
-        "worker/carriers.py",
+        "worker/supervisor/active_runs.py",
         "        if run.id in self._carried:\n            return False\n",
         "",
-        "tests/test_carriers.py::test_a_run_whose_id_is_carried_is_not_started",
+        "tests/supervisor/test_active_runs.py::test_a_run_whose_id_is_carried_is_not_started",
     ),
 )

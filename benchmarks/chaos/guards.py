@@ -10,12 +10,12 @@ from benchmarks.chaos.guard import Mutant
 from benchmarks.chaos.lease_guards import LEASES
 from benchmarks.chaos.splice_guards import SPLICES
 
-COMMITS = "worker/store/commits.py"
-RESCUE = "worker/store/rescue.py"
-CLAIMS = "worker/store/claims.py"
-SIDE = "worker/store/worker_side.py"
+COMMITS = "worker/store/statements/commit.py"
+RESCUE = "worker/store/statements/rescue.py"
+CLAIMS = "worker/store/statements/claim.py"
+SIDE = "worker/store/worker_store.py"
 
-_CARRIED = "        prompts.c.run_id == runs.c.id,\n        standing(prompts.c.status, CARRIED),\n"
+_CARRIED = "        prompts.c.run_id == runs.c.id,\n        in_states(prompts.c.status, CARRIED),\n"
 
 MUTANTS = (
     *LEASES,
@@ -31,7 +31,7 @@ MUTANTS = (
         "The fence asks whether the run is still streaming",
         FENCED,
         OWN,
-        OWN.replace("standing(runs.c.status, STREAMING).is_(true())", "true()"),
+        OWN.replace("in_states(runs.c.status, STREAMING).is_(true())", "true()"),
         f"{RACE}::test_a_commit_that_met_a_rescue_finds_the_run_gone",
     ),
     Mutant(
@@ -45,7 +45,7 @@ MUTANTS = (
         "The fence asks whether the prompt is still carried by this run",
         FENCED,
         _CARRIED,
-        "        standing(prompts.c.status, CARRIED),\n",
+        "        in_states(prompts.c.status, CARRIED),\n",
         f"{FENCE}::TestChangedByHand::test_queued_again_by_hand",
     ),
     Mutant(
@@ -75,21 +75,21 @@ MUTANTS = (
         COMMITS,
         "(bound(CHUNK)))\n        return rows.on_conflict_do_nothing(index_elements=key)",
         "(bound(CHUNK)))\n        return rows",
-        "tests/store/test_commits.py::TestSentAgain::test_chunks_that_were_stored_are_not_doubled",
+        "tests/store/statements/test_commit.py::TestSentAgain::test_chunks_that_were_stored_are_not_doubled",
     ),
     Mutant(
         "A chunk that is there already is left alone (PostgreSQL)",
         COMMITS,
         "select(*given.values()).where(~there), False)",
         "select(*given.values()), False)",
-        "tests/store/test_commits.py::TestSentAgain::test_chunks_that_were_stored_are_not_doubled",
+        "tests/store/statements/test_commit.py::TestSentAgain::test_chunks_that_were_stored_are_not_doubled",
     ),
     Mutant(
         "A chunk that is there with another text is an error",
         SIDE,
         "            if text != texts[seq]:",
         "            if text is None:",
-        "tests/store/test_commits.py::TestSentAgain"
+        "tests/store/statements/test_commit.py::TestSentAgain"
         "::test_another_text_under_the_same_number_is_an_error_not_a_silent_loss",
     ),
     Mutant(
@@ -104,129 +104,129 @@ MUTANTS = (
     ),
     Mutant(
         "A stream that ends without its done frame is no completion",
-        "worker/pipeline.py",
+        "worker/run/pipeline.py",
         "events = decoder.close() if data is None else decoder.feed(data)  # decode",
         'events = [Done("stop")] if data is None else decoder.feed(data)  # decode',
-        "tests/test_pipeline.py::test_a_clean_end_without_a_done_frame_is_no_completion",
+        "tests/run/test_pipeline.py::test_a_clean_end_without_a_done_frame_is_no_completion",
     ),
     Mutant(
         "The store refuses a completion without a done frame",
-        "worker/store/endings.py",
+        "worker/store/ending_rows.py",
         "        if end.run_event is RunEvent.COMPLETE and not end.done_frame",
         "        if end.run_event is RunEvent.CANCEL and not end.done_frame",
-        "tests/store/test_commits.py::test_only_a_done_frame_completes",
+        "tests/store/statements/test_commit.py::test_only_a_done_frame_completes",
     ),
     Mutant(
         "A claim asks whether the worker has a lease",
         CLAIMS,
         "        .where(leased(worker), suspects.apart(worker)",
         "        .where(suspects.apart(worker)",
-        "tests/store/test_claims.py::test_without_a_lease_nothing_is_claimed",
+        "tests/store/statements/test_claim.py::test_without_a_lease_nothing_is_claimed",
     ),
     Mutant(
         "A claim passes over what another claim has in its hands (SKIP LOCKED)",
         CLAIMS,
         "        .with_for_update(key_share=True, skip_locked=True)\n    )\n    columns",
         "        .with_for_update(key_share=True)\n    )\n    columns",
-        "tests/store/test_claims.py::test_a_prompt_that_somebody_else_locks_is_passed_over",
+        "tests/store/statements/test_claim.py::test_a_prompt_that_somebody_else_locks_is_passed_over",
     ),
     Mutant(
         "The attempt is counted in the claim",
         CLAIMS,
         "            attempts=_one_more(prompts.c.attempts),",
         "            attempts=prompts.c.attempts,",
-        "tests/store/test_claims.py::test_the_attempt_is_counted_in_the_claim",
+        "tests/store/statements/test_claim.py::test_the_attempt_is_counted_in_the_claim",
     ),
     Mutant(
         "A write to SQLite begins with the lock (BEGIN IMMEDIATE)",
-        "worker/store/engine.py",
+        "worker/store/database/engine.py",
         '_BEGIN_WRITING = "BEGIN IMMEDIATE"',
         '_BEGIN_WRITING = "BEGIN"',
-        "tests/store/test_engine.py::TestSqlite::test_a_write_takes_the_lock_at_once",
+        "tests/store/database/test_engine.py::TestSqlite::test_a_write_takes_the_lock_at_once",
     ),
     Mutant(
         "No worker is given two suspects",
-        "worker/store/suspects.py",
+        "worker/store/statements/suspects.py",
         "    return (prompts.c.crashes < suspect_from) | (first & carries_none)",
         "    return (prompts.c.crashes < suspect_from) | first | ~first",
-        "tests/store/test_suspects.py::test_only_the_guilty_one_is_failed",
+        "tests/store/statements/test_suspects.py::test_only_the_guilty_one_is_failed",
     ),
     Mutant(
         "A rescue takes only from workers without a lease",
         RESCUE,
         "            ~leased(runs.c.worker_id),\n            runs.c.worker_id != bindparam",
         "            runs.c.worker_id != bindparam",
-        "tests/store/test_rescue.py::test_runs_of_the_living_do_not_hide_orphans",
+        "tests/store/statements/test_rescue.py::test_runs_of_the_living_do_not_hide_orphans",
     ),
     Mutant(
         "A rescue asks for the lease once more in the UPDATE itself",
         RESCUE,
-        "            standing(runs.c.status, STREAMING),\n"
+        "            in_states(runs.c.status, STREAMING),\n"
         "            ~leased(runs.c.worker_id),\n        )\n        .values(",
-        "            standing(runs.c.status, STREAMING),\n        )\n        .values(",
-        "tests/store/test_rescue.py::test_a_lease_that_is_renewed_in_between_counts",
+        "            in_states(runs.c.status, STREAMING),\n        )\n        .values(",
+        "tests/store/statements/test_rescue.py::test_a_lease_that_is_renewed_in_between_counts",
     ),
     Mutant(
         "A rescue moves only a prompt that the dead run carries",
         RESCUE,
-        '            among(prompts.c.run_id, "ids"),\n',
+        '            in_list(prompts.c.run_id, "ids"),\n',
         "",
-        "tests/store/test_rescue.py"
+        "tests/store/statements/test_rescue.py"
         "::test_the_orphan_of_a_prompt_that_another_run_carries_is_only_ended",
     ),
     Mutant(
         "A rescue leaves alone what somebody has changed by hand",
         RESCUE,
-        '            among(prompts.c.id, "prompt_ids"),\n'
-        "            standing(prompts.c.status, CARRIED),\n",
-        '            among(prompts.c.id, "prompt_ids"),\n',
-        "tests/store/test_rescue.py::test_a_prompt_that_was_changed_by_hand_keeps_its_change",
+        '            in_list(prompts.c.id, "prompt_ids"),\n'
+        "            in_states(prompts.c.status, CARRIED),\n",
+        '            in_list(prompts.c.id, "prompt_ids"),\n',
+        "tests/store/statements/test_rescue.py::test_a_prompt_that_was_changed_by_hand_keeps_its_change",
     ),
     Mutant(
         "A crash charges no attempt",
         RESCUE,
         "            attempts=less(prompts.c.attempts, 1),",
         "            attempts=prompts.c.attempts,",
-        "tests/store/test_rescue.py::test_crashes_and_attempts_are_counted_apart",
+        "tests/store/statements/test_rescue.py::test_crashes_and_attempts_are_counted_apart",
     ),
     Mutant(
         "What its owner gave up is not queued again",
         COMMITS,
         "    unwanted = queued & prompts.c.cancel_requested_at.is_not(None)",
         "    unwanted = queued & prompts.c.cancel_requested_at.is_(None)",
-        "tests/store/test_commits.py::test_a_prompt_that_its_owner_gave_up_is_not_queued_again",
+        "tests/store/statements/test_commit.py::test_a_prompt_that_its_owner_gave_up_is_not_queued_again",
     ),
     Mutant(
         "A run has one flush under way, so that its text keeps its order",
-        "worker/writer.py",
+        "worker/run/writer.py",
         "        if self._flight is None and (self.buffer.due(at=at) or self.buffer.full):",
         "        if self.buffer.due(at=at) or self.buffer.full:",
-        "tests/test_writer.py::test_a_run_has_at_most_one_flush_under_way",
+        "tests/run/test_writer.py::test_a_run_has_at_most_one_flush_under_way",
     ),
     Mutant(
         "A flush that failed is sent again before anything newer",
-        "worker/writer.py",
+        "worker/run/writer.py",
         "        self._unstored += taken",
         "        self._unstored = taken",
-        "tests/test_writer.py::test_a_failed_flush_goes_first_into_the_next",
+        "tests/run/test_writer.py::test_a_failed_flush_goes_first_into_the_next",
     ),
     Mutant(
         "One text that cannot be stored takes no other with it",
-        "worker/committer.py",
+        "worker/supervisor/committer.py",
         "        if error.verdict is not Verdict.RETRY_HERE and len(group) > 1:",
         "        if error.verdict is Verdict.YIELD and len(group) > 1:",
-        "tests/test_committer.py::test_one_item_that_cannot_be_stored_takes_no_other_with_it",
+        "tests/supervisor/test_committer.py::test_one_item_that_cannot_be_stored_takes_no_other_with_it",
     ),
     Mutant(
         "A worker hands back rows that it owns without carrying them",
-        "worker/rescue.py",
+        "worker/supervisor/rescue.py",
         "        if not orphans:",
         "        if orphans:",
-        "tests/test_loop.py::test_a_claim_whose_answer_was_lost_is_handed_back",
+        "tests/supervisor/test_worker.py::test_a_claim_whose_answer_was_lost_is_handed_back",
     ),
     Mutant(
         "A worker lets go of what is not its own any more, though it is silent",
-        "worker/rescue.py",
+        "worker/supervisor/rescue.py",
         "            if not _is(owned.get(run_id), nonce) or run_id in strays\n",
         "            if not _is(owned.get(run_id), nonce)\n",
         "tests/test_loop_on_store.py"
@@ -234,7 +234,7 @@ MUTANTS = (
     ),
     Mutant(
         "Where the canary is refused as well, the endpoint is to blame",
-        "worker/attribution.py",
+        "worker/run/attribution.py",
         "    if finding.evidence in (Evidence.DOWN, Evidence.CROWDED):\n",
         "    if finding.evidence is Evidence.CROWDED:\n",
         "tests/test_loop_on_store.py::test_an_outage_of_the_endpoint_uses_up_nothing",
@@ -273,18 +273,18 @@ MUTANTS = (
     ),
     Mutant(
         "A cut is excused by progress and by an age that others share",
-        "worker/attribution.py",
+        "worker/run/attribution.py",
         "        excused = finding.shares_age or _progressed(facts)\n",
         "        excused = False\n",
-        "tests/test_attribution.py"
+        "tests/run/test_attribution.py"
         "::test_a_cut_is_excused_by_progress_and_by_an_age_that_others_share",
     ),
     Mutant(
         "Words that an answer has disproved use up no attempt",
-        "worker/attribution.py",
+        "worker/run/attribution.py",
         "        excused = finding.disproved\n",
         "        excused = False\n",
-        "tests/test_attribution.py::test_words_that_an_answer_has_disproved_use_up_no_attempt",
+        "tests/run/test_attribution.py::test_words_that_an_answer_has_disproved_use_up_no_attempt",
     ),
     Mutant(
         "The answer of a prompt disproves what it was refused with",
@@ -296,7 +296,7 @@ MUTANTS = (
     ),
     Mutant(
         "Without evidence and progress there is an end",
-        "worker/attribution.py",
+        "worker/run/attribution.py",
         "in_vain >= facts.max_runs",
         "in_vain >= 10**6",
         "tests/test_loop_on_store.py"
@@ -304,7 +304,7 @@ MUTANTS = (
     ),
     Mutant(
         "Rate limits and missing connections are not held against a prompt",
-        "worker/attribution.py",
+        "worker/run/attribution.py",
         "    elif facts.failure.nature is not Nature.EVENT:\n        fell_with_it = False\n",
         "",
         "tests/test_loop_on_store.py"
@@ -312,10 +312,10 @@ MUTANTS = (
     ),
     Mutant(
         "A refusal is final only the second time",
-        "worker/attribution.py",
+        "worker/run/attribution.py",
         "    return _refuses_request(facts) and facts.failure.sent and is_new\n",
         "    return False\n",
-        "tests/test_attribution.py"
+        "tests/run/test_attribution.py"
         "::test_a_refusal_is_final_when_it_is_repeated_and_uses_up_nothing_before",
     ),
     Mutant(
@@ -323,7 +323,7 @@ MUTANTS = (
         "worker/endpoints/telling.py",
         "        monitor.open(refusal, refuses=True)\n",
         "        pass\n",
-        "tests/test_loop.py::test_five_starts_at_a_shut_door_spend_prompts_once",
+        "tests/supervisor/test_worker.py::test_five_starts_at_a_shut_door_spend_prompts_once",
     ),
     Mutant(
         "Suspects go on by halves",
@@ -334,14 +334,14 @@ MUTANTS = (
     ),
     Mutant(
         "A claim takes no more suspects than the worker asks for",
-        "worker/store/claims.py",
+        "worker/store/statements/claim.py",
         "suspects.apart(worker), suspects.few(), *without",
         "suspects.apart(worker), *without",
-        "tests/store/test_suspects.py::test_a_claim_takes_no_more_suspects_than_it_is_asked_for",
+        "tests/store/statements/test_suspects.py::test_a_claim_takes_no_more_suspects_than_it_is_asked_for",
     ),
     Mutant(
         "A thread for which the database answers does not speak for the others",
-        "worker/availability.py",
+        "worker/supervisor/availability.py",
         "        if thread not in self._waiting:\n"
         "            return\n"
         "        with self._lock:\n"
@@ -350,18 +350,18 @@ MUTANTS = (
         "            return\n"
         "        with self._lock:\n"
         "            self._waiting.clear()\n",
-        "tests/test_loop.py::test_a_full_disk_is_told_once_though_what_only_reads_goes_through",
+        "tests/supervisor/test_worker.py::test_a_full_disk_is_told_once_though_what_only_reads_goes_through",
     ),
     Mutant(
         "A stumble of the database at the end is not the end",
-        "worker/loop.py",
+        "worker/supervisor/worker.py",
         "self._in_store(self._leave, give_up=enough)",
         "self._in_store(self._leave)",
-        "tests/test_loop.py::test_a_stumble_of_the_database_at_the_end_leaves_no_row_behind",
+        "tests/supervisor/test_worker.py::test_a_stumble_of_the_database_at_the_end_leaves_no_row_behind",
     ),
     Mutant(
         "A shutdown charges nobody",
-        "worker/loop.py",
+        "worker/supervisor/worker.py",
         'ShutDown("handed back: the worker was told to stop", charged=False)',
         'ShutDown("handed back: the worker was told to stop")',
         "tests/crash/test_signals.py"
@@ -369,9 +369,9 @@ MUTANTS = (
     ),
     Mutant(
         "Time that this process slept is not the server's silence",
-        "worker/deadlines.py",
+        "worker/clock.py",
         "    return wait_seconds is not None and took_seconds > wait_seconds + OVERSLEPT_SECONDS",
         "    return False",
-        "tests/test_deadlines.py::test_a_process_that_slept_gives_the_server_its_time_again",
+        "tests/run/test_deadlines.py::test_a_process_that_slept_gives_the_server_its_time_again",
     ),
 )

@@ -25,8 +25,25 @@ from benchmarks.worlds.threads import Threads
 
 KEY_VARIABLE = "WORLD_KEY"
 WRONG_KEY_VARIABLE = "WORLD_WRONG_KEY"
-_NO_THREADS_OF_OURS = ("worker.store", "worker.cli", "worker.api", "worker.log", "worker.metrics")
+_NO_THREADS_OF_OURS = (
+    "worker.store",
+    "worker.cli",
+    "worker.client",
+    "worker.api",
+    "worker.log",
+    "worker.metrics",
+)
 _UNITS = {"seconds": 1.0, "second": 1.0, "minutes": 60.0, "minute": 60.0, "hours": 3600.0}
+
+_EARLIER = {  # what modules were called before the rooms of today
+    "app.worker_app": "cli.service",
+    "http.stream": "stream",
+    "store.schema.migrate": "store.schema",
+    "supervisor.committer": "committer",
+    "supervisor.lease": "lease",
+    "supervisor.notifier": "waker",
+    "supervisor.worker": "loop",
+}
 
 Log = Callable[..., None]
 
@@ -39,8 +56,14 @@ def choose(directory: Path) -> None:
 
 
 def module(name: str) -> ModuleType:
-    """A module of the worker."""
-    return importlib.import_module(f"worker.{name}" if name else "worker")
+    """A module of the worker by its name of today; older checkouts have other names."""
+    full = f"worker.{name}" if name else "worker"
+    try:
+        return importlib.import_module(full)
+    except ModuleNotFoundError as error:
+        if name not in _EARLIER or not full.startswith(str(error.name)):
+            raise
+        return importlib.import_module(f"worker.{_EARLIER[name]}")
 
 
 def where() -> str:
@@ -55,7 +78,7 @@ def where() -> str:
 def replaced(loop: WorldLoop) -> Iterator[None]:
     """Threads and the clock of SQLite are those of the loop while this lasts."""
     threads = Threads(loop)
-    for name in ("loop", "lease", "committer", "waker", "retry", "cli.service"):
+    for name in ("retry", *_EARLIER):
         module(name)
     with mock.patch.object(sqlite3, "connect", _connecting(loop, sqlite3.connect)):
         patches = [
@@ -120,7 +143,7 @@ def settings(
 def new_database(directory: Path) -> str:
     """An empty database with the tables of this version; its URL."""
     url = f"sqlite:///{directory / 'spool.db'}"
-    module("store.schema").upgrade(url)
+    module("store.schema.migrate").upgrade(url)
     return url
 
 
@@ -147,7 +170,7 @@ async def process(
     settings: Any, store: Any, clock: WorldClock, network: Network, host: str, name: str, log: Log
 ) -> AsyncIterator[Any]:
     """A worker in a process of its own on `host`, as `spool run` builds it."""
-    service, stream = module("cli.service"), module("stream")
+    service, stream = module("app.worker_app"), module("http.stream")
     info = module("records").WorkerInfo(id=name, host=host, pid=1, version="0")
     real_options = service.options
 

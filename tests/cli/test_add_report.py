@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from worker.cli.add_report import Report, elsewhere, foreseen, sentence
+from worker.cli.add_report import AddReport, elsewhere, foreseen, sentence
 from worker.ingest import BadLine
 
 
 def report(**given):
-    return Report("p.jsonl", "b", good=9, **given)
+    return AddReport("p.jsonl", "b", good=9, **given)
 
 
 @pytest.mark.parametrize(

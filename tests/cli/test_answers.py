@@ -8,7 +8,7 @@ from tests.cli.carried import claim, complete, flush
 from worker.cli import answers
 from worker.records import NewPrompt
 from worker.settings import Settings
-from worker.store.verify import Incomplete, Page
+from worker.store.statements.verify import Incomplete, Page
 
 HOLE = Incomplete(run_id=7, prompt_id=3, chunks=14, stored=11, last_seq=13)
 

@@ -10,9 +10,10 @@ from contextlib import closing
 
 import pytest
 
-from worker.cli import demo, service
-from worker.resources import config_dir
-from worker.store.glimpse import QUERY
+from worker.app import worker_app
+from worker.cli import demo
+from worker.installation.package_files import config_dir
+from worker.store.demo_query import QUERY
 
 
 def rows(query):
@@ -33,7 +34,7 @@ def idle(monkeypatch):
     async def serve(*_, **__):
         return None
 
-    monkeypatch.setattr(service, "serve", serve)
+    monkeypatch.setattr(worker_app, "serve", serve)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from tests.cli.modelserver import model_server
 from worker.cli import doctor
 from worker.settings import Settings
-from worker.store.vitals import Vitals
+from worker.store.diagnostics import Diagnostics
 from worker.version import __version__
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -57,7 +57,7 @@ def test_all_is_well(on, ollama):
 @pytest.mark.parametrize(("found", "said"), [(object(), "with"), (None, "without")])
 def test_it_says_which_program_this_is(monkeypatch, found, said):
     """Its version, its Python, and whether it has its compiled part; both are well."""
-    monkeypatch.setattr("worker.wire.mould.pour", found)
+    monkeypatch.setattr("worker.wire.framing.template.pour", found)
     finding = doctor._program()
     start = f"ok        program: Spool {__version__} {said} its compiled part, Python 3."
     assert str(finding).startswith(start)
@@ -155,8 +155,8 @@ def test_a_database_that_cannot_be_written_is_broken(here, monkeypatch):
 )
 def test_the_clocks_are_compared(monkeypatch, skew, health, words):
     """Leases go by the database, ages that people type by this machine."""
-    theirs = Vitals("16", NOW - timedelta(seconds=skew))
-    monkeypatch.setattr("worker.store.vitals.vitals", lambda url: theirs)
+    theirs = Diagnostics("16", NOW - timedelta(seconds=skew))
+    monkeypatch.setattr("worker.store.diagnostics.vitals", lambda url: theirs)
     (found,) = doctor._clock(Settings(database_url="postgresql://h/x"), Clock())
     assert found.health == health
     assert words in found.said

@@ -140,6 +140,6 @@ def test_an_answer_too_long_to_be_held_is_the_same_text(on, store, runs, monkeyp
     flush(store, runs[3], *("x" * 1000 for _ in range(200)), seq=3)
     arguments = ("export", "4", "--status", "running", "--partial")
     (ahead,) = on(*arguments).matches("export")
-    monkeypatch.setattr("worker.store.answers.Answers._affordable", lambda self, sizes: [])
+    monkeypatch.setattr("worker.store.bulk_text.BulkTexts._affordable", lambda self, sizes: [])
     (pieces,) = on(*arguments).matches("export")
     assert ahead["partial_output"] == pieces["partial_output"] == TEXT + "x" * 200_000

@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.carried import every_state
 from worker.records import NewPrompt
-from worker.store import listing
+from worker.store.statements import listing
 
 
 def test_the_newest_stand_first_with_what_became_of_them(on, store):

@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from worker.store import grants
-from worker.store.schema import REVISION
+from worker.store.schema import grants
+from worker.store.schema.migrate import REVISION
 
 
 def test_an_empty_database_gets_its_tables(spool, empty_url):

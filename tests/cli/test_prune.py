@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.cli.carried import every_state
-from worker.cli import choosing, prune
+from worker.cli import prune, selection_options
 
 
 def test_finished_prompts_go_with_their_text(on, store, sql):
@@ -76,4 +76,4 @@ def test_an_age_is_a_number_and_a_unit(written, expected):
     import click
 
     context, option = click.Context(prune.command), prune.command.params[-1]
-    assert choosing.age(context, option, written) == expected
+    assert selection_options.age(context, option, written) == expected

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.plan import expected_text
-from worker.carriers import Summary
 from worker.cli import run
+from worker.supervisor.active_runs import Summary
 
 CONFIG = """
 lease_seconds = 3

@@ -10,11 +10,11 @@ import pytest
 from tests.cli.carried import claim, complete, every_state, fail
 from tests.fakes.clock import FakeClock
 from worker.cli.wait import Waiter
-from worker.cli.waiting import AGAIN_SECONDS
+from worker.diagnosis.wait_reasons import AGAIN_SECONDS
 from worker.errors import StoreBusy
 from worker.records import NewPrompt
 from worker.states import PromptState
-from worker.store.outcomes import Outcome
+from worker.store.statements.outcomes import Outcome
 
 LEFT = Outcome({PromptState.QUEUED: 2}, ("default",))
 DONE = Outcome({PromptState.COMPLETED: 2})
@@ -126,7 +126,7 @@ def test_the_time_is_over_when_it_is_over():
 
 def test_who_answers_is_told():
     """Workers and their streams, or why an endpoint gets nothing."""
-    from tests.cli.test_waiting import DOWN, UP, worker
+    from tests.diagnosis.test_wait_reasons import DOWN, UP, worker
 
     told = Told(LEFT, DONE)
     told.living = (worker(runs=3, endpoints={"default": UP}),)

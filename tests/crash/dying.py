@@ -16,9 +16,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from worker.store import Store, claiming, rescue
-from worker.store.worker_side import WorkerSide
-from worker.stream import Reader, Stream
+from worker.http.stream import Reader, Stream
+from worker.store import Store, claiming
+from worker.store.statements import rescue
+from worker.store.worker_store import WorkerStore
 
 Calls = Callable[[tuple[Any, ...], Any], bool]
 
@@ -51,14 +52,14 @@ _ended: set[int] = set()  # by the commit under way
 
 
 def _watch_ends() -> None:
-    real = WorkerSide._end
+    real = WorkerStore._end
 
     def watched(*given: Any, **named: Any) -> set[int]:
         _ended.clear()
         _ended.update(real(*given, **named))
         return set(_ended)
 
-    WorkerSide._end = watched
+    WorkerStore._end = watched
 
 
 def _after_an_end(_given: tuple[Any, ...], _result: Any) -> bool:
@@ -75,11 +76,11 @@ STEPS: dict[str, tuple[Any, str, bool, Calls]] = {
     "after headers": (Stream, "_send", True, _always),
     "reading": (Reader, "read", True, _some),
     "before flush": (Store, "commit", False, _flushes),
-    "inside flush": (WorkerSide, "_insert", True, _always),
+    "inside flush": (WorkerStore, "_insert", True, _always),
     "after flush": (Store, "commit", True, _flushes),
     "before finish": (Store, "commit", False, _ends),
-    "inside finish": (WorkerSide, "_end", True, _some),
-    "between end and words": (WorkerSide, "_insert", False, _after_an_end),
+    "inside finish": (WorkerStore, "_end", True, _some),
+    "between end and words": (WorkerStore, "_insert", False, _after_an_end),
     "after finish": (Store, "commit", True, _ends),
     "inside rescue": (rescue, "requeue_orphans", False, _always),
     "renewing": (Store, "renew", False, _always),

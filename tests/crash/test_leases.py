@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from tests.conftest import Client
 from tests.crash.stage import Stage, sentence, until
 from tests.fakes import postgres
-from worker.store import schema
+from worker.store.schema import migrate
 
 LEASE_SECONDS = 3.0
 
@@ -81,7 +81,7 @@ def test_streams_outlive_a_database_that_is_away_for_longer_than_a_lease(
     """A failover, an upgrade: no stream is begun again."""
     with postgres.private() as server:
         url = server.create_database("spool")
-        schema.upgrade(url)
+        migrate.upgrade(url)
         stage = new_stage(url, connect(url))
 
         @contextmanager

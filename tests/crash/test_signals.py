@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Client
 from tests.crash.stage import Stage, sentence, until
 from tests.fakes import postgres
-from worker.store import schema
+from worker.store.schema import migrate
 
 LONG = "A long story. [[tokens=2000 rate=40]]"
 
@@ -119,7 +119,7 @@ def test_stopping_while_postgresql_is_away_says_that_text_could_not_be_stored(
     """The same where the database is another machine."""
     with postgres.private() as server:
         url = server.create_database("spool")
-        schema.upgrade(url)
+        migrate.upgrade(url)
         stage = new_stage(url, connect(url))
         (prompt_id,) = stage.add(LONG)
         worker = stage.start()

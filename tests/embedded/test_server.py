@@ -16,7 +16,7 @@ from worker.embedded import server as module
 from worker.embedded.models import bundled_model
 from worker.embedded.server import EmbeddedServer, Plan
 from worker.errors import SettingsError
-from worker.loopback import IPV4, IPV6, family_of, in_url
+from worker.http.loopback import IPV4, IPV6, family_of, in_url
 
 PATIENCE = 60.0  # seconds; only a failing test waits so long
 

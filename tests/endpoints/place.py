@@ -7,10 +7,10 @@ import asyncio
 from tests.fakes.aio import turns
 from tests.fakes.clock import FakeClock
 from tests.fakes.scripted_stream import CHAT, ScriptedStream, endpoint, run
-from worker.attribution import Failure, Finding, nature_of
-from worker.carriage import Control, Outcome
 from worker.endpoints.monitor import EndpointMonitor
 from worker.errors import SpoolError
+from worker.run.attribution import Failure, Finding, nature_of
+from worker.run.context import Outcome, RunHandle
 
 
 class Place:
@@ -35,14 +35,14 @@ class Place:
     def words(self) -> list[str]:
         return [event for event, _ in self.said]
 
-    def send(self, **changes: object) -> Control:
+    def send(self, **changes: object) -> RunHandle:
         """A run is sent now."""
         self._ids += 1
-        control = Control(run(self._ids, **changes), sent_at=self.clock.monotonic())
+        control = RunHandle(run(self._ids, **changes), sent_at=self.clock.monotonic())
         self.monitor.began(control)
         return control
 
-    def hear(self, *controls: Control) -> None:
+    def hear(self, *controls: RunHandle) -> None:
         """Each of them receives a frame now."""
         for control in controls:
             first = control.is_waiting
@@ -50,25 +50,27 @@ class Place:
             if first:
                 self.monitor.answered(control)
 
-    def streaming(self, count: int = 1, **changes: object) -> list[Control]:
+    def streaming(self, count: int = 1, **changes: object) -> list[RunHandle]:
         """Runs that have begun."""
         controls = [self.send(**changes) for _ in range(count)]
         self.hear(*controls)
         return controls
 
-    def failing(self, control: Control, error: SpoolError, **how: object) -> asyncio.Task[Finding]:
+    def failing(
+        self, control: RunHandle, error: SpoolError, **how: object
+    ) -> asyncio.Task[Finding]:
         """The run fails now; what is found, in time."""
         control.failed_at = self.clock.monotonic()
         failure = Failure(error, nature_of(error, begun=not control.is_waiting), **how)
         return asyncio.ensure_future(self.monitor.finding(control, failure))
 
-    async def fail(self, control: Control, error: SpoolError, **how: object) -> Finding:
+    async def fail(self, control: RunHandle, error: SpoolError, **how: object) -> Finding:
         """The run fails, and ends when it is clear what is known."""
         finding = await self.failing(control, error, **how)
         self.end(control, error)
         return finding
 
-    def end(self, control: Control, error: SpoolError | None = None) -> None:
+    def end(self, control: RunHandle, error: SpoolError | None = None) -> None:
         """The end of a run is stored."""
         self.monitor.ended(control, Outcome(None, error, answered=not control.is_waiting))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from worker.attribution import PAUSE_SECONDS_MAX
 from worker.endpoints.breaker import (
     CANARY_SECONDS_MAX,
     FAILURES_TO_OPEN,
@@ -15,6 +14,7 @@ from worker.endpoints.breaker import (
     Ramp,
 )
 from worker.errors import Busy, Refused, ServerFailed, Unreachable
+from worker.run.attribution import PAUSE_SECONDS_MAX
 
 DOWN = Unreachable("refused", charged=False)
 REFUSED = Refused("HTTP 401")

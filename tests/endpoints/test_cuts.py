@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tests.fakes.scripted_stream import run
-from worker.carriage import Control
 from worker.endpoints.cuts import ALIKE_PROMPTS, TOGETHER_SECONDS, WENT_ON_SECONDS, Cuts
+from worker.run.context import RunHandle
 
 
-def flight(id_: int, *, sent_at: float = 0.0, in_vain: int = 0) -> Control:
-    return Control(run(id_, runs_without_progress=in_vain), sent_at=sent_at)
+def flight(id_: int, *, sent_at: float = 0.0, in_vain: int = 0) -> RunHandle:
+    return RunHandle(run(id_, runs_without_progress=in_vain), sent_at=sent_at)
 
 
 def test_what_breaks_off_at_one_moment_is_one_cut():

@@ -9,7 +9,6 @@ import pytest
 
 from tests.endpoints.place import Place
 from tests.fakes.aio import aio, turns
-from worker.attribution import Evidence
 from worker.endpoints.brake import PROMPTS_BELIEVED
 from worker.endpoints.breaker import FAILURES_TO_OPEN, NEVER_WORKED_CANARIES, BreakerState
 from worker.endpoints.runs import VERDICT_SECONDS
@@ -25,6 +24,7 @@ from worker.errors import (
     Unfinished,
     Unreachable,
 )
+from worker.run.attribution import Evidence
 
 BAD_REQUEST = Refused("HTTP 400: no such option", http_status=400)
 WRONG_KEY = Refused("HTTP 401: wrong key", code=ErrorCode.UNAUTHORIZED, http_status=401)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from tests.fakes.aio import aio
 from tests.fakes.clock import FakeClock
 from tests.fakes.scripted_stream import run
-from worker.attribution import Evidence
-from worker.carriage import Control
 from worker.endpoints.cuts import Cuts
 from worker.endpoints.runs import VERDICT_SECONDS, Runs
 from worker.errors import Broken
+from worker.run.attribution import Evidence
+from worker.run.context import RunHandle
 
 
-def flight(id_: int, *, sent_at: float = 0.0) -> Control:
-    return Control(run(id_), sent_at=sent_at)
+def flight(id_: int, *, sent_at: float = 0.0) -> RunHandle:
+    return RunHandle(run(id_), sent_at=sent_at)
 
 
 def test_who_is_beside_a_run():

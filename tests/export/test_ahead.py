@@ -7,7 +7,7 @@ import pytest
 from tests.export.rows import Texts, row
 from worker.export import Ahead
 from worker.records import Kind
-from worker.store.answers import Held
+from worker.store.bulk_text import Held
 
 
 class Page:

@@ -17,9 +17,9 @@ from tests.fakes.scripted_stream import (
     endpoint,
     say,
 )
-from worker.loop import Worker
 from worker.records import Endpoint, WorkerInfo
-from worker.terms import Options
+from worker.supervisor.options import Options
+from worker.supervisor.worker import Worker
 from worker.wire.events import Dialect
 
 

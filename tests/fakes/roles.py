@@ -1,6 +1,6 @@
 """A store each of whose methods runs under the PostgreSQL role that is meant for it.
 
-What the tests of the store show, they show under the grants of `worker/store/grants.py`: a
+What the tests of the store show, they show under the grants of `worker/store/schema/grants.py`: a
 statement that needs more than its role has fails the test of what it does.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.store import Store, grants
-from worker.store.engine import Database
+from worker.store import Store
+from worker.store.database.engine import Database
+from worker.store.schema import grants
 
 
 def as_role(url: str, role: str) -> str:

@@ -25,7 +25,7 @@ class Submitted:
 
 
 class ScriptedCommits:
-    """Implements worker.committer.Submit; `held` keeps what arrives until it is landed by hand.
+    """Implements worker.supervisor.committer.Submit; `held` keeps what arrives until it is landed by hand.
 
     Attributes:
         failures: errors for the next flushes, in order; None lets one land.

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 
 from tests.fakes.aio import Bell
 from tests.fakes.patience import HANG_SECONDS
-from worker.attribution import SUSPECT_RUNS
 from worker.errors import StoreBusy
 from worker.records import (
     Chunk,
@@ -28,7 +27,7 @@ from worker.records import (
     Run,
     WorkerInfo,
 )
-from worker.states import PromptEvent, PromptState, RunState, after
+from worker.states import SUSPECT_RUNS, PromptEvent, PromptState, RunState, after
 
 
 @dataclass
@@ -71,7 +70,7 @@ class Left:
 
 
 class ScriptedStore:
-    """Implements worker.loop.Store.
+    """Implements worker.supervisor.worker.Store.
 
     Attributes:
         away: while set, every call fails with StoreBusy.

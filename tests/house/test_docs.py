@@ -9,7 +9,7 @@ import pytest
 from tests.house.tree import ROOT, name
 from worker.cli import COMMANDS
 from worker.settings import load
-from worker.store.schema import upgrade
+from worker.store.schema.migrate import upgrade
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -73,6 +73,6 @@ def test_commands_in_examples_exist(example):
 
 def test_the_readme_shows_the_query_of_the_demo():
     """What is printed there is what people will see."""
-    from worker.store.glimpse import QUERY
+    from worker.store.demo_query import QUERY
 
     assert f"{QUERY};\n" in blocks(ROOT / "README.md", "sql")

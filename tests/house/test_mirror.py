@@ -1,6 +1,7 @@
 """Whoever opens a module knows where its tests are: the same path, under `tests/`."""
 
 import ast
+from pathlib import Path
 
 from tests.house.tree import PACKAGE, ROOT, TESTS, name, python_files, tree
 
@@ -27,13 +28,15 @@ def is_constant(expression):
 
 
 def expected_test(path):
-    """`worker/wire/framing.py` is tested by `tests/wire/test_framing.py`.
+    """`worker/wire/framing/frames.py` is tested by `tests/wire/framing/test_frames.py`.
 
     A package's own `__init__.py` is tested by a file of the package's name, inside its folder;
-    that of `worker` itself is what programs import, and is tested by `tests/test_api.py`.
+    that of `worker` itself is what programs import, and is tested by `tests/client/test_spool.py`.
     """
     inner = path.relative_to(PACKAGE)
-    stem = (inner.parent.name or "api") if path.name == "__init__.py" else inner.stem
+    if inner == Path("__init__.py"):
+        return TESTS / "client" / "test_spool.py"
+    stem = inner.parent.name if path.name == "__init__.py" else inner.stem
     return TESTS / inner.parent / f"test_{stem}.py"
 
 

@@ -7,7 +7,7 @@ import re
 from tests.house.tree import ROOT
 from worker.cli import COMMANDS
 from worker.errors import ErrorCode
-from worker.log import Event
+from worker.events import Event
 from worker.states import TRANSITIONS, PromptState, RunState
 
 CONCEPTS = (ROOT / "docs" / "concepts.md").read_text("utf-8")

@@ -12,8 +12,8 @@ from tests.house.tree import ROOT
 from tests.store.cast import completed, failed, interrupted, sign_on, take, words
 from worker.records import Kind, NewPrompt, Usage
 from worker.store import Store
-from worker.store.tables import metadata
-from worker.store.views import VIEWS
+from worker.store.schema.tables import metadata
+from worker.store.schema.views import VIEWS
 
 PAGE = (ROOT / "docs" / "sql.md").read_text("utf-8")
 BLOCK = re.compile(r"^```(sql|sqlite|postgresql)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.ingest.reading import intake, only, read, reasons, texts
-from worker.ingest.intake import Line, shortened, unstorable
+from worker.ingest.intake import RequestLine, shortened, unstorable
 
 
 def finished(line, **options):
@@ -18,7 +18,7 @@ def reason(line, **options):
 
 def test_a_line_becomes_a_prompt_with_everything_it_says():
     """Nothing is parsed and ignored."""
-    line = Line(
+    line = RequestLine(
         messages=[{"role": "user", "content": "x"}],
         custom_id="a",
         endpoint="gpt",
@@ -37,7 +37,7 @@ def test_a_line_becomes_a_prompt_with_everything_it_says():
 
 def test_what_is_typed_wins_over_what_the_file_says():
     """It was typed for this file; options and metadata are put over the line's, key by key."""
-    line = Line(
+    line = RequestLine(
         prompt="x", endpoint="gpt", model="m", options={"a": 1, "b": 1}, priority=1, max_attempts=1
     )
     prompt = finished(
@@ -59,20 +59,29 @@ def test_what_is_typed_wins_over_what_the_file_says():
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (Line(), 'has no prompt: write it as "prompt", or as "messages"'),
-        (Line(prompt="x", messages=[{"role": "user"}]), "has both a prompt and messages: keep one"),
-        (Line(prompt=" \n"), "has an empty prompt"),
-        (Line(messages=[]), "has no messages"),
-        (Line(messages=[{"content": "x"}]), 'without "role" (messages[0])'),
-        (Line(prompt="x", options={"stream": False}), "Spool stores streams; remove it"),
-        (Line(prompt="x", options={"n": 300}), "number of answers (n) that is not 1 to 128"),
-        (Line(prompt="x", options={"model": "m"}), "contradicts the prompt's own model"),
-        (Line(prompt="x\x00"), "U+0000"),
-        (Line(prompt="x", metadata={"k": ["\x00"]}), "U+0000"),
-        (Line(prompt="x", system="\ud800"), "surrogate pair"),
-        (Line(prompt="x", options={"\udfff": 1}), "surrogate pair"),
-        (Line(prompt="x", endpoint="defalt"), "did you mean default? (there is: claude, default"),
-        (Line(messages=[{"role": "user"}], endpoint="old"), "openai-completions takes one text"),
+        (RequestLine(), 'has no prompt: write it as "prompt", or as "messages"'),
+        (
+            RequestLine(prompt="x", messages=[{"role": "user"}]),
+            "has both a prompt and messages: keep one",
+        ),
+        (RequestLine(prompt=" \n"), "has an empty prompt"),
+        (RequestLine(messages=[]), "has no messages"),
+        (RequestLine(messages=[{"content": "x"}]), 'without "role" (messages[0])'),
+        (RequestLine(prompt="x", options={"stream": False}), "Spool stores streams; remove it"),
+        (RequestLine(prompt="x", options={"n": 300}), "number of answers (n) that is not 1 to 128"),
+        (RequestLine(prompt="x", options={"model": "m"}), "contradicts the prompt's own model"),
+        (RequestLine(prompt="x\x00"), "U+0000"),
+        (RequestLine(prompt="x", metadata={"k": ["\x00"]}), "U+0000"),
+        (RequestLine(prompt="x", system="\ud800"), "surrogate pair"),
+        (RequestLine(prompt="x", options={"\udfff": 1}), "surrogate pair"),
+        (
+            RequestLine(prompt="x", endpoint="defalt"),
+            "did you mean default? (there is: claude, default",
+        ),
+        (
+            RequestLine(messages=[{"role": "user"}], endpoint="old"),
+            "openai-completions takes one text",
+        ),
     ],
 )
 def test_what_no_worker_could_send_is_refused(line, words):

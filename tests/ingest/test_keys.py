@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.house.tree import ROOT
-from worker.ingest.intake import Line
+from worker.ingest.intake import RequestLine
 from worker.ingest.keys import (
     OPTION_KINDS,
     OWN_FIELDS,
@@ -17,7 +17,7 @@ from worker.ingest.keys import (
     misspelt,
     option_value,
 )
-from worker.wire.asking import ANSWER_COUNTS
+from worker.wire.dialects.request import ANSWER_COUNTS
 
 DOCUMENT = (ROOT / "docs" / "input.md").read_text("utf-8")
 
@@ -55,7 +55,7 @@ def test_the_document_shows_the_table_of_options():
 
 def test_own_names_are_those_of_a_line():
     """A line is decoded straight into them."""
-    assert set(OWN_FIELDS) < set(Line.__struct_fields__)
+    assert set(OWN_FIELDS) < set(RequestLine.__struct_fields__)
     assert ANSWER_COUNTS[0] in OPTION_KINDS
 
 

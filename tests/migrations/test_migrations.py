@@ -20,10 +20,11 @@ from sqlalchemy import create_engine
 from tests.conftest import Client
 from tests.store.cast import completed, start, words
 from worker.errors import StoreBusy
-from worker.store import Store, schema
-from worker.store.engine import Database
-from worker.store.tables import metadata
-from worker.store.views import VIEWS
+from worker.store import Store
+from worker.store.database.engine import Database
+from worker.store.schema import migrate as schema
+from worker.store.schema.tables import metadata
+from worker.store.schema.views import VIEWS
 
 CATALOG = {
     "columns": """
@@ -223,7 +224,7 @@ def test_an_index_that_was_left_half_built_is_built_anew(new_postgres):
 def test_upgrades_at_once_are_one_upgrade(empty_url):
     """Workers that start together on an empty database do not stumble over each other."""
     program = (
-        "import sys\nfrom worker.store.schema import upgrade\n"
+        "import sys\nfrom worker.store.schema.migrate import upgrade\n"
         "found = upgrade(sys.argv[1])\nprint(found.before, found.after)\n"
     )
     processes = [

@@ -14,12 +14,12 @@ import pytest
 
 from tests.fakes.patience import HANG_SECONDS
 from tests.real.limits import LIMITS
-from worker.cli.service import worker_of
+from worker.app.worker_app import worker_of
 from worker.log import make
 from worker.records import NewPrompt, Run, WorkerInfo
 from worker.settings import load
 from worker.store import Store
-from worker.store.schema import upgrade
+from worker.store.schema.migrate import upgrade
 from worker.wire import DIALECTS
 
 QUESTIONS = ("The sky is blue because", "Schreibe einen Satz über Bären und 🐻-Spuren im Schnee.")

@@ -10,12 +10,12 @@ from contextlib import closing
 
 import pytest
 
-from worker.cli import service
+from worker.app import worker_app
 from worker.embedded import EmbeddedServers
 from worker.records import Endpoint, NewPrompt, WorkerInfo
 from worker.settings import Settings
 from worker.store import Store
-from worker.store.schema import upgrade
+from worker.store.schema.migrate import upgrade
 
 TOKENS = 320
 CUT_CHARS = 620  # each answer has so many when its server is killed
@@ -70,11 +70,11 @@ async def _kill_in_the_middle(settings, url, patch):
             started.append(self)
             return await super().__aenter__()
 
-    patch.setattr(service, "EmbeddedServers", Watched)
+    patch.setattr(worker_app, "EmbeddedServers", Watched)
     store = Store.open(url)
     store.add(NewPrompt(prompt=QUESTION, endpoint=dialect) for dialect in LIMITS)
     info = WorkerInfo("w", "here", os.getpid(), "test")
-    async with service.worker_of(settings, store, lambda *_, **__: None, info) as worker:
+    async with worker_app.worker_of(settings, store, lambda *_, **__: None, info) as worker:
         working = asyncio.create_task(worker.run(drain=True))
         await _all_are_long(worker, url, working)
         (server,) = started[0]._servers.values()

@@ -11,12 +11,12 @@ from contextlib import closing
 import pytest
 
 from tests.real.limits import LIMITS
-from worker.cli import service
+from worker.app import worker_app
 from worker.embedded import EmbeddedServers
 from worker.records import Endpoint, NewPrompt, WorkerInfo
 from worker.settings import Settings
 from worker.store import Store
-from worker.store.schema import upgrade
+from worker.store.schema.migrate import upgrade
 
 TOKENS = 120
 QUESTION = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,"  # a base model goes on with it
@@ -59,11 +59,11 @@ async def kill_while_all_stream(settings, url, patch):
             started.append(self)
             return await super().__aenter__()
 
-    patch.setattr(service, "EmbeddedServers", Watched)
+    patch.setattr(worker_app, "EmbeddedServers", Watched)
     store = Store.open(url)
     store.add(NewPrompt(prompt=QUESTION, endpoint=dialect) for dialect in LIMITS)
     info = WorkerInfo("w", "here", os.getpid(), "test")
-    async with service.worker_of(settings, store, lambda *_, **__: None, info) as worker:
+    async with worker_app.worker_of(settings, store, lambda *_, **__: None, info) as worker:
         working = asyncio.create_task(worker.run(drain=True))
         await all_have_text(worker, url, working)
         (server,) = started[0]._servers.values()

@@ -6,12 +6,12 @@ import signal
 import sqlite3
 from contextlib import closing
 
-from worker.cli import service
+from worker.app import worker_app
 from worker.embedded import EmbeddedServers
 from worker.records import Endpoint, NewPrompt, WorkerInfo
 from worker.settings import Settings
 from worker.store import Store
-from worker.store.schema import upgrade
+from worker.store.schema.migrate import upgrade
 
 PROMPTS = 4
 OPTIONS = {"temperature": 0, "max_tokens": 12}
@@ -26,7 +26,7 @@ def test_a_killed_server_comes_back_and_every_prompt_is_answered(tmp_path, monke
             started.append(self)
             return await super().__aenter__()
 
-    monkeypatch.setattr(service, "EmbeddedServers", Watched)
+    monkeypatch.setattr(worker_app, "EmbeddedServers", Watched)
     killed: list[int] = []
 
     def log(event, **_values):
@@ -44,7 +44,7 @@ def test_a_killed_server_comes_back_and_every_prompt_is_answered(tmp_path, monke
         store = Store.open(url)
         store.add(NewPrompt(prompt=f"Count from {n}.") for n in range(PROMPTS))
         info = WorkerInfo("w", "here", os.getpid(), "test")
-        async with service.worker_of(settings, store, log, info) as worker:
+        async with worker_app.worker_of(settings, store, log, info) as worker:
             summary = await worker.run(drain=True)
             (server,) = started[0]._servers.values()
             assert server.pid not in {None, killed[0]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.settings.faults import Fault, Origins, leaves, translated
+from worker.settings.faults import Origins, SettingsProblem, leaves, translated
 
 
 def detail(kind, key, given, **context):
@@ -76,4 +76,4 @@ def test_a_secret_value_is_not_repeated():
 
 def test_a_fault_reads_as_a_sentence():
     """Place, then what is wrong."""
-    assert str(Fault("spool.toml: a", "must be b")) == "spool.toml: a must be b"
+    assert str(SettingsProblem("spool.toml: a", "must be b")) == "spool.toml: a must be b"

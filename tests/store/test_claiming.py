@@ -6,7 +6,7 @@ import pytest
 
 from tests.store.cast import interrupted, sign_on, start, take
 from worker.records import NewPrompt
-from worker.store.rules import COUNT_MAX
+from worker.store.statements.conditions import COUNT_MAX
 
 
 @pytest.fixture

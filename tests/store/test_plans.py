@@ -11,19 +11,10 @@ import pytest
 from tests.store.cast import sign_on, take
 from worker.records import NewPrompt
 from worker.states import PromptState
-from worker.store import (
-    Selection,
-    answers,
-    claims,
-    commits,
-    decisions,
-    fence,
-    levels,
-    listing,
-    reads,
-    rescue,
-)
-from worker.store.levels import Share
+from worker.store import Selection, bulk_text
+from worker.store.statements import claim as claims
+from worker.store.statements import commit, fence, listing, manage, priority_levels, read, rescue
+from worker.store.statements.priority_levels import Share
 
 FINISHED = 49_000
 QUEUED = 900
@@ -160,21 +151,21 @@ def alone(*, is_sqlite):
 
 OF_BOTH = {flushing, explaining, placed, next_in_line, alone}
 HOT = {
-    "claim": [levels.anything_ready, levels.next_level],
+    "claim": [priority_levels.anything_ready, priority_levels.next_level],
     "shares": [placed, next_in_line, alone],
     "take": [claims.take_prompts_sqlite],
     "hold": [flushing, fence.hold_ending_sqlite],
-    "end": [commits.end_postgresql],
+    "end": [commit.end_postgresql],
     "refused": [explaining],
     "rescue": [rescue.orphans, rescue.interrupt_orphans, rescue.requeue_orphans],
-    "owned": [commits.owned, reads.strays],
-    "cancel requests": [commits.cancel_requests, decisions.cancel_queued],
-    "export": [answers._sizes, answers._texts],
-    "backlog": [reads.waiting_for, reads.running_for],
+    "owned": [commit.owned, read.strays],
+    "cancel requests": [commit.cancel_requests, manage.cancel_queued],
+    "export": [bulk_text._sizes, bulk_text._texts],
+    "backlog": [read.waiting_for, read.running_for],
     "lease": [claims.renew],
 }
 OF_ONE = {
-    commits.end_postgresql: False,
+    commit.end_postgresql: False,
     claims.take_prompts_sqlite: True,
     fence.hold_ending_sqlite: True,
 }
@@ -198,12 +189,12 @@ def test_no_hot_statement_reads_a_whole_table(explain, store):
     ("build", "index"),
     [
         (rescue.orphans, "runs_streaming"),
-        (commits.owned, "runs_streaming"),
-        (reads.strays, "runs_streaming"),
-        (commits.cancel_requests, "prompts_cancel"),
-        (decisions.cancel_queued, "prompts_cancel"),
-        (reads.waiting_for, "prompts_claim"),
-        (reads.truncated, "runs_truncated"),
+        (commit.owned, "runs_streaming"),
+        (read.strays, "runs_streaming"),
+        (commit.cancel_requests, "prompts_cancel"),
+        (manage.cancel_queued, "prompts_cancel"),
+        (read.waiting_for, "prompts_claim"),
+        (read.truncated, "runs_truncated"),
     ],
 )
 def test_each_question_has_its_partial_index(explain, build, index):
@@ -221,7 +212,7 @@ def test_a_claim_sorts_nothing(explain, store):
 
 def test_a_page_of_a_batch_is_not_looked_for_in_the_whole_batch(explain, store):
     """Else an export of a million prompts takes a day: every page would sort what is left."""
-    plan = explain(reads.results(Selection(batch="b")))
+    plan = explain(read.results(Selection(batch="b")))
     assert "TEMP B-TREE" not in plan
     if store.is_sqlite:
         assert "USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in plan
@@ -270,7 +261,7 @@ def test_sqlite_finds_its_indexes_before_it_knows_the_values(sqlite_store):
 
 def test_a_flush_finds_what_is_there_already_by_its_key(postgres_store):
     """One look into an index for each chunk, not one through the texts of all runs."""
-    prepared = postgres_store._work_db.prepared(commits.add_chunks(is_sqlite=False))
+    prepared = postgres_store._work_db.prepared(commit.add_chunks(is_sqlite=False))
     given = {"v_run_id": [1], "v_seq": [0], "v_kind": ["text"], "v_text": ["a"]}
     with postgres_store._work_db.writing() as connection:
         driver = connection.connection.driver_connection
@@ -303,9 +294,9 @@ def test_prompts_that_wait_for_later_cost_an_idle_worker_nothing(sqlite_store, s
     """An empty claim on SQLite takes as many steps with ten thousand of them as with ten."""
     sql = connect(sqlite_url)
     add_for_later(sql, 10, "i % 3")
-    few = steps(sqlite_store, levels.anything_ready())
+    few = steps(sqlite_store, priority_levels.anything_ready())
     add_for_later(sql, 10_000, "i % 3")
-    assert steps(sqlite_store, levels.anything_ready()) <= few + 5
+    assert steps(sqlite_store, priority_levels.anything_ready()) <= few + 5
 
 
 def test_a_priority_of_its_own_for_every_prompt_costs_a_look_at_each(
@@ -313,10 +304,10 @@ def test_a_priority_of_its_own_for_every_prompt_costs_a_look_at_each(
 ):
     """Beyond some thousand priorities prompts are looked at one after the other, which is less."""
     sql = connect(sqlite_url)
-    add_for_later(sql, levels.LEVELS, "i")
-    of_each = steps(sqlite_store, levels.anything_ready())
-    add_for_later(sql, 5 * levels.LEVELS, "-i")
-    assert steps(sqlite_store, levels.anything_ready()) < 2 * of_each
+    add_for_later(sql, priority_levels.LEVELS, "i")
+    of_each = steps(sqlite_store, priority_levels.anything_ready())
+    add_for_later(sql, 5 * priority_levels.LEVELS, "-i")
+    assert steps(sqlite_store, priority_levels.anything_ready()) < 2 * of_each
 
 
 def test_what_keeps_its_place_is_found_by_its_own_index(explain, store):

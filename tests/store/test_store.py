@@ -10,7 +10,8 @@ import pytest
 from tests.store.cast import sign_on
 from worker.errors import SettingsError, StoreBroken
 from worker.records import NewPrompt
-from worker.store import Store, schema
+from worker.store import Store
+from worker.store.schema import migrate
 
 
 def test_opening_does_not_connect(tmp_path):
@@ -49,7 +50,7 @@ def test_an_older_schema_is_told_the_cure_and_a_newer_one_is_fine(store, sql):
     """Migrations leave what older workers use, so those go on working during an upgrade."""
     sql("UPDATE alembic_version SET version_num = '0000'")
     with pytest.raises(
-        StoreBroken, match=f"at revision 0000, this version needs {schema.REVISION}"
+        StoreBroken, match=f"at revision 0000, this version needs {migrate.REVISION}"
     ):
         store.check_schema()
     sql("UPDATE alembic_version SET version_num = '9999'")
@@ -68,7 +69,7 @@ def test_a_database_that_needs_a_newer_version_says_so_in_one_sentence(store, sq
     with pytest.raises(StoreBroken, match=sentence):
         store.check_schema()
     with pytest.raises(StoreBroken, match=sentence):
-        schema.upgrade(database_url)
+        migrate.upgrade(database_url)
 
 
 def test_the_version_of_the_data_changes_when_anybody_writes(sqlite_store, sqlite_url, connect):

@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.wire.reading import Reading, decoder
 from worker.wire.decoder import StreamDecoder
-from worker.wire.tools import assemble_tool_calls
+from worker.wire.tool_calls import assemble_tool_calls
 
 FOLDER = Path(__file__).with_name("transcripts")
 PEERS = FOLDER / "peers"

@@ -15,7 +15,8 @@ from tests.wire.reading import bytewise, careful, cut, decoder, read
 from tests.wire.speech import SPEECHES, streams
 from worker.errors import Truncated
 from worker.records import Kind
-from worker.wire import DIALECTS, framing
+from worker.wire import DIALECTS
+from worker.wire.framing import frames
 
 BY_NAME = {speech.dialect: speech for speech in SPEECHES}
 EXAMPLES = int(os.environ.get("SPOOL_TEST_EXAMPLES", "50"))  # a night's worth: 20000
@@ -72,7 +73,7 @@ def test_long_frames_are_no_different(dialect, data):
     pieces = cut(stream.body, data.draw(places))
     expected = read(decoder(dialect), pieces)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(framing, "SKIM_FROM_BYTES", 8)
+        patch.setattr(frames, "SKIM_FROM_BYTES", 8)
         assert read(decoder(dialect), pieces).sameness() == expected.sameness()
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from worker.errors import Malformed
 from worker.wire.calls import CALLS_MAX, ToolCalls
-from worker.wire.tools import assemble_tool_calls
+from worker.wire.tool_calls import assemble_tool_calls
 
 A, B = '{"a":2,"b":[1,{"c":"}"}]}', '{"city":"Os\\"lo"}'
 

@@ -18,9 +18,10 @@ from worker.errors import (
     Verdict,
 )
 from worker.records import Kind
-from worker.wire import DIALECTS, mould
+from worker.wire import DIALECTS
 from worker.wire.events import Delta, Done, Fault
-from worker.wire.framing import SKIM_FROM_BYTES
+from worker.wire.framing import template
+from worker.wire.framing.frames import SKIM_FROM_BYTES
 from worker.wire.snapshots import PIECES
 
 EVENT_DIALECTS = [name for name in DIALECTS if not name.startswith("ollama")]
@@ -515,13 +516,13 @@ def test_lines_that_differ_in_text_and_time_go_down_the_lane_above_all(monkeypat
     source.feed(timed_lines(*["x"] * PIECES))
     assert list(source.feed(timed_lines(*said))) == [Delta(Kind.TEXT, "".join(said))]
     assert source.frames == 100 + PIECES
-    assert len(decoded) == (2 if mould.pour else 100)
+    assert len(decoded) == (2 if template.pour else 100)
 
 
 @pytest.mark.parametrize("case", STREAMS, ids=str)
 def test_without_the_compiled_part_everything_means_the_same(case, monkeypatch):
     """Whoever has no compiler loses time, and no word."""
-    monkeypatch.setattr(mould, "pour", None)
+    monkeypatch.setattr(template, "pour", None)
     for places in ((), range(0, len(case.body), 7 + len(case.body) // 40)):
         source = case.decoder()
         check(case, read(source, cut(case.body, places)), f"cut at {places}")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.wire import mould
+from worker.wire.framing import template
 
 PLAIN_HOLE = rb"[ !#-\[\]-~]*"
 TEXT_HOLE = rb'(?:[^"\\\x00-\x1f]|\\[\x00-\xff])*'
@@ -49,7 +49,7 @@ def plainly(block, literals, text):
     return len(texts), b'"%b"' % b"\x7f".join(texts)
 
 
-POURS = {"plainly": plainly} | ({"compiled": mould.pour} if mould.pour else {})
+POURS = {"plainly": plainly} | ({"compiled": template.pour} if template.pour else {})
 LINE = (b'{"at":"', b'","t":"', b'"}\n')
 
 

@@ -15,8 +15,8 @@ import sys
 
 import click
 
+from worker.app.process_tuning import collect_rarely
 from worker.cli.lazy import LazyGroup, global_options
-from worker.cli.lean import collect_rarely
 from worker.version import __version__
 
 COMMANDS = {

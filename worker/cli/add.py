@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.add_report import Report, as_json, elsewhere, foreseen, located, sentence
+from worker.cli.add_report import AddReport, as_json, elsewhere, foreseen, located, sentence
 from worker.cli.output import data, json_line, json_option, talk
-from worker.cli.pairs import Whole, key_values, known_endpoint
+from worker.cli.param_types import WholeNumber, key_values, known_endpoint
 from worker.cli.session import Session, session
 from worker.cli.sources import STDIN, opened, typed_text
 from worker.errors import InputError
@@ -72,12 +72,12 @@ _BAR_FROM_BYTES = 1 << 20
 @click.option(
     "--metadata", metavar="KEY=VALUE", multiple=True, callback=key_values, help="Kept with them."
 )
-@click.option("--priority", type=Whole(-(2**31) + 1, 2**31 - 1), help="Higher goes first.")
-@click.option("--max-attempts", type=Whole(1, 2**31 - 1), help="Instead of the setting.")
+@click.option("--priority", type=WholeNumber(-(2**31) + 1, 2**31 - 1), help="Higher goes first.")
+@click.option("--max-attempts", type=WholeNumber(1, 2**31 - 1), help="Instead of the setting.")
 @click.option(
     "--limit",
     metavar="N",
-    type=Whole(1),
+    type=WholeNumber(1),
     help="Only the first N prompts of each file, for a trial; added again without it, the rest.",
 )
 @click.option(
@@ -160,29 +160,29 @@ class Adder:
         self._as_json = as_json
         self._template = _template(asked["template"])
 
-    def texts(self, texts: tuple[str, ...]) -> Report:
+    def texts(self, texts: tuple[str, ...]) -> AddReport:
         """Prompts from the command line; they are new each time unless they have a custom_id."""
         from worker.ingest import from_texts
 
-        report = Report("-p", self._asked["batch"])
+        report = AddReport("-p", self._asked["batch"])
         typed = [typed_text(text, self._settings.max_line_bytes) for text in texts]
         intake = self._intake("-p", report)
         self._add(report, from_texts(typed, intake, self._asked["custom_id"]))
         return self._told(report)
 
-    def file(self, path: str) -> Report:
+    def file(self, path: str) -> AddReport:
         """Prompts from a file, a folder or standard input."""
         from worker.ingest import Format
 
         asked = self._asked["file_format"]
         found = Format(asked) if asked else None
         with opened(path, twice=self._asked["strict"], asked=found) as source:
-            report = Report(source.name, self._asked["batch"] or source.batch)
+            report = AddReport(source.name, self._asked["batch"] or source.batch)
             self._read(source, report)
             report.layout = source.layout
         return self._told(report)
 
-    def _read(self, source: Source | Folder, report: Report) -> None:
+    def _read(self, source: Source | Folder, report: AddReport) -> None:
         if self._asked["strict"] and not self._asked["dry_run"]:
             items = source.prompts(self._intake(source.path, report))
             self._compare(_sorted_out(items, report), report, source)
@@ -192,7 +192,7 @@ class Adder:
             report.good = 0
         self._add(report, source.prompts(self._intake(source.path, report)), source)
 
-    def _intake(self, path: str, report: Report) -> Intake:
+    def _intake(self, path: str, report: AddReport) -> Intake:
         from pathlib import Path
 
         from worker.ingest import Intake
@@ -218,7 +218,7 @@ class Adder:
 
     def _add(
         self,
-        report: Report,
+        report: AddReport,
         items: Iterable[NewPrompt | BadLine],
         source: Source | Folder | None = None,
     ) -> None:
@@ -242,7 +242,7 @@ class Adder:
     def _put(
         self,
         store: Store,
-        report: Report,
+        report: AddReport,
         prompts: Iterable[NewPrompt],
         source: Source | Folder | None,
     ) -> None:
@@ -257,7 +257,7 @@ class Adder:
             raise
 
     def _compare(
-        self, prompts: Iterable[NewPrompt], report: Report, source: Source | Folder | None
+        self, prompts: Iterable[NewPrompt], report: AddReport, source: Source | Folder | None
     ) -> None:
         """Read all of it, and see what the database has already, if there is one."""
         if self._session.is_new_sqlite():
@@ -277,7 +277,7 @@ class Adder:
                 json_line(preview(prompt, self._settings.endpoints))
             yield prompt
 
-    def _told(self, report: Report) -> Report:
+    def _told(self, report: AddReport) -> AddReport:
         for fault in report.faults:
             talk(located(fault, report.source))
         if more := report.bad - len(report.faults):
@@ -298,10 +298,10 @@ class Adder:
         return report
 
 
-def _sorted_out(items: Iterable[NewPrompt | BadLine], report: Report) -> Iterator[NewPrompt]:
+def _sorted_out(items: Iterable[NewPrompt | BadLine], report: AddReport) -> Iterator[NewPrompt]:
     """The good ones; the report keeps count of the others, and of why a file ended early."""
     from worker.ingest import BadLine
-    from worker.ingest.several import expanded
+    from worker.ingest.several_answers import expanded
 
     try:
         for item in expanded(items):

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from worker.cli.output import counted
+from worker.diagnosis.phrases import counted
 
 if TYPE_CHECKING:
     from worker.ingest import BadLine
-    from worker.ingest.taken import Taken
+    from worker.ingest.taken_keys import Taken
     from worker.records import Added
 
 _PLACES = {"-": "standard input", "-p": "the command line", "api": "Python"}
 
 
 @dataclass(slots=True)
-class Report:
+class AddReport:
     """What became of one source."""
 
     source: str
@@ -58,7 +58,7 @@ def located(fault: BadLine, source: str) -> str:
     return f"{place}: {fault}" if fault.number else f"{place} {fault}"
 
 
-def sentence(report: Report, *, strict: bool) -> str:
+def sentence(report: AddReport, *, strict: bool) -> str:
     """What was done."""
     where = f" to batch {report.batch}" if report.batch else ""
     if strict and report.failed:
@@ -86,7 +86,7 @@ def sentence(report: Report, *, strict: bool) -> str:
     return words
 
 
-def _laid_out(report: Report) -> str:
+def _laid_out(report: AddReport) -> str:
     """How many prompts were added, and what each of them was."""
     number = counted(report.added, "prompt")
     if not report.layout or not report.added:
@@ -94,13 +94,13 @@ def _laid_out(report: Report) -> str:
     return f"{number}, {report.layout}" + ("," if report.batch else "")
 
 
-def _hint(report: Report) -> str:
+def _hint(report: AddReport) -> str:
     """A text of three lines may be meant as one prompt."""
     lines = report.layout == "one a line" and report.added > 1
     return "; --format text would make it one prompt" if lines else ""
 
 
-def _left(report: Report) -> str:
+def _left(report: AddReport) -> str:
     one = report.changed == 1
     return (
         f"{counted(report.changed, 'prompt')} {'is' if one else 'are'} in batch {report.batch} with"
@@ -109,7 +109,7 @@ def _left(report: Report) -> str:
     )
 
 
-def foreseen(report: Report) -> str:
+def foreseen(report: AddReport) -> str:
     """What would happen, for --dry-run."""
     words = f"{_laid_out(report).rstrip(',')} would be added{_hint(report)}"
     if report.existing:
@@ -121,7 +121,7 @@ def foreseen(report: Report) -> str:
     return f"{words}; nothing was"
 
 
-def elsewhere(report: Report, *, named: bool) -> str:
+def elsewhere(report: AddReport, *, named: bool) -> str:
     """Two files of the same name are one batch, which their owner may not have meant."""
     if report.other_source is None or (
         named and not (report.existing or report.changed or report.replaced)
@@ -134,7 +134,7 @@ def elsewhere(report: Report, *, named: bool) -> str:
     )
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: AddReport) -> dict[str, Any]:
     """The same for programs."""
     return {
         "source": report.source,

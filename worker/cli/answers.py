@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from worker.cli.findings import Finding, broken, doubtful, ok
-from worker.cli.output import counted
+from worker.cli.check_result import CheckResult, broken, doubtful, ok
+from worker.diagnosis.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.settings import Settings
     from worker.store import Store
-    from worker.store.verify import Incomplete, Page
+    from worker.store.statements.verify import Incomplete, Page
 
 NAMED = 100  # runs that are named; the query in docs/sql.md lists all
 _CURE = "`spool add --replace` asks again what its prompt asks"
 
 
-def whole(pages: Iterable[Page]) -> Iterator[Finding]:
+def whole(pages: Iterable[Page]) -> Iterator[CheckResult]:
     """Findings about completed runs: one for each that misses text, and how many were looked at."""
     looked_at = missing = 0
     for page in pages:
@@ -43,7 +43,7 @@ def _words(run: Incomplete) -> str:
     return f"{who} {run.stored} of its {counted(run.chunks, 'chunk')} are stored"
 
 
-def durable(store: Store, settings: Settings) -> Iterator[Finding]:
+def durable(store: Store, settings: Settings) -> Iterator[CheckResult]:
     """Findings about what may make the database forget what it has acknowledged."""
     if store.is_sqlite:
         mode = settings.sqlite_synchronous

@@ -18,22 +18,23 @@ import click
 from worker.cli.add import Adder
 from worker.cli.export import BY_SUFFIX, Passed, Target, spare_the_database, written
 from worker.cli.on_complete import run_command
-from worker.cli.output import counted, json_line, json_option, talk
-from worker.cli.pairs import Whole, key_values, known_endpoint
+from worker.cli.output import json_line, json_option, talk
+from worker.cli.param_types import WholeNumber, key_values, known_endpoint
 from worker.cli.session import Session, session
 from worker.cli.sources import STDIN
+from worker.diagnosis.phrases import counted
 from worker.errors import SettingsError, StoreError
 from worker.ingest.intake import DEFAULT_ENDPOINT
 from worker.records import BATCH_URL
 from worker.states import FINAL_PROMPT_STATES, PromptState
 
 if TYPE_CHECKING:
-    from worker.cli.add_report import Report
+    from worker.cli.add_report import AddReport
     from worker.clock import Clock
-    from worker.loop import Worker
     from worker.settings import Settings
     from worker.store import Store
-    from worker.store.outcomes import Outcome
+    from worker.store.statements.outcomes import Outcome
+    from worker.supervisor.worker import Worker
 
 _LOOK_SECONDS = 0.5
 _LOOK_SHARE = 20  # a look costs at most a twentieth of the time between two
@@ -73,9 +74,11 @@ _ADDS: Mapping[str, Any] = {
     callback=key_values,
     help="Request option such as temperature=0; repeatable.",
 )
-@click.option("--limit", metavar="N", type=Whole(1), help="Only the first N prompts, for a trial.")
-@click.option("--priority", type=Whole(-(2**31) + 1, 2**31 - 1), help="Higher goes first.")
-@click.option("--max-attempts", type=Whole(1, 2**31 - 1), help="Instead of the setting.")
+@click.option(
+    "--limit", metavar="N", type=WholeNumber(1), help="Only the first N prompts, for a trial."
+)
+@click.option("--priority", type=WholeNumber(-(2**31) + 1, 2**31 - 1), help="Higher goes first.")
+@click.option("--max-attempts", type=WholeNumber(1, 2**31 - 1), help="Instead of the setting.")
 @click.option("--strict", is_flag=True, help="Do nothing if one line of IN is bad.")
 @click.option("--replace", is_flag=True, help="Ask changed prompts anew.")
 @click.option("--endpoint", metavar="NAME", help="Send them there, whatever IN says.")
@@ -88,7 +91,7 @@ _ADDS: Mapping[str, Any] = {
     metavar="CMD",
     help="A shell command for the end, with BATCH_NAME, BATCH_OUTPUT, BATCH_COMPLETED, ...",
 )
-@click.option("--concurrency", type=Whole(1, 100_000), help="Streams at a time.")
+@click.option("--concurrency", type=WholeNumber(1, 100_000), help="Streams at a time.")
 @json_option
 @session
 @click.pass_context
@@ -166,8 +169,8 @@ def _answered(
     session: Session, settings: Settings, store: Store, batch: str, *, as_json: bool
 ) -> Outcome:
     """Run until nothing of the batch is left, or until told to stop."""
+    from worker.app.worker_app import serving
     from worker.cli.run import work
-    from worker.cli.service import serving
     from worker.clock import SystemClock
 
     outcome = store.outcome(batch)
@@ -241,7 +244,7 @@ class _Batch:
     name: str
     out: str
     written: int
-    report: Report
+    report: AddReport
     outcome: Outcome
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import click
 
-from worker.cli.choosing import Chosen, choosing, required
-from worker.cli.output import counted, data, json_line, json_option
+from worker.cli.output import data, json_line, json_option
+from worker.cli.selection_options import SelectedPrompts, choosing, required
 from worker.cli.session import Session, session
+from worker.diagnosis.phrases import counted
 
 
 @click.command(short_help="Give prompts up, also while they stream.")
 @choosing(everything=True)
 @json_option
 @session
-def command(session: Session, /, *, chosen: Chosen, as_json: bool) -> None:
+def command(session: Session, /, *, chosen: SelectedPrompts, as_json: bool) -> None:
     """Give prompts up.
 
     Queued ones are cancelled at once. Those that stream stop within about a flush interval, on

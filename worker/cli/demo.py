@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.output import counted, data, for_terminal, talk
+from worker.cli.output import data, for_terminal, talk
 from worker.cli.session import Session, session
+from worker.diagnosis.phrases import counted
 from worker.errors import InputError
 from worker.records import Endpoint, NewPrompt
 from worker.states import PromptState
@@ -26,7 +27,7 @@ from worker.states import PromptState
 if TYPE_CHECKING:
     from worker.settings import Settings
     from worker.store import Store
-    from worker.store.glimpse import Glimpse
+    from worker.store.demo_query import DemoQuery
 
 NAME = "demo"  # of the batch and of the endpoint
 PROMPTS = "prompts-demo.jsonl"
@@ -45,7 +46,7 @@ def command(ctx: click.Context, session: Session) -> None:
     twice; what was interrupted goes on.
     """
     from worker.embedded import model_path
-    from worker.store import glimpse
+    from worker.store import demo_query
 
     settings = _settings(session.settings(log_level="error"))
     model_path(settings.endpoints[NAME].model)  # before anything is written
@@ -57,7 +58,7 @@ def command(ctx: click.Context, session: Session) -> None:
         talk(f"{counted(added.existing, 'prompt')} of batch {NAME!r} were there already")
     _answer(session, settings, store)
     if _count(store, PromptState.COMPLETED):
-        _tell(glimpse.QUERY, glimpse.look(settings.database_url), settings)
+        _tell(demo_query.QUERY, demo_query.look(settings.database_url), settings)
         _tell_what_was_cut(store)
     if not _all_answered(store):
         ctx.exit(1)
@@ -86,7 +87,7 @@ def _settings(settings: Settings) -> Settings:
 
 def _prompts(settings: Settings) -> Iterator[NewPrompt]:
     from worker.ingest import BadLine, Format, Intake, prompts
-    from worker.resources import config_dir
+    from worker.installation.package_files import config_dir
 
     intake = Intake(
         endpoints=settings.endpoints,
@@ -109,8 +110,8 @@ def _answer(session: Session, settings: Settings, store: Store) -> None:
     if not left:
         talk("nothing is left to do, and nothing was done twice")
         return
+    from worker.app.worker_app import run_async, serve
     from worker.cli.demo_progress import Progress
-    from worker.cli.service import run_async, serve
 
     talk(f"starting the embedded model for {counted(left, 'prompt')}; Ctrl-C loses nothing")
     progress = Progress(store, NAME)
@@ -135,7 +136,7 @@ def _count(store: Store, *states: PromptState) -> int:
     return store.count(Selection(batch=NAME, states=states))
 
 
-def _tell(query: str, found: Glimpse, settings: Settings) -> None:
+def _tell(query: str, found: DemoQuery, settings: Settings) -> None:
     """The query as it was run, and its rows."""
     talk("the answers are rows now:")
     click.echo(f"\n{query};\n", err=True)

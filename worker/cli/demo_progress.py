@@ -21,9 +21,9 @@ from worker.store import Selection
 if TYPE_CHECKING:
     from rich.live import Live
 
-    from worker.loop import Worker
     from worker.store import Store
     from worker.store.rows import ResultRow
+    from worker.supervisor.worker import Worker
 
 LOOK_SECONDS = 0.3
 BAR_WIDTH = 40

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli import answers
-from worker.cli.choosing import Chosen, age
-from worker.cli.findings import Finding, Health, broken, doubtful, ok
-from worker.cli.output import counted, data, json_line, json_option
+from worker.cli.check_result import CheckResult, CheckStatus, broken, doubtful, ok
+from worker.cli.output import data, json_line, json_option
+from worker.cli.selection_options import SelectedPrompts, age
 from worker.cli.session import Session, session
 from worker.clock import Clock, SystemClock
+from worker.diagnosis.phrases import counted
 from worker.errors import StoreError
 from worker.version import __version__
 
@@ -67,7 +68,7 @@ def command(
         raise click.UsageError("--batch and --since go with --verify")
     clock = SystemClock()
     findings = _verify(session, clock, batch, since) if verify else _everything(session, clock)
-    sick = any(each.health is Health.BROKEN for each in findings)
+    sick = any(each.health is CheckStatus.BROKEN for each in findings)
     if as_json:
         json_line({"ok": not sick, "findings": [each.as_object() for each in findings]})
     else:
@@ -77,8 +78,8 @@ def command(
         ctx.exit(1)
 
 
-def _everything(session: Session, clock: Clock) -> list[Finding]:
-    from worker.cli.checkup import endpoints
+def _everything(session: Session, clock: Clock) -> list[CheckResult]:
+    from worker.cli.doctor_checks import endpoints
 
     loaded = session.loaded()
     return [
@@ -93,9 +94,9 @@ def _everything(session: Session, clock: Clock) -> list[Finding]:
 
 def _verify(
     session: Session, clock: Clock, batch: str | None, since: timedelta | None
-) -> list[Finding]:
+) -> list[CheckResult]:
     store = session.store()
-    Chosen(batch=batch).check(store)
+    SelectedPrompts(batch=batch).check(store)
     try:
         moment = None if since is None else clock.now() - since
     except OverflowError:
@@ -103,30 +104,30 @@ def _verify(
     return [*answers.whole(store.verify(everything=True, batch=batch, since=moment))]
 
 
-def _program() -> Finding:
+def _program() -> CheckResult:
     """Without its compiled part nothing is wrong, but whoever wonders about speed should know."""
-    from worker.wire.mould import pour
+    from worker.wire.framing.template import pour
 
     compiled = "with" if pour else "without"
     python = platform.python_version()
     return ok("program", f"Spool {__version__} {compiled} its compiled part, Python {python}")
 
 
-def _settings(loaded: Loaded) -> Iterator[Finding]:
+def _settings(loaded: Loaded) -> Iterator[CheckResult]:
     count = counted(len(loaded.settings.endpoints), "endpoint")
     yield ok("settings", f"{loaded.file or 'no file, all defaults'}; {count}")
     for hint in loaded.hints:
         yield doubtful("settings", hint)
 
 
-def _database(session: Session, settings: Settings) -> Iterator[Finding]:
+def _database(session: Session, settings: Settings) -> Iterator[CheckResult]:
     where = settings.safe_database_url
     if session.is_new_sqlite():
         yield doubtful(
             "database", f"{where} does not exist yet", "`spool add` or `spool run` makes it"
         )
         return
-    from worker.store.vitals import vitals
+    from worker.store.diagnostics import vitals
 
     try:
         version = vitals(settings.database_url).version
@@ -145,7 +146,7 @@ def _database(session: Session, settings: Settings) -> Iterator[Finding]:
     yield from stored
 
 
-def _disk(settings: Settings) -> Iterator[Finding]:
+def _disk(settings: Settings) -> Iterator[CheckResult]:
     """SQLite only: the disk of a server is not ours to see."""
     if settings.sqlite_file is None:
         return
@@ -174,7 +175,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         yield ok("disk", said)
 
 
-def _clock(settings: Settings, clock: Clock) -> Iterator[Finding]:
+def _clock(settings: Settings, clock: Clock) -> Iterator[CheckResult]:
     now = clock.now()
     if now.year < _BEGINNING:
         yield broken("clock", f"this machine thinks it is {now:%Y-%m-%d}", "set its time")
@@ -182,7 +183,7 @@ def _clock(settings: Settings, clock: Clock) -> Iterator[Finding]:
     if settings.sqlite_file:
         yield ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC")
         return
-    from worker.store.vitals import vitals
+    from worker.store.diagnostics import vitals
 
     try:
         theirs = vitals(settings.database_url).now

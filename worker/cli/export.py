@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 import click
 
-from worker.cli.choosing import Chosen, choosing
-from worker.cli.lean import give_back
-from worker.cli.output import counted, talk
+from worker.app.process_tuning import give_back
+from worker.cli.output import talk
 from worker.cli.progress import watched
+from worker.cli.selection_options import SelectedPrompts, choosing
 from worker.cli.session import Session, session
+from worker.diagnosis.phrases import counted
 from worker.states import FINAL_PROMPT_STATES
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def command(
     session: Session,
     /,
     *,
-    chosen: Chosen,
+    chosen: SelectedPrompts,
     file_format: str | None,
     out: str,
     errors: str | None,
@@ -97,9 +98,9 @@ def written(
 ) -> int:
     """Write the prompts of a selection, and say what was cut; how many were written."""
     from worker import export
-    from worker.store.answers import Answers
+    from worker.store.bulk_text import BulkTexts
 
-    with closing(Answers(session.settings().database_url)) as answers:
+    with closing(BulkTexts(session.settings().database_url)) as answers:
         texts = export.Ahead(answers, store, page=_PAGE_ROWS)
         count = _write(target, store, selection, texts, passed)
     if passed.cut:
@@ -108,7 +109,7 @@ def written(
     return count
 
 
-def _check_usage(target: Target, chosen: Chosen) -> None:
+def _check_usage(target: Target, chosen: SelectedPrompts) -> None:
     batch_file = target.file_format == "openai-batch"
     if target.errors is not None and not batch_file:
         raise click.UsageError("--errors goes with --format openai-batch; other formats hold all")

@@ -22,7 +22,7 @@ import click
 from worker.cli.output import talk
 from worker.cli.session import Session
 from worker.errors import SettingsError, SpoolError
-from worker.spelling import nearest
+from worker.suggest import nearest
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -115,7 +115,7 @@ def _say_usage(error: click.ClickException) -> None:
         return
     words = " ".join(error.format_message().split()).removesuffix(".")
     if isinstance(error, click.NoSuchOption) and error.ctx and error.ctx.info_name:
-        from worker.cli.meant import meant
+        from worker.cli.misplaced_options import meant
 
         if advice := meant(error.ctx.info_name, error.option_name):
             words = f"no such option {error.option_name!r}: {advice}"

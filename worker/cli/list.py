@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.choosing import Chosen, choosing
-from worker.cli.output import counted, data, json_line, json_option, talk
-from worker.cli.pairs import Whole, known_endpoint
+from worker.cli.output import data, json_line, json_option, talk
+from worker.cli.param_types import WholeNumber, known_endpoint
+from worker.cli.selection_options import SelectedPrompts, choosing
 from worker.cli.session import Session, session
+from worker.diagnosis.phrases import counted
 
 if TYPE_CHECKING:
-    from worker.store.listing import Entry, Page
+    from worker.store.statements.listing import Entry, Page
 
 _LIMIT = 20
 _MOST = 1000
@@ -31,16 +32,20 @@ _ASKED = re.compile(r'"content"\s*:\s*"((?:[^"\\]|\\.)*)')
 @choosing(everything=False)
 @click.option("--endpoint", metavar="NAME", help="Prompts for this endpoint.")
 @click.option(
-    "--limit", type=Whole(1, _MOST), default=_LIMIT, show_default=True, help="How many, at most."
+    "--limit",
+    type=WholeNumber(1, _MOST),
+    default=_LIMIT,
+    show_default=True,
+    help="How many, at most.",
 )
-@click.option("--before", metavar="ID", type=Whole(1), help="Only older ones: the next page.")
+@click.option("--before", metavar="ID", type=WholeNumber(1), help="Only older ones: the next page.")
 @json_option
 @session
 def command(
     session: Session,
     /,
     *,
-    chosen: Chosen,
+    chosen: SelectedPrompts,
     endpoint: str | None,
     limit: int,
     before: int | None,
@@ -128,7 +133,7 @@ def _cut(text: str, columns: int) -> str:
 
 def _go_on(page: Page) -> None:
     if page.looked_through:
-        from worker.store.listing import LOOKED_THROUGH
+        from worker.store.statements.listing import LOOKED_THROUGH
 
         found = counted(len(page.rows), "prompt") if page.rows else "no prompt"
         talk(

@@ -23,8 +23,8 @@ def command(session: Session, /, *, as_json: bool, grants: str | None) -> None:
     Safe to repeat, and while older workers run. `spool add` and `spool run` do it themselves when
     they meet an SQLite file that does not exist yet.
     """
-    from worker.store import grants as roles
-    from worker.store.schema import REVISION, upgrade
+    from worker.store.schema import grants as roles
+    from worker.store.schema.migrate import REVISION, upgrade
 
     settings = session.settings()
     if grants == "print":

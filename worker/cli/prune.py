@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import click
 
-from worker.cli.choosing import Chosen, age, choosing
-from worker.cli.output import counted, data, json_line, json_option, talk
+from worker.cli.output import data, json_line, json_option, talk
+from worker.cli.selection_options import SelectedPrompts, age, choosing
 from worker.cli.session import Session, session
 from worker.clock import SystemClock
+from worker.diagnosis.phrases import counted
 from worker.states import FINAL_PROMPT_STATES
 
 _PAGE_ROWS = 1000
@@ -25,7 +26,7 @@ def command(
     session: Session,
     /,
     *,
-    chosen: Chosen,
+    chosen: SelectedPrompts,
     older_than: timedelta | None,
     dry_run: bool,
     as_json: bool,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.choosing import Chosen, choosing, required
-from worker.cli.output import counted, data, json_line, json_option, talk
-from worker.cli.pairs import key_values, known_endpoint
+from worker.cli.output import data, json_line, json_option, talk
+from worker.cli.param_types import key_values, known_endpoint
+from worker.cli.selection_options import SelectedPrompts, choosing, required
 from worker.cli.session import Session, session
+from worker.diagnosis.phrases import counted
 from worker.states import PromptEvent, PromptState, sources
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def command(
     session: Session,
     /,
     *,
-    chosen: Chosen,
+    chosen: SelectedPrompts,
     options: dict[str, Any],
     endpoint: str | None,
     model: str | None,

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.lean import give_back, without
-from worker.cli.output import counted, json_line, json_option, talk
+from worker.app.process_tuning import give_back, without
+from worker.cli.output import json_line, json_option, talk
 from worker.cli.session import Session, session
+from worker.diagnosis.phrases import counted
+from worker.events import Event
 
 if TYPE_CHECKING:
-    from worker.carriers import Summary
-    from worker.loop import Worker
     from worker.settings import Settings
     from worker.store import Store
+    from worker.supervisor.active_runs import Summary
+    from worker.supervisor.worker import Worker
 
     Beside = Callable[[Worker], Awaitable[None]]
 
@@ -49,7 +51,7 @@ def command(
         raise click.UsageError("--fail-on-error needs --drain: only then is there an end to judge")
     with without("rich", "pygments"):
         from worker import log  # noqa: F401 - here, so that it too comes without
-        from worker.cli.service import serving
+        from worker.app.worker_app import serving
 
     settings = serving(session.settings(keys=True), names)
     store = session.store(create=True)
@@ -104,10 +106,10 @@ def work(
 
     also: what else happens meanwhile; cancelled when the worker has ended.
     """
+    from worker.app.worker_app import run_async, serve
     from worker.cli import run_progress
-    from worker.cli.service import run_async, serve
-    from worker.cli.waiting import Announcer
     from worker.clock import SystemClock
+    from worker.diagnosis.wait_reasons import Announcer
 
     watched = run_progress.wanted(
         log_format=settings.log_format,
@@ -119,7 +121,7 @@ def work(
     line = run_progress.StatusLine(sys.stderr, foreground=foreground) if watched else None
     log = session.log(line)
     for hint in [*session.loaded().hints, *crowded]:
-        log("settings_hint", hint=hint)
+        log(Event.SETTINGS_HINT, hint=hint)
     if line is None:
         announcer = Announcer(store, log, SystemClock())
         beside = _both(announcer.follow, also)

@@ -18,14 +18,14 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
-from worker.cli.output import counted, span
-from worker.cli.waiting import Endpoints, Queue, endpoints_of, of_worker
 from worker.clock import Clock
+from worker.diagnosis.phrases import counted, span
+from worker.diagnosis.wait_reasons import Endpoints, Queue, endpoints_of, of_worker
 from worker.endpoints.breaker import Breaker, BreakerState
 from worker.errors import StoreError
 
 if TYPE_CHECKING:
-    from worker.loop import Worker
+    from worker.supervisor.worker import Worker
 
 SHOW_SECONDS = 0.5
 LOOK_SECONDS = 2.0

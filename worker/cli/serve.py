@@ -12,7 +12,7 @@ from worker.cli.session import Session, session
 from worker.errors import SettingsError
 
 if TYPE_CHECKING:
-    from worker.loop import Worker
+    from worker.supervisor.worker import Worker
 
 HOST, PORT = "127.0.0.1", 8400
 
@@ -47,8 +47,8 @@ def command(
         raise SettingsError(
             f"{error.name} is not installed: `pip install 'promptspool[serve]'`"
         ) from None
+    from worker.app.worker_app import run_async
     from worker.cli.run import work
-    from worker.cli.service import run_async
     from worker.clock import SystemClock
 
     keys = listening.keys_of(_text(api_keys_file)) if api_keys_file else {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.lean import one_heap
+from worker.app.process_tuning import one_heap
 from worker.errors import StoreBroken
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Session:
 
     def is_new_sqlite(self) -> bool:
         """Whether the database is an SQLite file that does not exist, or holds no table yet."""
-        from worker.store.schema import is_blank
+        from worker.store.schema.migrate import is_blank
 
         file = self.settings().sqlite_file
         return file is not None and is_blank(file)
@@ -101,7 +101,7 @@ class Session:
         )
 
     def _migrate(self, settings: Settings) -> None:
-        from worker.store.schema import upgrade
+        from worker.store.schema.migrate import upgrade
 
         done = upgrade(settings.database_url, busy_timeout_seconds=settings.busy_timeout_seconds)
         if done.before is None:  # another process may have been quicker

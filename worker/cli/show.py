@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.choosing import PromptId
-from worker.cli.lean import give_back
-from worker.cli.output import counted, data, for_terminal, json_option, moment, talk
-from worker.cli.pairs import Whole
+from worker.app.process_tuning import give_back
+from worker.cli.output import data, for_terminal, json_option, moment, talk
+from worker.cli.param_types import WholeNumber
+from worker.cli.selection_options import PromptId
 from worker.cli.session import Session, session
+from worker.diagnosis.phrases import counted
 from worker.errors import NotFound
 from worker.records import Kind
 from worker.states import PromptState
 
 if TYPE_CHECKING:
-    from worker.records import Attempt
     from worker.store import Store
-    from worker.store.rows import PromptDetail
+    from worker.store.rows import Attempt, PromptDetail
 
 _DETAILS = (
     "id", "batch", "custom_id", "endpoint", "model", "prompt", "system", "messages_json",
@@ -39,7 +39,11 @@ _DETAILS = (
 @click.option("--thinking", is_flag=True, help="What the model thought, instead of its answer.")
 @click.option("--attempts", is_flag=True, help="Every run of it: when, how long, how it ended.")
 @click.option(
-    "--attempt", "number", metavar="N", type=Whole(1, 2**31 - 1), help="The text of this attempt."
+    "--attempt",
+    "number",
+    metavar="N",
+    type=WholeNumber(1, 2**31 - 1),
+    help="The text of this attempt.",
 )
 @json_option
 @session

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from worker.cli.concerns import concerns
 from worker.cli.output import data, for_terminal, json_line, json_option, talk
-from worker.cli.pace import Pace
-from worker.cli.pairs import Seconds
+from worker.cli.param_types import Seconds
 from worker.cli.session import Session, session
 from worker.cli.status_page import Line, page
+from worker.cli.throughput import Throughput
 from worker.clock import Clock, SystemClock
+from worker.diagnosis.concerns import concerns
 from worker.errors import StoreBusy
 from worker.states import PromptState
 
@@ -57,7 +57,7 @@ def _print(status: QueueStatus, settings: Settings, store: Store, *, as_json: bo
     if as_json:
         json_line(as_object(status, settings, store.safe_url))
         return
-    pace = Pace().words(status, SystemClock().monotonic())
+    pace = Throughput().words(status, SystemClock().monotonic())
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in page(status, settings, store.safe_url, store, pace=pace, columns=columns):
         data(for_terminal(line.text))
@@ -82,7 +82,7 @@ async def _screen(store: Store, settings: Settings, interval: float, clock: Cloc
     from rich.text import Text
 
     console = Console(highlight=False)
-    pace, text = Pace(), Text()
+    pace, text = Throughput(), Text()
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             began = clock.monotonic()

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from worker.cli.concerns import concerns, lives
-from worker.cli.output import counted, span
+from worker.diagnosis.concerns import concerns, lives
+from worker.diagnosis.phrases import counted, span
 from worker.endpoints.breaker import BreakerState
 from worker.states import FINAL_PROMPT_STATES, PromptState
 

@@ -3,7 +3,7 @@
 It reads chunks by their number, so it can be resumed (`--after RUN:SEQ`, which it says itself
 when it is interrupted), and it follows a prompt from one attempt to the next: a new run begins
 its text from the start, or where the one before was cut, and standard error says so.  What is new
-is found by `worker.following`; this file prints it.
+is found by `worker.client.tail`; this file prints it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.choosing import PromptId
-from worker.cli.output import counted, data, for_terminal, json_line, json_option, talk
-from worker.cli.pairs import Whole
+from worker.cli.output import data, for_terminal, json_line, json_option, talk
+from worker.cli.param_types import WholeNumber
+from worker.cli.selection_options import PromptId
 from worker.cli.session import Session, session
 from worker.cli.show import found, state_in_words
-from worker.cli.waiting import AGAIN_SECONDS, of_prompt
+from worker.client.tail import ChangeDetector, Piece, TailReader
 from worker.clock import Clock, SystemClock
+from worker.diagnosis.phrases import counted
+from worker.diagnosis.wait_reasons import AGAIN_SECONDS, of_prompt
 from worker.errors import NotFound, StoreBusy
-from worker.following import Changes, Follower, Piece
 from worker.records import Kind
 from worker.states import FINAL_PROMPT_STATES, PromptState
 
@@ -42,7 +43,7 @@ _LINE_PIECES = 32  # chunks without a line end, after which one is put in: lines
 class Followed:
     """One prompt, and what of its text waits to be printed."""
 
-    text: Follower
+    text: TailReader
     line: list[str] = field(default_factory=list)  # with several prompts: a line not yet whole
 
     @property
@@ -78,7 +79,7 @@ def _places(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 @click.option(
     "--after-seq",
     metavar="N",
-    type=Whole(0, _LARGEST_SEQ),
+    type=WholeNumber(0, _LARGEST_SEQ),
     help="The same for the latest run of a single ID.",
 )
 @click.option("--thinking", is_flag=True, help="What the model thinks, instead of its answer.")
@@ -114,7 +115,7 @@ def command(
         tail.look()
         if follow:
             clock = SystemClock()
-            asyncio.run(_follow(tail, Changes(store, clock), _Patience(store, clock), clock))
+            asyncio.run(_follow(tail, ChangeDetector(store, clock), _Patience(store, clock), clock))
     except KeyboardInterrupt:
         tail.say_where()
         raise
@@ -123,7 +124,7 @@ def command(
         ctx.exit(1)
 
 
-async def _follow(tail: _Tail, changes: Changes, patience: _Patience, clock: Clock) -> None:
+async def _follow(tail: _Tail, changes: ChangeDetector, patience: _Patience, clock: Clock) -> None:
     away = False
     while not tail.done:
         try:
@@ -200,7 +201,7 @@ class _Tail:
             for attempt in store.attempts(prompt_id) if left else ():
                 if attempt.run_id in left:
                     run_id, seq = attempt.run_id, left.pop(attempt.run_id)
-            follower = Follower(store, prompt_id, kind, run_id=run_id, after_seq=seq)
+            follower = TailReader(store, prompt_id, kind, run_id=run_id, after_seq=seq)
             self.followed.append(Followed(follower))
         if left:
             raise NotFound(

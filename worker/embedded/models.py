@@ -11,7 +11,7 @@ from pathlib import Path
 
 from worker.embedded import library
 from worker.errors import SettingsError
-from worker.packages import install_command
+from worker.installation.install_advice import install_command
 
 BUNDLED_NAMES = frozenset({"", "embedded", "smollm2"})  # all mean the bundled model
 

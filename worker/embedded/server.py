@@ -26,7 +26,7 @@ from typing import Any
 
 from worker.embedded import library
 from worker.errors import SettingsError
-from worker.loopback import family_of, in_url, loopback_address
+from worker.http.loopback import family_of, in_url, loopback_address
 
 CONTEXT_TOKENS = 4096  # per stream; llama.cpp lowers it to what the model was trained with
 START_TIMEOUT_SECONDS = 600.0  # a large model is read from disk

@@ -17,8 +17,8 @@ from collections.abc import Collection
 from enum import StrEnum
 from math import inf
 
-from worker.attribution import PAUSE_SECONDS_MAX
 from worker.errors import Refused, SpoolError
+from worker.run.attribution import PAUSE_SECONDS_MAX
 
 FAILURES_TO_OPEN = 5
 CANARY_SECONDS_FIRST = 1.0

@@ -11,13 +11,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from worker.attribution import same_sentence
-from worker.availability import Log
 from worker.clock import Clock
 from worker.endpoints import canary
 from worker.endpoints.canary import Kind, ProbingStream, Reply
 from worker.errors import SpoolError
+from worker.events import Event, Log
 from worker.records import Endpoint
+from worker.run.attribution import same_sentence
 from worker.wire.events import Dialect
 
 HOUR_SECONDS = 3600.0
@@ -113,7 +113,7 @@ class Canaries:
                 break
             if simple:
                 self._useless.add(model)
-                self._log("canary_useless", endpoint=self.endpoint.name, error=str(reply.error))
+                self._log(Event.CANARY_USELESS, endpoint=self.endpoint.name, error=str(reply.error))
                 break
             simple = True
         if reply.kind is Kind.ANSWERED and reply.is_generation:
@@ -132,7 +132,7 @@ class Canaries:
         if reply.cost_tokens:
             self._costly.append(self._clock.monotonic())
         self._log(
-            "canary_sent",
+            Event.CANARY_SENT,
             endpoint=self.endpoint.name,
             outcome=reply.kind.name.lower(),
             error=None if reply.error is None else reply.error.message,
@@ -151,7 +151,7 @@ class Canaries:
         try:
             self.endpoint, was_out = await revive(self.endpoint)
         except Exception as fault:  # noqa: BLE001 - whatever prevents it, it is not there
-            self._log("revival_failed", endpoint=self.endpoint.name, error=str(fault))
+            self._log(Event.REVIVAL_FAILED, endpoint=self.endpoint.name, error=str(fault))
             return True
         return was_out
 

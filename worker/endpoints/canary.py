@@ -19,12 +19,12 @@ from math import inf
 from types import MappingProxyType
 from typing import Protocol
 
-from worker.attribution import Nature, nature_of
-from worker.carriage import Reader, Stream, as_ended, read_in_time
 from worker.clock import Clock
-from worker.deadlines import Deadlines
 from worker.errors import ErrorCode, Refused, SpoolError
 from worker.records import Endpoint, Json, Request, Run
+from worker.run.attribution import Nature, nature_of
+from worker.run.context import ReaderPort, StreamPort, as_ended, read_in_time
+from worker.run.deadlines import Deadlines
 from worker.wire.events import Decoder, Dialect, Done, Fault
 
 PLAIN_GET = "GET"
@@ -57,7 +57,7 @@ _LEFT_OUT = frozenset(
 )
 
 
-class ProbingStream(Stream, Protocol):
+class ProbingStream(StreamPort, Protocol):
     """A stream that can also ask whether anybody is there."""
 
     async def probe(self, endpoint: Endpoint, dialect: Dialect) -> None:
@@ -181,7 +181,7 @@ async def _generation(
     return Reply(Kind.ANSWERED)
 
 
-async def _read(reader: Reader, decoder: Decoder, endpoint: Endpoint, clock: Clock) -> None:
+async def _read(reader: ReaderPort, decoder: Decoder, endpoint: Endpoint, clock: Clock) -> None:
     """Until the answer ends, or goes on for longer than a token can take."""
     deadlines = Deadlines(endpoint, started_at=clock.monotonic())
     enough_at = inf

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from worker.attribution import SUSPECT_RUNS
-from worker.carriage import Control
+from worker.run.context import RunHandle
+from worker.states import SUSPECT_RUNS
 
 TOGETHER_SECONDS = 0.5  # what breaks off within this time may have one reason; reads gather 0.25 s
 WENT_ON_SECONDS = 1.0  # heard so much later: what is read at once may have been sent before
@@ -58,7 +58,7 @@ class Cuts:
         self._halved: Cut | None = None
         self._through: set[int] = set()  # runs of suspects that outlived what they died of
 
-    def note(self, control: Control, *, at: float) -> Cut:
+    def note(self, control: RunHandle, *, at: float) -> Cut:
         """A run broke off; what it is part of."""
         last = self._cuts[-1] if self._cuts else None
         together = last is not None and at - last.last_at <= TOGETHER_SECONDS
@@ -84,7 +84,7 @@ class Cuts:
         cuts = {cut_id for _, _, cut_id in alike}
         return age_seconds if min(len(prompts), len(cuts)) >= ALIKE_PROMPTS else None
 
-    def outlived(self, control: Control) -> bool:
+    def outlived(self, control: RunHandle) -> bool:
         """Whether this run went on where others broke off since it began."""
         heard_at = control.heard_at or -inf
         return any(
@@ -92,7 +92,7 @@ class Cuts:
             for cut in self._cuts
         )
 
-    def is_alone(self, control: Control, cut: Cut) -> bool:
+    def is_alone(self, control: RunHandle, cut: Cut) -> bool:
         """Whether it is the only one that was there each time since it first broke off.
 
         It was, if no other suspect broke off with it now, and nobody ever did without it.
@@ -109,14 +109,14 @@ class Cuts:
             self._halved = cut
             self._most_suspects = min(self._most_suspects, cut.suspects // 2)
 
-    def completed(self, control: Control) -> None:
+    def completed(self, control: RunHandle) -> None:
         """A run came to its end: if it was a suspect, twice as many may go together."""
         if is_suspect(control) and control.run.id not in self._through:
             self._most_suspects *= 2
         self._through.discard(control.run.id)
 
     def room_for_suspects(
-        self, under_way: Iterable[Control], concurrency: int, *, at: float
+        self, under_way: Iterable[RunHandle], concurrency: int, *, at: float
     ) -> int:
         """How many more may go: never more than half of the slots, so that others come through.
 
@@ -135,6 +135,6 @@ class Cuts:
         return max(0, int(min(self._most_suspects, max(1, concurrency // 2))) - there)
 
 
-def is_suspect(control: Control) -> bool:
+def is_suspect(control: RunHandle) -> bool:
     """Whether its prompt broke off twice without evidence and without progress."""
     return control.run.runs_without_progress >= SUSPECT_RUNS

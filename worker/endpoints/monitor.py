@@ -12,9 +12,6 @@ import asyncio
 from collections.abc import Callable
 from math import inf
 
-from worker.attribution import Evidence, Failure, Finding, Nature
-from worker.availability import Log
-from worker.carriage import Control, Outcome
 from worker.clock import Clock
 from worker.endpoints import canary
 from worker.endpoints.brake import Brake, Room
@@ -26,7 +23,10 @@ from worker.endpoints.published import SharedState
 from worker.endpoints.refusals import CANARY, Refusals
 from worker.endpoints.runs import LOOK_SECONDS, VERDICT_SECONDS, Runs
 from worker.errors import Busy, ErrorCode, Refused, ServerFailed, SpoolError, Unfinished
+from worker.events import Event, Log
 from worker.records import Endpoint
+from worker.run.attribution import Evidence, Failure, Finding, Nature
+from worker.run.context import Outcome, RunHandle
 from worker.wire.events import Dialect
 
 _AT_ONCE_SECONDS = 1.0  # a 408 so early is about the connection that was kept, not about room
@@ -92,19 +92,19 @@ class EndpointMonitor:
         without, one = self.brake.claimable(held, at=at)
         return Room(1 if one else limit, min(suspects, limit), without)
 
-    def began(self, control: Control) -> None:
+    def began(self, control: RunHandle) -> None:
         """A run is sent."""
         self._runs.began(control)
 
-    def answered(self, control: Control) -> bool:
+    def answered(self, control: RunHandle) -> bool:
         """A run got its first frame; True if claims may go on because of it."""
         self._runs.waits_no_more(control)
         self._refusals.answered(control.run.prompt_id)
         if self.brake.answered(control.run.batch_id):
-            self._log("batch_released", endpoint=self.endpoint.name, batch=control.run.batch_id)
+            self._log(Event.BATCH_RELEASED, endpoint=self.endpoint.name, batch=control.run.batch_id)
         return self._is_alive(control.run.model, control.sent_at)
 
-    def ended(self, control: Control, outcome: Outcome | None) -> None:
+    def ended(self, control: RunHandle, outcome: Outcome | None) -> None:
         """A run has ended, and its end is stored; None: it was given up."""
         self._runs.ended(control)
         if outcome is None or outcome.error is not None:
@@ -121,7 +121,7 @@ class EndpointMonitor:
         self.said.answers(model, by_canary=by_canary)
         if closed and self._told_open:
             self._told_open = False
-            self._log("breaker_closed", endpoint=self.endpoint.name)
+            self._log(Event.BREAKER_CLOSED, endpoint=self.endpoint.name)
         for doubt in self._doubts:
             if not doubt.done():
                 doubt.set_result(None)
@@ -129,7 +129,7 @@ class EndpointMonitor:
 
     # --- whose fault?
 
-    async def finding(self, control: Control, failure: Failure) -> Finding:
+    async def finding(self, control: RunHandle, failure: Failure) -> Finding:
         """What is known of the endpoint around the failure of a run."""
         self._runs.waits_no_more(control)
         match failure.nature:
@@ -149,10 +149,10 @@ class EndpointMonitor:
     def _rounds(self) -> int:  # who waits for an open breaker need not wait for himself as well
         return self.breaker.rounds if self.breaker.state is BreakerState.CLOSED else 1
 
-    def _failed_at(self, control: Control) -> float:
+    def _failed_at(self, control: RunHandle) -> float:
         return self._clock.monotonic() if control.failed_at is None else control.failed_at
 
-    def _failed(self, control: Control, error: SpoolError) -> None:
+    def _failed(self, control: RunHandle, error: SpoolError) -> None:
         if control.begun_at is not None and error.retry_after_seconds is None:
             return
         opened = self.breaker.failed(
@@ -178,9 +178,9 @@ class EndpointMonitor:
         """Once, however often it is found out that it is still so."""
         if not self._told_open:
             self._told_open = True
-            self._log("breaker_opened", endpoint=self.endpoint.name, error=error.message)
+            self._log(Event.BREAKER_OPENED, endpoint=self.endpoint.name, error=error.message)
 
-    def _asked_for_patience(self, control: Control, error: SpoolError) -> Finding:
+    def _asked_for_patience(self, control: RunHandle, error: SpoolError) -> Finding:
         self._failed(control, error)
         waited = self._clock.monotonic() - control.sent_at
         is_stale = error.http_status == _REQUEST_TIMEOUT and waited < _AT_ONCE_SECONDS
@@ -188,7 +188,7 @@ class EndpointMonitor:
             self._narrow(control)
         return Finding(Evidence.CROWDED, failures=self._rounds)
 
-    def _narrow(self, control: Control) -> None:
+    def _narrow(self, control: RunHandle) -> None:
         """It had no room for this one: fewer at a time."""
         runs = self._runs.alive()
         narrower = self.breaker.ramp.narrow(
@@ -200,11 +200,11 @@ class EndpointMonitor:
         if narrower and not self._told_narrow:
             self._told_narrow = True
             most = self.breaker.ramp.most
-            self._log("endpoint_crowded", endpoint=self.endpoint.name, streams=most)
+            self._log(Event.ENDPOINT_CROWDED, endpoint=self.endpoint.name, streams=most)
 
     # --- events: a cut, a silence, a crash
 
-    async def _after_event(self, control: Control, error: SpoolError) -> Finding:
+    async def _after_event(self, control: RunHandle, error: SpoolError) -> Finding:
         at = self._failed_at(control)
         if error.code is ErrorCode.FIRST_FRAME_TIMEOUT:
             return self._after_first_silence(control, error, at)
@@ -216,7 +216,7 @@ class EndpointMonitor:
             evidence = await self._runs.verdict(control, cut, error, at)
         return self._found(control, cut, evidence, at)
 
-    def _found(self, control: Control, cut: Cut, evidence: Evidence, at: float) -> Finding:
+    def _found(self, control: RunHandle, cut: Cut, evidence: Evidence, at: float) -> Finding:
         had_answered = self._answered_at > self._down_at
         if evidence is not Evidence.WELL:
             self.cuts.halve(cut)
@@ -236,7 +236,7 @@ class EndpointMonitor:
         if self.breaker.state is BreakerState.CLOSED and self._answered_at <= at:
             self.breaker.half_open(at=at)
 
-    def _after_first_silence(self, control: Control, error: SpoolError, at: float) -> Finding:
+    def _after_first_silence(self, control: RunHandle, error: SpoolError, at: float) -> Finding:
         """It never began: by its own fault, or because it stood in line, or nobody knows."""
         if self._alive_at.get(control.run.model, -inf) > control.sent_at:
             return Finding(Evidence.WELL)
@@ -249,7 +249,7 @@ class EndpointMonitor:
 
     # --- states: a refusal, a page, nonsense, a 5xx
 
-    async def _after_state(self, control: Control, failure: Failure) -> Finding:
+    async def _after_state(self, control: RunHandle, failure: Failure) -> Finding:
         at, error = self._failed_at(control), failure.error
         had_answered = self._answered_at > self._down_at
         if failure.sent:
@@ -272,12 +272,12 @@ class EndpointMonitor:
             disproved=self._refusals.is_disproved(error),
         )
 
-    def _refused_beside_answers(self, control: Control, error: SpoolError) -> None:
+    def _refused_beside_answers(self, control: RunHandle, error: SpoolError) -> None:
         run, code = control.run, str(error.code)
         at = self._clock.monotonic()
         if self.brake.refused(run.batch_id, run.prompt_id, code, error.message, at=at):
             self._log(
-                "batch_held",
+                Event.BATCH_HELD,
                 endpoint=self.endpoint.name,
                 batch=run.batch_id,
                 error_code=code,
@@ -293,7 +293,7 @@ class EndpointMonitor:
             return Evidence.DOWN
         return Evidence.WELL
 
-    async def _settled(self, control: Control, error: SpoolError, at: float) -> Evidence:
+    async def _settled(self, control: RunHandle, error: SpoolError, at: float) -> Evidence:
         """Ask for one token, unless somebody is answered anyway."""
         while (left := at + VERDICT_SECONDS - self._clock.monotonic()) > 0:
             if self._answered_later(control, error):
@@ -310,7 +310,7 @@ class EndpointMonitor:
                     return await self._meaning(asking.result(), error, control.run.model, at)
         return Evidence.NONE
 
-    def _answered_later(self, control: Control, error: SpoolError) -> bool:
+    def _answered_later(self, control: RunHandle, error: SpoolError) -> bool:
         """Whether something was answered since then, or since it was refused so before."""
         if isinstance(error, Unfinished):
             return self._done_at > control.sent_at

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from worker.clock import iso
 from worker.export.columns import COLUMNS, columns
 from worker.export.pieces import AsStored, Pieces, Texts
-from worker.moments import iso
 
 if TYPE_CHECKING:
     from worker.store.rows import ResultRow

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
+from worker.clock import iso
 from worker.export.columns import columns
 from worker.export.pieces import Texts, write_line
-from worker.moments import iso
 
 if TYPE_CHECKING:
     from worker.store.rows import ResultRow

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from worker.export.pieces import Pieces, Texts, calls_of, text_of, write_line
 from worker.records import BATCH_URL, Json, Kind
 from worker.states import PromptState
-from worker.wire.finish import FinishGroup, finish_group
+from worker.wire.finish_reason import FinishGroup, finish_group
 
 if TYPE_CHECKING:
     from worker.store.rows import ResultRow

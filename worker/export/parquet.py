@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from worker.errors import InputError
 from worker.export.columns import COLUMNS, columns
 from worker.export.pieces import AsStored, Pieces, Texts
-from worker.packages import install_command
+from worker.installation.install_advice import install_command
 
 if TYPE_CHECKING:
     from worker.store.rows import ResultRow

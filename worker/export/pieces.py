@@ -9,9 +9,9 @@ from typing import Any, Protocol, TextIO
 
 import msgspec
 
-from worker.moments import iso
+from worker.clock import iso
 from worker.records import Json, Kind
-from worker.wire.tools import assemble_tool_calls
+from worker.wire.tool_calls import assemble_tool_calls
 
 # `json.dumps` with these options would make an encoder for every single value.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
-from worker.ingest import csv_file, document, documents, jsonl, lines, parquet
+from worker.ingest import csv_file, document, jsonl, lines, parquet, whole_files
 from worker.ingest.detect import Format, detect
-from worker.ingest.documents import whole_text
 from worker.ingest.encoding import readable
-from worker.ingest.intake import BadLine, Intake, Line
+from worker.ingest.intake import BadLine, Intake, RequestLine
 from worker.ingest.rows import check_columns, from_row
+from worker.ingest.whole_files import whole_text
 from worker.records import NewPrompt
 
 __all__ = [
@@ -31,7 +31,7 @@ _READERS = {
     Format.CSV: csv_file.prompts,
     Format.PARQUET: parquet.prompts,
     Format.LINES: lines.plain_prompts,
-    Format.TEXT: documents.prompts,
+    Format.TEXT: whole_files.prompts,
 }
 
 
@@ -51,5 +51,5 @@ def from_texts(
             row = {"text": text, "custom_id": custom_id}
             yield from_row(number, row, b"", replace(intake, batch=None), unit="-p")
         else:
-            line = Line(prompt=text, custom_id=custom_id)
+            line = RequestLine(prompt=text, custom_id=custom_id)
             yield intake.finished(number, line, None, unit="-p", check_text=True)

@@ -6,14 +6,16 @@ prompt's, everything else (`max_tokens`, `system`, `tools`) its options.
 
 from __future__ import annotations
 
-from worker.ingest.intake import BadLine, Intake, Line
+from worker.ingest.intake import BadLine, Intake, RequestLine
 from worker.records import NewPrompt
 
 _DIALECT = "anthropic-messages"
 _WHAT = "Anthropic's Messages"
 
 
-def prompt(number: int, line: Line, raw: bytes, intake: Intake, unit: str) -> NewPrompt | BadLine:
+def prompt(
+    number: int, line: RequestLine, raw: bytes, intake: Intake, unit: str
+) -> NewPrompt | BadLine:
     """The prompt of one batch request."""
     params = dict(line.params or {})
     params.pop("stream", None)
@@ -29,7 +31,7 @@ def prompt(number: int, line: Line, raw: bytes, intake: Intake, unit: str) -> Ne
         endpoint, reason = intake.route(_WHAT, _DIALECT, line.endpoint)
     if reason:
         return BadLine(number, reason, unit)
-    made = Line(
+    made = RequestLine(
         messages=messages,
         custom_id=line.custom_id,
         endpoint=endpoint,

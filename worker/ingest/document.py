@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from worker.errors import InputError
-from worker.ingest.intake import BadLine, Intake, Line, unstorable
+from worker.ingest.intake import BadLine, Intake, RequestLine, unstorable
 from worker.ingest.lines import SAVE_AS_UTF8
 from worker.ingest.rows import from_line, from_row
 from worker.records import NewPrompt
@@ -54,7 +54,7 @@ def _prompt(number: int, value: Any, intake: Intake) -> NewPrompt | BadLine:
     if intake.template or intake.id_column:
         return from_row(number, value, raw, intake, unit=_UNIT)
     try:
-        line = msgspec.convert(value, Line)
+        line = msgspec.convert(value, RequestLine)
     except msgspec.ValidationError:
         return from_row(number, value, raw, intake, unit=_UNIT, checked=True)
     return from_line(number, line, raw, intake, _UNIT)

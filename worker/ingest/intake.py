@@ -1,6 +1,6 @@
 """What every prompt of a file has in common, and the last checks before the queue.
 
-A format hands over a ``Line``: the fields that its line, row or request named.
+A format hands over a ``RequestLine``: the fields that its line, row or request named.
 ``Intake`` fills in what the command line said (what is typed wins over what the
 file says, because it was typed for this file), derives the `custom_id` that
 makes adding twice harmless, and refuses what no worker could ever send or no
@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from worker.ingest import several
+from worker.ingest import several_answers
 from worker.ingest.keys import OWN_FIELDS
 from worker.ingest.seen import Seen
-from worker.ingest.taken import Taken
+from worker.ingest.taken_keys import Taken
 from worker.ingest.trial import refusal
 from worker.records import Endpoint, NewPrompt
-from worker.spelling import did_you_mean
+from worker.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from worker.ingest.template import Template  # Jinja2 is imported by those who use it
@@ -56,7 +56,7 @@ class BadLine:
         return f"{self.unit} {self.number} {self.reason}" if self.number else self.reason
 
 
-class Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class RequestLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What one line may say; which fields are set tells the format."""
 
     prompt: str | None = None
@@ -110,10 +110,16 @@ class Intake:
 
     def from_text(self, number: int, text: str, raw: bytes) -> NewPrompt | BadLine:
         """A prompt that is nothing but text."""
-        return self.finished(number, Line(prompt=text), raw, check_text=True)
+        return self.finished(number, RequestLine(prompt=text), raw, check_text=True)
 
     def finished(
-        self, number: int, line: Line, raw: bytes | None, *, unit: str = "line", check_text: bool
+        self,
+        number: int,
+        line: RequestLine,
+        raw: bytes | None,
+        *,
+        unit: str = "line",
+        check_text: bool,
     ) -> NewPrompt | BadLine:
         """The prompt that a line stands for, or what is wrong with it.
 
@@ -133,16 +139,16 @@ class Intake:
             digest = blake2b(raw, digest_size=8, key=self.name.encode()[:64]).hexdigest()
             custom_id = f"{unit}-{number}-{digest}"
         prompt = self._prompt(line, endpoint, custom_id)
-        if not (answers := several.number_of(prompt)):
-            return BadLine(number, several.REFUSED, unit)
-        one = several.single(prompt) if answers > 1 else prompt
+        if not (answers := several_answers.number_of(prompt)):
+            return BadLine(number, several_answers.REFUSED, unit)
+        one = several_answers.single(prompt) if answers > 1 else prompt
         if reason := refusal(one, self.endpoints[endpoint]):
             return BadLine(number, reason, unit)
         if answers > 1:
-            self.taken.count(several.SAID)
+            self.taken.count(several_answers.SAID)
         return prompt
 
-    def _prompt(self, line: Line, endpoint: str, custom_id: str | None) -> NewPrompt:
+    def _prompt(self, line: RequestLine, endpoint: str, custom_id: str | None) -> NewPrompt:
         return NewPrompt(
             prompt=line.prompt,
             messages=line.messages,
@@ -221,7 +227,7 @@ def _joined(below: Mapping[str, Any] | None, above: Mapping[str, Any]) -> Mappin
     return {**(below or {}), **above} if above else below
 
 
-def _shape_fault(line: Line) -> str:
+def _shape_fault(line: RequestLine) -> str:
     if line.prompt is not None and line.messages is not None:
         return "has both a prompt and messages: keep one of them"
     if line.prompt is None and line.messages is None:

@@ -13,12 +13,12 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from worker.ingest.intake import BadLine, Intake, Line, decoding_fault, unstorable
+from worker.ingest.intake import BadLine, Intake, RequestLine, decoding_fault, unstorable
 from worker.ingest.lines import not_utf8, read_lines
 from worker.ingest.rows import from_line, from_row
 from worker.records import NewPrompt
 
-_LINE = msgspec.json.Decoder(Line)
+_LINE = msgspec.json.Decoder(RequestLine)
 _ANY = msgspec.json.Decoder(dict[str, Any])
 _NUL_ESCAPE = b"\\u0000"
 

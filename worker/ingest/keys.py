@@ -15,7 +15,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from worker.spelling import nearest
+from worker.suggest import nearest
 
 _LIKENESS = 0.82  # of 1: "temperture" is a slip, "reason" is not "reasoning"
 _SHOWN_CHARACTERS = 40

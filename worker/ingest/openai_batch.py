@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from worker.ingest.intake import BadLine, Intake, Line, shortened
+from worker.ingest.intake import BadLine, Intake, RequestLine, shortened
 from worker.records import BATCH_URL, NewPrompt
 
 DIALECT_OF_URL: Mapping[str, str] = MappingProxyType(
@@ -29,7 +29,9 @@ DIALECT_OF_URL: Mapping[str, str] = MappingProxyType(
 _DROPPED = ("stream", "stream_options")
 
 
-def prompt(number: int, line: Line, raw: bytes, intake: Intake, unit: str) -> NewPrompt | BadLine:
+def prompt(
+    number: int, line: RequestLine, raw: bytes, intake: Intake, unit: str
+) -> NewPrompt | BadLine:
     """The prompt of one batch request."""
     url = known_url(line.url)
     if reason := _envelope_fault(line, url):
@@ -45,7 +47,7 @@ def prompt(number: int, line: Line, raw: bytes, intake: Intake, unit: str) -> Ne
         reason = "has a model that is not a name"
     if reason:
         return BadLine(number, reason, unit)
-    made = Line(
+    made = RequestLine(
         **asked,
         custom_id=line.custom_id,
         endpoint=endpoint,
@@ -65,7 +67,7 @@ def known_url(url: str | None) -> str:
     return ""
 
 
-def _envelope_fault(line: Line, url: str) -> str:
+def _envelope_fault(line: RequestLine, url: str) -> str:
     if line.body is None:
         return 'has a "url" but no "body"'
     if line.prompt is not None or line.messages is not None or line.params is not None:

@@ -12,7 +12,7 @@ from worker.errors import InputError
 from worker.ingest.conversation import without_gaps
 from worker.ingest.intake import BadLine, Intake
 from worker.ingest.rows import check_columns, from_row
-from worker.packages import install_command
+from worker.installation.install_advice import install_command
 from worker.records import NewPrompt
 
 _ROWS = 1000

@@ -14,10 +14,10 @@ import msgspec
 from worker.errors import InputError
 from worker.ingest import anthropic_batch, openai_batch
 from worker.ingest.fields import fields_of
-from worker.ingest.intake import BadLine, Intake, Line, decoding_fault, unstorable
+from worker.ingest.intake import BadLine, Intake, RequestLine, decoding_fault, unstorable
 from worker.ingest.keys import OPTION_KINDS, USES, Use, known_as
 from worker.records import NewPrompt
-from worker.spelling import did_you_mean
+from worker.suggest import did_you_mean
 
 _JSON_COLUMNS = ("messages", "options", "metadata", "conversations", "conversation")
 _NUMBER_COLUMNS = ("priority", "max_attempts")
@@ -66,14 +66,14 @@ def from_row(
     if not storable and (reason := unstorable(fields)):
         return BadLine(number, reason, unit)
     try:
-        line = msgspec.convert(fields, Line)
+        line = msgspec.convert(fields, RequestLine)
     except msgspec.ValidationError as error:
         return BadLine(number, decoding_fault(error), unit)
     return from_line(number, line, raw, intake, unit)
 
 
 def from_line(
-    number: int, line: Line, raw: bytes, intake: Intake, unit: str = "line"
+    number: int, line: RequestLine, raw: bytes, intake: Intake, unit: str = "line"
 ) -> NewPrompt | BadLine:
     """A line whose keys have been read: Spool's own, OpenAI's or Anthropic's."""
     if line.body is None and line.params is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from worker.errors import SpoolError
 from worker.records import Endpoint, NewPrompt, Request, Run
 from worker.wire import DIALECTS
-from worker.wire.asking import ANSWER_COUNTS
+from worker.wire.dialects.request import ANSWER_COUNTS
 
 _ONE_TEXT = frozenset({"ollama-generate", "openai-completions", "llamacpp-completion"})
 _NO_OPTIONS = frozenset(

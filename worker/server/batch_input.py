@@ -12,18 +12,18 @@ from typing import Any
 
 import msgspec
 
-from worker.ingest.intake import BadLine, Intake, Line, decoding_fault, unstorable
+from worker.ingest.intake import BadLine, Intake, RequestLine, decoding_fault, unstorable
 from worker.ingest.lines import read_lines
 from worker.ingest.openai_batch import known_url, prompt
 from worker.records import Endpoint, NewPrompt
 from worker.server.context import Context
 from worker.states import PromptState
 from worker.store import Selection
-from worker.store.doors import AskedBatch
+from worker.store.client_batches import AskedBatch
 
 LINES_MAX = 50_000
 ERRORS_MAX = 100  # that a batch names
-_LINE = msgspec.json.Decoder(Line)
+_LINE = msgspec.json.Decoder(RequestLine)
 
 Item = NewPrompt | dict[str, Any]
 
@@ -115,7 +115,7 @@ def _item(number: int, raw: bytes, intake: Intake, url: str) -> Item:
     return made
 
 
-def _fault(line: Line, url: str) -> tuple[str, str] | None:
+def _fault(line: RequestLine, url: str) -> tuple[str, str] | None:
     if line.custom_id is None:
         return "missing_custom_id", "the line has no custom_id"
     if known_url(line.url) != url:

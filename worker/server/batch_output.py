@@ -11,7 +11,7 @@ from worker.server.context import unix
 from worker.server.errors import not_found
 from worker.states import PromptState
 from worker.store import ResultRow, Selection, Store
-from worker.store.doors import AskedBatch
+from worker.store.client_batches import AskedBatch
 
 MADE_PREFIX = "file-of-"
 _BATCH_PREFIX = "batch_"

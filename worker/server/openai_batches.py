@@ -21,7 +21,7 @@ from worker.server.errors import ApiError, not_found
 from worker.server.openai_files import as_list
 from worker.server.query import number_of
 from worker.states import PromptState
-from worker.store.doors import AskedBatch
+from worker.store.client_batches import AskedBatch
 
 BATCHES_PER_PAGE = 100
 USUAL_PER_PAGE = 20

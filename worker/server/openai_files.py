@@ -14,8 +14,8 @@ from worker.server.batch_output import MADE_PREFIX, made_file, output_bytes
 from worker.server.context import Context, context_of, owner_of, unix
 from worker.server.errors import ApiError, not_found
 from worker.server.query import number_of, word_of
-from worker.store.batch_files import PART_BYTES
 from worker.store.files import StoredFile
+from worker.store.schema.batch_files import PART_BYTES
 
 FILE_BYTES_MAX = 200_000_000
 PARTS_AT_ONCE = 16

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.certificates import CertificatesUnusable, load
 from worker.errors import SettingsError
+from worker.http.certificates import CertificatesUnusable, load
 from worker.records import Certificates, Endpoint
 
 DialectName = Literal[

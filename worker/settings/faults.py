@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from worker.spelling import did_you_mean
+from worker.suggest import did_you_mean
 
 Path = tuple[str, ...]  # ("endpoints", "default", "model")
 
@@ -23,7 +23,7 @@ _SHOWN_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class SettingsProblem:
     """One thing that is wrong."""
 
     where: str

@@ -22,11 +22,11 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from worker.errors import SettingsError
 from worker.records import Endpoint
 from worker.settings.endpoints import EndpointTable
-from worker.settings.faults import Fault, Origins, leaves, translated
+from worker.settings.faults import Origins, SettingsProblem, leaves, translated
 from worker.settings.faults import Path as Key
 from worker.settings.hints import hints
 from worker.settings.model import Settings, Values, Written
-from worker.spelling import nearest
+from worker.suggest import nearest
 
 DEFAULT_FILE = "spool.toml"
 ENV_PREFIX = "SPOOL_"
@@ -87,7 +87,7 @@ def load_all(
 ) -> Loaded:
     """As `load`, with the story of each value; missing keys are listed unless they are required."""
     origins = Origins()
-    faults: list[Fault] = []
+    faults: list[SettingsProblem] = []
     file, tree = _file_layer(config, origins)
     environment, env_hints = _environment_layer(tree, origins, faults)
     merged = _merged(_merged(tree, environment), _flag_layer(overrides or {}, origins))
@@ -107,11 +107,14 @@ def load_all(
     )
 
 
-def _key_faults(missing: Mapping[str, str], origins: Origins) -> list[Fault]:
-    return [Fault(f"{origins.name(('endpoints', name))}:", why) for name, why in missing.items()]
+def _key_faults(missing: Mapping[str, str], origins: Origins) -> list[SettingsProblem]:
+    return [
+        SettingsProblem(f"{origins.name(('endpoints', name))}:", why)
+        for name, why in missing.items()
+    ]
 
 
-def _told(faults: list[Fault]) -> str:
+def _told(faults: list[SettingsProblem]) -> str:
     if len(faults) == 1:
         return str(faults[0])
     return "\n".join([f"{len(faults)} settings are wrong:", *(f"  {fault}" for fault in faults)])
@@ -162,7 +165,7 @@ class _Environment(EnvSettingsSource):
 
 
 def _environment_layer(
-    below: Tree, origins: Origins, faults: list[Fault]
+    below: Tree, origins: Origins, faults: list[SettingsProblem]
 ) -> tuple[Tree, list[str]]:
     tree: Tree = _Environment(_Variables)()
     tables = tree.get("endpoints")
@@ -179,7 +182,7 @@ def _folded(name: str) -> str:
     return name.lower().replace("-", "_").replace(".", "_")
 
 
-def _unknown_variables(tree: Tree, faults: list[Fault]) -> list[str]:
+def _unknown_variables(tree: Tree, faults: list[SettingsProblem]) -> list[str]:
     """Misspelt variables are faults; others may belong to somebody else and are only hinted at.
 
     A Kubernetes service called `spool` puts SPOOL_PORT and SPOOL_SERVICE_HOST into every pod, and
@@ -201,7 +204,7 @@ def _unknown_variables(tree: Tree, faults: list[Fault]) -> list[str]:
             continue
         close = nearest(upper, known, likeness=_LIKENESS_OF_VARIABLES)
         if close:
-            faults.append(Fault(name, f"is not a setting; did you mean {close}?"))
+            faults.append(SettingsProblem(name, f"is not a setting; did you mean {close}?"))
         else:
             found.append(f"the environment variable {name} is not a setting of Spool")
     return found
@@ -222,7 +225,7 @@ def _merged(below: Any, above: Any) -> Any:
     return below | {key: _merged(below.get(key), value) for key, value in above.items()}
 
 
-def _validated(tree: Tree, origins: Origins, faults: list[Fault]) -> Written:
+def _validated(tree: Tree, origins: Origins, faults: list[SettingsProblem]) -> Written:
     """The tree as settings; what is wrong is noted, taken out, and the rest is tried again."""
     while True:
         try:
@@ -230,7 +233,7 @@ def _validated(tree: Tree, origins: Origins, faults: list[Fault]) -> Written:
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 path = tuple(str(part) for part in detail["loc"])
-                faults.append(Fault(origins.name(path), translated(detail, _known(path))))
+                faults.append(SettingsProblem(origins.name(path), translated(detail, _known(path))))
                 tree = _without(tree, path)
 
 
@@ -247,10 +250,10 @@ def _without(tree: Tree, path: Key) -> Tree:
     return {name: value for name, value in tree.items() if name != key}
 
 
-def _cross_checks(written: Written, origins: Origins) -> Iterable[Fault]:
+def _cross_checks(written: Written, origins: Origins) -> Iterable[SettingsProblem]:
     """What one setting says about another, and what its type alone cannot say."""
     if not written.database_url.startswith(DATABASE_SCHEMES):
-        yield Fault(
+        yield SettingsProblem(
             origins.name(("database_url",)),
             "must begin with sqlite:/// or postgresql://",
         )
@@ -259,18 +262,18 @@ def _cross_checks(written: Written, origins: Origins) -> Iterable[Fault]:
         ("stream_buffer_bytes", "worker_buffer_bytes"),
     ):
         if (least := getattr(written, small)) > (most := getattr(written, large)):
-            yield Fault(
+            yield SettingsProblem(
                 origins.name((small,)),
                 f"is {least} bytes, more than {large} ({most} bytes): lower it or raise {large}",
             )
     if not written.endpoints:
-        yield Fault(
+        yield SettingsProblem(
             origins.name(("endpoints",)), "is empty: name at least one, such as [endpoints.default]"
         )
     for name, table in written.endpoints.items():
         for key, what in table.problems(name):
             path = ("endpoints", name, key) if key else ("endpoints", name)
-            yield Fault(origins.name(path), what)
+            yield SettingsProblem(origins.name(path), what)
 
 
 def _resolved(written: Written) -> tuple[dict[str, Endpoint], dict[str, str]]:

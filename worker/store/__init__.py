@@ -17,14 +17,14 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from worker.store import premises, schema, verify
-from worker.store.doors import DoorSide
-from worker.store.engine import Database
-from worker.store.faults import translated
+from worker.store.client_batches import DoorSide
+from worker.store.client_store import ClientStore
+from worker.store.database import requirements
+from worker.store.database.engine import Database
+from worker.store.database.errors import translated
+from worker.store.database.listener import Listener
+from worker.store.database.requirements import CONNECTIONS_NEEDED
 from worker.store.files import FileSide
-from worker.store.listener import Listener
-from worker.store.people_side import PeopleSide
-from worker.store.premises import CONNECTIONS_NEEDED
 from worker.store.rows import (
     Backlog,
     LiveRun,
@@ -35,7 +35,9 @@ from worker.store.rows import (
     Tally,
     WorkerStatus,
 )
-from worker.store.worker_side import WorkerSide
+from worker.store.schema import migrate
+from worker.store.statements import verify
+from worker.store.worker_store import WorkerStore
 
 if TYPE_CHECKING:
     import sqlite3
@@ -54,7 +56,7 @@ __all__ = [
 ]
 
 
-class Store(WorkerSide, PeopleSide, FileSide, DoorSide):
+class Store(WorkerStore, ClientStore, FileSide, DoorSide):
     """One database, seen from this process; safe to share between threads.
 
     Every method raises StoreBusy when it may be tried again, StoreBroken when a person has
@@ -112,7 +114,7 @@ class Store(WorkerSide, PeopleSide, FileSide, DoorSide):
     def check_schema(self) -> None:
         """Raise StoreBroken, with the cure, unless the tables are there and new enough."""
         with self._db.reading() as connection:
-            schema.check(connection)
+            migrate.check(connection)
 
     def check_premises(self, *, listens: bool) -> list[str]:
         """Sentences about what a worker would have to wait for; nothing on SQLite.
@@ -125,15 +127,15 @@ class Store(WorkerSide, PeopleSide, FileSide, DoorSide):
         if self.is_sqlite:
             return []
         with self._db.reading() as connection:
-            premises.check_encoding(connection)
-            return premises.check_connections(connection, CONNECTIONS_NEEDED + listens)
+            requirements.check_encoding(connection)
+            return requirements.check_connections(connection, CONNECTIONS_NEEDED + listens)
 
     def forgets(self) -> list[str]:
         """Sentences about what lets the server forget commits; nothing on SQLite."""
         if self.is_sqlite:
             return []
         with self._db.reading() as connection:
-            return premises.check_commits(connection)
+            return requirements.check_commits(connection)
 
     def verify(
         self,

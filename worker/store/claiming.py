@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from worker.attribution import SUSPECT_RUNS
 from worker.errors import StoreBroken, StoreBusy, StoreError
-from worker.store import claims, levels
-from worker.store.engine import Database
-from worker.store.levels import Share
-from worker.store.prepared import Borrowed
+from worker.states import SUSPECT_RUNS
+from worker.store.database.engine import Database
+from worker.store.database.prepared import Borrowed
+from worker.store.statements import claim as claims
+from worker.store.statements import priority_levels
+from worker.store.statements.priority_levels import Share
 
 Row = tuple[Any, ...]
 _IN_VAIN = 13  # where a claimed row has its runs without progress
@@ -39,8 +40,8 @@ def claim(database: Database, given: Mapping[str, Any]) -> list[Row]:
 def _through_levels(
     database: Database, connection: Borrowed, given: Mapping[str, Any], rows: list[Row]
 ) -> None:
-    below = levels.ABOVE_ALL
-    look = database.prepared(levels.next_level())
+    below = priority_levels.ABOVE_ALL
+    look = database.prepared(priority_levels.next_level())
     while len(rows) < given["limit"]:
         found = look.run(connection, {**given, "below": below})
         if not found:
@@ -61,7 +62,7 @@ def _is_suspect(row: Row) -> bool:
 
 def _one_by_one(database: Database, given: Mapping[str, Any], rows: list[Row]) -> None:
     with database.reading() as connection:
-        find = database.prepared(levels.candidates())
+        find = database.prepared(priority_levels.candidates())
         ids = [prompt_id for (prompt_id,) in find.run(connection, given)]
     for prompt_id in ids[: given["limit"] - len(rows)]:
         alone = {**given, "only": prompt_id, "limit": 1}

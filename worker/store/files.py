@@ -29,11 +29,11 @@ from sqlalchemy import (
     select,
 )
 
-from worker.store.batch_files import PART_BYTES
-from worker.store.column_types import Seconds
-from worker.store.constructs import later, now
-from worker.store.engine import Database
-from worker.store.tables import batch_file_parts, batch_files
+from worker.store.database.column_types import Seconds
+from worker.store.database.engine import Database
+from worker.store.database.sql_expressions import later, now
+from worker.store.schema.batch_files import PART_BYTES
+from worker.store.schema.tables import batch_file_parts, batch_files
 
 ABANDONED_SECONDS = 24 * 3600.0  # so old is a part without its file: its upload has broken
 

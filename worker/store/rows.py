@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from worker.records import SPLICED_BY, Json
-from worker.states import PromptState
-from worker.store.column_types import read_json
-from worker.wire.finish import FinishGroup, finish_group
+from worker.states import PromptState, RunState
+from worker.store.database.column_types import read_json
+from worker.wire.finish_reason import FinishGroup, finish_group
 
 
 def _truncated(status: PromptState, finish_reason: str | None) -> bool:
@@ -263,3 +263,33 @@ class QueueStatus:
     completed_last_hour: int = 0
     completed_last_minute: int = 0
     truncated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run as `show` and the view `attempts` tell it.
+
+    Attributes:
+        continues_run_id: the earlier run whose text it was asked to go on with.
+        carried_chars: characters of that text that it has, in `carried_chunks` chunks.
+        dropped_chars: characters at the end of that text that it does not have.
+        continued_by: how it went on.
+        not_continued: why it began again although there was text.
+    """
+
+    run_id: int
+    attempt: int
+    status: RunState
+    worker_id: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    finish_reason: str | None
+    chars: int
+    error_code: str | None
+    error: str | None
+    continues_run_id: int | None = None
+    carried_chars: int | None = None
+    carried_chunks: int | None = None
+    dropped_chars: int | None = None
+    continued_by: str | None = None
+    not_continued: str | None = None

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from worker.wire import anthropic, llamacpp, ollama, openai, responses
+from worker.wire.dialects import anthropic, llamacpp, ollama, openai_chat, openai_responses
+from worker.wire.errors.classify import failure, request_id
 from worker.wire.events import Dialect
-from worker.wire.failure import failure, request_id
-from worker.wire.finish import FinishGroup, finish_group
-from worker.wire.tools import assemble_tool_calls
+from worker.wire.finish_reason import FinishGroup, finish_group
+from worker.wire.tool_calls import assemble_tool_calls
 
 __all__ = [
     "DIALECTS",
@@ -26,7 +26,7 @@ __all__ = [
     "request_id",
 ]
 
-_FAMILIES = (ollama, openai, responses, anthropic, llamacpp)
+_FAMILIES = (ollama, openai_chat, openai_responses, anthropic, llamacpp)
 
 DIALECTS: Mapping[str, Dialect] = {
     dialect.name: dialect for family in _FAMILIES for dialect in family.DIALECTS

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from worker.errors import Malformed
 from worker.records import Json
 from worker.wire.call import Call
-from worker.wire.tools import ToolLines, as_string
+from worker.wire.tool_calls import ToolLines, as_string
 
 CALLS_MAX = 10_000  # of one answer; each takes about a kilobyte while the stream is open
 
@@ -33,7 +33,7 @@ class ToolCalls:
     """The tool calls of one response.
 
     Attributes:
-        written: lines (see tools.py) that the output has not taken yet.
+        written: lines (see tool_calls.py) that the output has not taken yet.
     """
 
     __slots__ = ("_by_id", "_by_index", "_calls", "_lines", "_shared", "written")

@@ -1,11 +1,11 @@
 r"""The decoder that all dialects share: bytes in, events out.
 
-It joins three parts: an ``Opening`` that looks whether the body is a stream, a
-framing with its lanes (fast.py, careful.py), and an ``Answer`` that knows what the
+It joins three parts: an ``BodySniffer`` that looks whether the body is a stream, a
+framing with its lanes (blocks.py, incremental.py), and an ``ResponseParser`` that knows what the
 frames of one dialect mean.  The decoder itself only decides what goes where:
 
-    bytes -> Opening -> Intake -> block -> mould.py --------> Answer.take_text
-                                       |-> plain.py --------> Answer.take_plain
+    bytes -> Opening -> Intake -> block -> template.py --------> Answer.take_text
+                                       |-> text_only.py --------> Answer.take_plain
                                        |-> msgspec ---------> Answer.take_all
                                        \-> Machine -> Frame -> parse -> Answer.take
 
@@ -25,28 +25,28 @@ import msgspec
 
 from worker.errors import Malformed, SpoolError
 from worker.records import Json, Usage
-from worker.wire.answer import Answer, Reported
-from worker.wire.careful import EventLines, JsonLines
+from worker.wire.errors.bodies import page_words
 from worker.wire.events import Event
-from worker.wire.fast import Intake, Packed, pack_events, pack_lines
-from worker.wire.framing import (
+from worker.wire.framing.blocks import BlockReader, Packed, pack_events, pack_lines
+from worker.wire.framing.frames import (
     PINGS,
     SENTINEL,
     Frame,
     FrameBody,
+    FrameKind,
     KeepNow,
     Machine,
-    Nature,
     most_raw_bytes,
 )
-from worker.wire.jsontext import parse
-from worker.wire.mould import Mould
-from worker.wire.noise import is_noise, plain_words
-from worker.wire.opening import Judge, Opening, Sort, judge_events, judge_lines
-from worker.wire.plain import Decode, plain_events, plain_lines
-from worker.wire.reports import page_words
-from worker.wire.text import QUOTED_CHARS_MAX, clip
+from worker.wire.framing.incremental import EventLines, JsonLines
+from worker.wire.framing.noise import is_noise, plain_words
+from worker.wire.framing.sniff import BodyKind, BodySniffer, Judge, judge_events, judge_lines
+from worker.wire.framing.template import FrameTemplate
+from worker.wire.framing.text_only import Decode, plain_events, plain_lines
+from worker.wire.response import ErrorFrame, ResponseParser
 from worker.wire.thoughts import NAMES_BEGIN
+from worker.wire.tolerant_json import parse
+from worker.wire.unicode import QUOTED_CHARS_MAX, clip
 
 _SPACE = b" \t\r\n"
 PROMPT_PROGRESS = b'"prompt_progress"'  # llama.cpp tells how far it has read a long prompt
@@ -57,7 +57,7 @@ _PAGE_CHARS_MAX = 200  # of the words of a page, in a message
 
 
 @dataclass(frozen=True, slots=True)
-class Framing:
+class FrameReader:
     """A way to put frames into a body."""
 
     media_type: str
@@ -69,10 +69,10 @@ class Framing:
     has_events: bool
 
 
-NDJSON = Framing(
+NDJSON = FrameReader(
     "application/x-ndjson", b"\n", JsonLines, plain_lines, pack_lines, judge_lines, False
 )
-EVENTS = Framing(
+EVENTS = FrameReader(
     "text/event-stream", b"\n\n", EventLines, plain_events, pack_events, judge_events, True
 )
 
@@ -82,8 +82,8 @@ class StreamDecoder:
 
     def __init__(
         self,
-        framing: Framing,
-        answer: Answer[Any],
+        framing: FrameReader,
+        answer: ResponseParser[Any],
         *,
         max_frame_bytes: int,
         content_type: str | None = None,
@@ -94,16 +94,16 @@ class StreamDecoder:
         self._content_type = content_type or ""
         self._whole: FrameBody | None = None
         self._start_of_body = b""  # for a message, as long as no frame has come
-        self._mould = Mould(framing.boundary)
+        self._mould = FrameTemplate(framing.boundary)
         self._state = 0  # changes with all that is known of the answer but its output
         self._progress = 0
         self._start()
 
     def _start(self) -> None:
-        self._opening: Opening | None = Opening(self._framing.judge)
+        self._opening: BodySniffer | None = BodySniffer(self._framing.judge)
         answer = self._answer  # not `self`, which holds the machine
         self._machine = self._framing.machine(self._limit, lambda: answer.keep)
-        self._intake = Intake(
+        self._intake = BlockReader(
             self._framing.boundary,
             self._machine,
             limit=self._limit,
@@ -171,9 +171,9 @@ class StreamDecoder:
             self._start_of_body += data[:_WORDS_BYTES_MAX]
         if self._opening is not None:
             sort, data = self._opening.feed(data)
-            if sort is not Sort.UNDECIDED:
+            if sort is not BodyKind.UNDECIDED:
                 self._opening = None
-            if sort is Sort.WHOLE:
+            if sort is BodyKind.WHOLE:
                 self._whole = FrameBody(self._limit, None)
         if self._whole is not None:
             self._whole.add(data)
@@ -214,7 +214,7 @@ class StreamDecoder:
         try:
             if not self._answer.take_all(frames):
                 return False
-        except Reported as reported:
+        except ErrorFrame as reported:
             number = next(n for n, frame in enumerate(frames) if frame is reported.frame)
             self._take_report(packed.lines.split(b"\n")[number])
         if packed.sentinel and not self._answer.is_over():
@@ -262,7 +262,7 @@ class StreamDecoder:
 
     def _take_frame(self, frame: Frame) -> None:
         text = frame.data.strip(_SPACE)
-        is_error = frame.nature is Nature.ERROR_FIELD or frame.event == "error"
+        is_error = frame.nature is FrameKind.ERROR_FIELD or frame.event == "error"
         if not text or frame.event in PINGS or is_noise(text):
             return
         if self._framing.has_events and text == SENTINEL and not is_error:
@@ -275,7 +275,7 @@ class StreamDecoder:
             return
         if is_error:
             self._answer.fail_with_report(said)
-        elif frame.nature is Nature.DATA:
+        elif frame.nature is FrameKind.DATA:
             self._take_said(said, frame.event)
         elif isinstance(said, dict) and said.get("error"):
             self._answer.fail_with_report(said)
@@ -288,7 +288,7 @@ class StreamDecoder:
         self._answer.raw = said
         try:
             self._answer.take(self._answer.shape.read(said), event)
-        except Reported:
+        except ErrorFrame:
             self._answer.fail_with_report(said)
         except Malformed:
             if not said.get("error"):
@@ -306,9 +306,9 @@ class StreamDecoder:
         words = text[:_WORDS_BYTES_MAX].decode("utf-8", "replace")
         if is_error and not frame.tail:
             self._answer.fail_with_report(words)
-        elif frame.nature is Nature.BARE and text == b"{" and not frame.tail:
+        elif frame.nature is FrameKind.BARE and text == b"{" and not frame.tail:
             raise Malformed("a JSON document over several lines inside the stream, as errors are")
-        elif frame.nature is Nature.DATA:
+        elif frame.nature is FrameKind.DATA:
             hint = ""
             if not self._framing.has_events and text.startswith((b"data:", b"event:")):
                 hint = "; this looks like an event stream: is the endpoint's dialect right?"

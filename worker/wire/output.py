@@ -2,7 +2,7 @@
 
 One ``Delta`` is made for each run of one kind within a read, with one join,
 instead of one object per token.  Text that went in is storable when it comes
-out (see text.py).
+out (see unicode.py).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from worker.errors import Malformed
 from worker.records import Json, Kind
 from worker.wire.calls import ToolCalls
 from worker.wire.events import Delta, Event, Extra
-from worker.wire.jsontext import compact
 from worker.wire.streamed import Streamed
-from worker.wire.text import Channel, storable
+from worker.wire.tolerant_json import compact
+from worker.wire.unicode import Channel, storable
 
 
 class Output:

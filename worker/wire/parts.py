@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from worker.errors import Malformed
 from worker.records import Json, Kind
-from worker.wire.text import QUOTED_CHARS_MAX, clip
 from worker.wire.thoughts import text_of
+from worker.wire.unicode import QUOTED_CHARS_MAX, clip
 
 _TEXTS = frozenset({None, "text", "output_text", "refusal"})
 _THOUGHTS = frozenset({"thinking", "reasoning", "thought", "reasoning_text", "summary_text"})

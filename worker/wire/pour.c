@@ -1,4 +1,4 @@
-/* The texts of many frames that were cast in one mould; see mould.py.
+/* The texts of many frames that were cast in one mould; see template.py.
  *
  * A mould is a tuple of literals with a hole between each two.  Every frame of a
  * block is compared with the literals, byte by byte, and what stands in the hole
@@ -177,7 +177,7 @@ static PyMethodDef methods[] = {
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "worker.wire._pour",
-    .m_doc = "The compiled part of mould.py; Spool works without it.",
+    .m_doc = "The compiled part of template.py; Spool works without it.",
     .m_size = 0,
     .m_methods = methods,
 };

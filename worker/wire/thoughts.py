@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from worker.records import Json
-from worker.wire.shape import Holder
+from worker.wire.frame_schema import Holder
 
 
 class Thoughts(Holder, gc=False, kw_only=True):

@@ -1,0 +1,1 @@
+"""One worker built out of settings, and run: the composition root."""

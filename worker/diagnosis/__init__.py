@@ -1,0 +1,1 @@
+"""What waits and why, in sentences for people."""

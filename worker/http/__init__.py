@@ -1,0 +1,1 @@
+"""HTTP: requests out, bytes in."""

@@ -1,0 +1,1 @@
+"""One run, from its first byte to its last durable word."""

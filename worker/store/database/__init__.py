@@ -1,0 +1,1 @@
+"""What is under the statements: engines, sessions, errors, locks."""

@@ -1,0 +1,1 @@
+"""The SQL statements, one verb a file."""

@@ -1,0 +1,1 @@
+"""One worker process: it claims, supervises its runs, commits, and keeps its lease."""

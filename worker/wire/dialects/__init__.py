@@ -1,0 +1,1 @@
+"""The dialects of model servers: how each is asked, and how its frames read."""

@@ -1,0 +1,1 @@
+"""What a server says when something is wrong, and what it means."""

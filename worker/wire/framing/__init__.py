@@ -1,0 +1,1 @@
+"""How a body is cut into frames."""
