@@ -115,8 +115,10 @@ def test_an_error_is_its_message():
 
 def test_one_error_can_differ_from_its_class_without_changing_it():
     """`x-should-retry`, a lapsed lease: the verdict of one error, not of its kind."""
-    one = errors.LeaseLost("lapsed", verdict=V.RETRY_LATER, code=ErrorCode.ORPHANED, charged=False)
-    assert (one.verdict, one.code, one.charged) == (V.RETRY_LATER, ErrorCode.ORPHANED, False)
+    one = errors.LeaseLost(
+        "lapsed", verdict=V.RETRY_LATER, code=ErrorCode.HANDED_BACK, charged=False
+    )
+    assert (one.verdict, one.code, one.charged) == (V.RETRY_LATER, ErrorCode.HANDED_BACK, False)
     other = errors.LeaseLost("lost")
     assert (other.verdict, other.code, other.charged) == (V.YIELD, ErrorCode.LEASE_LOST, True)
 
@@ -149,3 +151,10 @@ def test_another_error_is_made_of_one_with_its_cause():
     assert (other.http_status, other.charged, other.request_id) == (429, False, "r")
     assert other.__cause__ is error.__cause__
     assert error.message == "wait"
+
+
+def test_a_code_that_was_renamed_is_found_by_either_word():
+    """A script that names the earlier word goes on finding the rows of both."""
+    assert set(errors.spellings("orphaned")) == {"handed_back", "orphaned"}
+    assert set(errors.spellings("handed_back")) == {"handed_back", "orphaned"}
+    assert errors.spellings("rate_limited") == ["rate_limited"]

@@ -76,7 +76,7 @@ class ErrorCode(StrEnum):
     LEASE_EXPIRED = "lease_expired"
     LEASE_LOST = "lease_lost"
     COMMITS_FORGOTTEN = "commits_forgotten"
-    ORPHANED = "orphaned"
+    HANDED_BACK = "handed_back"
     NOT_CONTINUED = "not_continued"
     LENGTH_CONTINUED = "length_continued"
     SHUTDOWN = "shutdown"
@@ -86,6 +86,15 @@ class ErrorCode(StrEnum):
     UNCLAIMABLE = "unclaimable"
     NOTHING_GENERATED = "nothing_generated"  # the one code that a completed run can have
     INTERNAL_ERROR = "internal_error"
+
+
+EARLIER_CODES = {"orphaned": ErrorCode.HANDED_BACK}  # in rows of version 0.1.0
+
+
+def spellings(code: str) -> list[str]:
+    """Every word that rows may have for this code, whichever of them is given."""
+    today = EARLIER_CODES.get(code, code)
+    return [str(today), *(earlier for earlier, now in EARLIER_CODES.items() if now == today)]
 
 
 class SpoolError(Exception):

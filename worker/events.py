@@ -84,10 +84,10 @@ class Event(StrEnum):
         "warning",
         "Prompts of a worker whose lease ran out were taken back.",
     )
-    PROMPTS_ORPHANED = (
-        "prompts_orphaned",
+    PROMPTS_HANDED_BACK = (
+        "prompts_handed_back",
         "warning",
-        "Runs that this worker owned without carrying them were handed back.",
+        "Runs that this worker owned without streaming them were handed back.",
     )
     LEASE_RENEWAL_FAILED = (
         "lease_renewal_failed",

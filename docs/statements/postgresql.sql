@@ -960,7 +960,7 @@ AND prompts.cancel_requested_at IS NOT NULL) THEN 'cancelled' ELSE held.error_co
 AND NOT (held.prompt_state = 'queued'
 AND prompts.cancel_requested_at IS NOT NULL)) THEN NULL ELSE clock_timestamp() END, keeps_place=CASE
     WHEN (held.prompt_state = 'queued') THEN held.error_code IN ('shutdown', 'lease_lost',
-    'lease_expired', 'orphaned', 'commits_forgotten', 'not_continued', 'length_continued')
+    'lease_expired', 'handed_back', 'commits_forgotten', 'not_continued', 'length_continued')
 OR held.chars - %(chars_1)s::BIGINT >= (SELECT coalesce(max(other.chars), %(coalesce_2)s::INTEGER)
     AS coalesce_1
 FROM runs AS other

@@ -491,7 +491,7 @@ AND prompts.cancel_requested_at IS NOT NULL) THEN 'cancelled' ELSE ? END, error=
 AND NOT (? = 'queued'
 AND prompts.cancel_requested_at IS NOT NULL)) THEN NULL ELSE strftime('%Y-%m-%d %H:%M:%f', 'now')
     END, keeps_place=CASE WHEN (? = 'queued') THEN ? IN ('shutdown', 'lease_lost', 'lease_expired',
-    'orphaned', 'commits_forgotten', 'not_continued', 'length_continued')
+    'handed_back', 'commits_forgotten', 'not_continued', 'length_continued')
 OR ? - ? >= (SELECT coalesce(max(other.chars), ?) AS coalesce_1
 FROM runs AS other
 WHERE other.prompt_id = prompts.id

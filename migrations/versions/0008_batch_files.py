@@ -27,7 +27,7 @@ JSONB = postgresql.JSONB().with_variant(sa.Text(), "sqlite")
 
 COLUMNS = (
     ("owner", sa.Text()),
-    ("endpoint", sa.Text()),
+    ("request_path", sa.Text()),
     ("input_file_id", sa.Text()),
     ("completion_window", sa.Text()),
     ("idempotency_key", sa.Text()),
@@ -35,7 +35,7 @@ COLUMNS = (
     ("validated_at", TIME),
     ("failed_at", TIME),
     ("errors", JSONB),
-    ("cancel_requested_at", TIME),
+    ("cancelling_at", TIME),
     ("expired_at", TIME),
 )
 

@@ -166,9 +166,9 @@ def test_what_is_owned_and_not_carried_is_handed_back_uncharged():
     assert [(end.run_id, end.prompt_id) for end in it.store.endings] == [(1, 101), (3, 103)]
     for end in it.store.endings:
         assert (end.run_event, end.prompt_event) == (RunEvent.INTERRUPT, PromptEvent.REQUEUE)
-        assert (end.error_code, end.charged) == (ErrorCode.ORPHANED, False)
+        assert (end.error_code, end.charged) == (ErrorCode.HANDED_BACK, False)
         assert end.chars is None, "how far it came only the store can tell"
-    assert it.said == [("prompts_orphaned", {"runs": [1, 3]})]
+    assert it.said == [("prompts_handed_back", {"runs": [1, 3]})]
 
 
 def test_what_is_carried_and_not_owned_is_told():

@@ -303,8 +303,8 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back():
         await it.pass_(10)
         assert it.store.states() == {"running": 1, "queued": 1}
         (orphan,) = it.store.endings
-        assert (orphan.error_code, orphan.charged) == (ErrorCode.ORPHANED, False)
-        assert "prompts_orphaned" in it.words
+        assert (orphan.error_code, orphan.charged) == (ErrorCode.HANDED_BACK, False)
+        assert "prompts_handed_back" in it.words
 
 
 # --- the database
@@ -657,7 +657,7 @@ async def test_a_claim_whose_answer_is_lost_at_the_end_is_handed_back_before_sig
         it.store.gates.pop("claim").set()
         await it.task
         assert it.store.states() == {"queued": 2}
-        assert {end.error_code for end in it.store.endings} == {ErrorCode.ORPHANED}
+        assert {end.error_code for end in it.store.endings} == {ErrorCode.HANDED_BACK}
         assert it.store.signed_off == ["w1"]
 
 

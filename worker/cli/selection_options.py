@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from worker.errors import ErrorCode, NotFound
+from worker.errors import EARLIER_CODES, ErrorCode, NotFound
 from worker.states import PromptState
 from worker.suggest import did_you_mean
 
@@ -131,7 +131,7 @@ def choosing(*, everything: bool) -> Callable[[Function], Function]:
             click.option(
                 "--error-code",
                 metavar="CODE",
-                type=OneOf([str(code) for code in ErrorCode]),
+                type=OneOf([*map(str, ErrorCode), *EARLIER_CODES]),
                 help="Prompts that failed with this code, such as rate_limited.",
             ),
         ]

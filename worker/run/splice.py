@@ -27,7 +27,7 @@ CUTS = frozenset(
     {
         *(ErrorCode.CONNECTION_LOST, ErrorCode.ENDPOINT_DIED, ErrorCode.NO_DONE_FRAME),
         *(ErrorCode.SERVER_ERROR, ErrorCode.OVERLOADED, ErrorCode.IDLE_TIMEOUT),
-        *(ErrorCode.LEASE_EXPIRED, ErrorCode.LEASE_LOST, ErrorCode.SHUTDOWN, ErrorCode.ORPHANED),
+        *(ErrorCode.LEASE_EXPIRED, ErrorCode.LEASE_LOST, ErrorCode.SHUTDOWN, ErrorCode.HANDED_BACK),
         *(ErrorCode.COMMITS_FORGOTTEN, ErrorCode.CANCELLED, ErrorCode.OUTPUT_TOO_LARGE),
         ErrorCode.LENGTH_CONTINUED,
     }

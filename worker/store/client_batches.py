@@ -80,7 +80,7 @@ _COLUMNS = (
     batches.c.id.label("number"),
     batches.c.name.label("id"),
     batches.c.owner,
-    batches.c.endpoint,
+    batches.c.request_path.label("endpoint"),
     batches.c.input_file_id,
     batches.c.completion_window,
     batches.c.metadata,
@@ -89,7 +89,7 @@ _COLUMNS = (
     batches.c.validated_at,
     batches.c.failed_at,
     batches.c.errors,
-    batches.c.cancel_requested_at,
+    batches.c.cancelling_at.label("cancel_requested_at"),
     batches.c.expired_at,
 )
 
@@ -210,7 +210,7 @@ class DoorSide:
             name=batch_id,
             source=input_file_id,
             owner=owner,
-            endpoint=endpoint,
+            request_path=endpoint,
             input_file_id=input_file_id,
             completion_window=completion_window,
             deadline_at=later(bindparam("window", type_=Seconds())),
@@ -248,7 +248,7 @@ class DoorSide:
 
     def mark_cancelled(self, batch_id: str) -> None:
         """Somebody asked to cancel the batch."""
-        self._mark("cancel_requested_at", batch_id)
+        self._mark("cancelling_at", batch_id)
 
     def mark_expired(self, batch_id: str) -> None:
         """The window of the batch has closed."""

@@ -172,7 +172,7 @@ class Rescuer:
                 prompt_id=row.prompt_id,
                 run_event=RunEvent.INTERRUPT,
                 prompt_event=PromptEvent.REQUEUE,
-                error_code=ErrorCode.ORPHANED,
+                error_code=ErrorCode.HANDED_BACK,
                 error="the worker owned this run without carrying it and handed it back",
                 charged=False,
                 chars=None,
@@ -181,7 +181,7 @@ class Rescuer:
             for run_id, row in orphans.items()
         ]
         self._store.commit(self._worker_id, [], endings)
-        self._log(Event.PROMPTS_ORPHANED, runs=sorted(orphans))
+        self._log(Event.PROMPTS_HANDED_BACK, runs=sorted(orphans))
         return owned
 
 

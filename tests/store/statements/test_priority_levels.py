@@ -46,7 +46,7 @@ def test_progress_is_what_no_earlier_run_had(store):
     assert claimed(store) == ["other", "long"]
 
 
-@pytest.mark.parametrize("code", ["shutdown", "lease_lost", "orphaned", "commits_forgotten"])
+@pytest.mark.parametrize("code", ["shutdown", "lease_lost", "handed_back", "commits_forgotten"])
 def test_who_was_ended_by_us_keeps_its_place(store, code):
     """Without a word of output."""
     run = start(store, prompt="first")

@@ -30,7 +30,7 @@ PART_BYTES = 1 << 20
 def asked_columns() -> Iterator[Column[Any]]:
     """What a client asked for with a batch; all NULL for batches of the command line."""
     yield Column("owner", Text)  # the name of the key that made it
-    yield Column("endpoint", Text)  # the path that its lines ask for
+    yield Column("request_path", Text)  # the path that its lines ask for
     yield Column("input_file_id", Text)  # no foreign key: the file may be deleted before it
     yield Column("completion_window", Text)
     yield Column("idempotency_key", Text)
@@ -38,7 +38,7 @@ def asked_columns() -> Iterator[Column[Any]]:
     yield Column("validated_at", Timestamp)  # since when all its prompts are queued
     yield Column("failed_at", Timestamp)  # since when it is known that its file is wrong
     yield Column("errors", Json(binary=True))  # what is wrong with the file, line by line
-    yield Column("cancel_requested_at", Timestamp)
+    yield Column("cancelling_at", Timestamp)
     yield Column("expired_at", Timestamp)  # since when nothing more of it is started
 
 

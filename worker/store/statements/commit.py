@@ -269,7 +269,7 @@ OURS = (
     ErrorCode.SHUTDOWN,
     ErrorCode.LEASE_LOST,
     ErrorCode.LEASE_EXPIRED,
-    ErrorCode.ORPHANED,
+    ErrorCode.HANDED_BACK,
     ErrorCode.COMMITS_FORGOTTEN,
     ErrorCode.NOT_CONTINUED,
     ErrorCode.LENGTH_CONTINUED,

@@ -24,7 +24,7 @@ from sqlalchemy import (
     select,
 )
 
-from worker.errors import ErrorCode
+from worker.errors import ErrorCode, spellings
 from worker.records import Kind
 from worker.states import PromptState
 from worker.store.database.column_types import Seconds
@@ -72,8 +72,8 @@ def chosen(selection: Selection, *, walking: bool = False) -> list[ColumnElement
         conditions.append(batch_id == named.scalar_subquery())
     if selection.states:
         conditions.append(in_states(prompts.c.status, selection.states))
-    if selection.error_code is not None:
-        conditions.append(prompts.c.error_code == selection.error_code)
+    if (code := selection.error_code) is not None:
+        conditions.append(or_(*(prompts.c.error_code == each for each in spellings(code))))
     if selection.endpoint is not None:
         conditions.append(prompts.c.endpoint == selection.endpoint)
     if selection.finished_before is not None:
