@@ -27,6 +27,7 @@ from worker.errors import (
     Verdict,
 )
 from worker.run.attribution import (
+    IN_VAIN_TIMES,
     LATER_SECONDS_MAX,
     PAUSE_SECONDS_MAX,
     Attribution,
@@ -294,7 +295,7 @@ def test_a_prompt_that_may_kill_servers_leaves_them_to_the_others():
         for n in range(12)
     ]
     assert [each.delay_seconds for each in waits[:4]] == [1, 2, 4, 8]
-    assert waits[-1].delay_seconds == LATER_SECONDS_MAX
+    assert waits[-1].delay_seconds == IN_VAIN_TIMES * LATER_SECONDS_MAX
 
 
 def test_what_this_worker_ended_goes_on_at_once():
@@ -316,3 +317,13 @@ def test_what_this_worker_ended_goes_on_at_once():
 def test_sentences_are_compared_without_what_varies(one, other, same):
     """Ids, times and counts differ in sentences that are the same."""
     assert same_sentence(one, other) is same
+
+
+def test_the_runs_without_evidence_outlast_an_outage_of_an_hour():
+    """Whoever has no neighbour waits longer each time: twenty runs take more than an hour."""
+    waits = [
+        judged(Broken("reset"), Evidence.NONE, runs_without_progress=before, chance=0.5)
+        for before in range(19)
+    ]
+    assert sum(each.delay_seconds for each in waits) > 3600
+    assert all(each.prompt_event is PromptEvent.REQUEUE for each in waits)

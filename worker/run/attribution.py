@@ -51,6 +51,7 @@ from worker.records import Run
 from worker.states import PROGRESS_CHARS, PromptEvent, RunEvent
 
 LATER_SECONDS_MAX = 300.0
+IN_VAIN_TIMES = 3  # as long without evidence: `max_runs` such pauses outlast an outage of an hour
 PAUSE_SECONDS_MAX = 3600.0  # of a server's own wish
 _OF_ALL = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.NOT_FOUND, ErrorCode.QUOTA_EXHAUSTED})
 _REDIRECTS = range(300, 400)
@@ -325,13 +326,12 @@ def _delay(facts: Facts, blame: Blame, *, charged: bool) -> float:
         return min(error.retry_after_seconds, PAUSE_SECONDS_MAX)
     if blame is Blame.WORKER:
         return 0.0 if error.verdict is not Verdict.STOP else facts.chance
+    times, most_seconds = facts.finding.failures, LATER_SECONDS_MAX
     if blame is Blame.PROMPT:
         times = run.attempts if charged else 1
     elif blame is Blame.UNKNOWN or facts.finding.cut_id is not None:
-        times = 1 + run.runs_without_progress
-    else:
-        times = facts.finding.failures
-    return min(2.0 ** min(times - 1, 30), LATER_SECONDS_MAX) * facts.chance
+        times, most_seconds = 1 + run.runs_without_progress, IN_VAIN_TIMES * LATER_SECONDS_MAX
+    return min(2.0 ** min(times - 1, 30), most_seconds) * facts.chance
 
 
 def same_sentence(one: str | None, other: str | None) -> bool:
