@@ -1134,7 +1134,7 @@ LIMIT %(page)s::INTEGER;
 -- manage.to_cancel
 SELECT prompts.id
 FROM prompts
-WHERE prompts.batch_id = (SELECT batches.id
+WHERE prompts.batch_id + %(batch_id_1)s::BIGINT = (SELECT batches.id
 FROM batches
 WHERE batches.name = %(name_1)s::VARCHAR)
 AND prompts.status = 'failed'
@@ -1142,6 +1142,7 @@ AND (prompts.status = 'queued'
 OR prompts.status = 'running'
 AND prompts.cancel_requested_at IS NULL)
 AND prompts.id > %(after)s::INTEGER
+AND prompts.id <= %(last)s::INTEGER
 ORDER BY prompts.id
 LIMIT %(page)s::INTEGER
 FOR NO KEY UPDATE OF prompts;
@@ -1149,12 +1150,13 @@ FOR NO KEY UPDATE OF prompts;
 -- manage.to_retry
 SELECT prompts.id
 FROM prompts
-WHERE prompts.batch_id = (SELECT batches.id
+WHERE prompts.batch_id + %(batch_id_1)s::BIGINT = (SELECT batches.id
 FROM batches
 WHERE batches.name = %(name_1)s::VARCHAR)
 AND prompts.status = 'failed'
 AND prompts.status IN ('failed', 'cancelled')
 AND prompts.id > %(after)s::INTEGER
+AND prompts.id <= %(last)s::INTEGER
 ORDER BY prompts.id
 LIMIT %(page)s::INTEGER
 FOR NO KEY UPDATE OF prompts;
@@ -1162,12 +1164,13 @@ FOR NO KEY UPDATE OF prompts;
 -- manage.to_prune
 SELECT prompts.id
 FROM prompts
-WHERE prompts.batch_id = (SELECT batches.id
+WHERE prompts.batch_id + %(batch_id_1)s::BIGINT = (SELECT batches.id
 FROM batches
 WHERE batches.name = %(name_1)s::VARCHAR)
 AND prompts.status = 'failed'
 AND prompts.status IN ('completed', 'failed', 'cancelled')
 AND prompts.id > %(after)s::INTEGER
+AND prompts.id <= %(last)s::INTEGER
 ORDER BY prompts.id
 LIMIT %(page)s::INTEGER
 FOR NO KEY UPDATE OF prompts;
@@ -1192,7 +1195,8 @@ WHERE prompts.id IN (SELECT prompts.id
 FROM prompts
 WHERE prompts.cancel_requested_at IS NOT NULL
 AND prompts.finished_at IS NULL
-AND prompts.status = 'queued' FOR UPDATE SKIP LOCKED);
+AND prompts.status = 'queued'
+LIMIT %(param_1)s::INTEGER FOR UPDATE SKIP LOCKED);
 
 -- manage.retry
 UPDATE prompts

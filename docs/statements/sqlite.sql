@@ -678,7 +678,7 @@ LIMIT ? OFFSET ?;
 -- manage.to_cancel
 SELECT prompts.id
 FROM prompts
-WHERE prompts.batch_id = (SELECT batches.id
+WHERE prompts.batch_id + ? = (SELECT batches.id
 FROM batches
 WHERE batches.name = ?)
 AND prompts.status = 'failed'
@@ -686,30 +686,33 @@ AND (prompts.status = 'queued'
 OR prompts.status = 'running'
 AND prompts.cancel_requested_at IS NULL)
 AND prompts.id > ?
+AND prompts.id <= ?
 ORDER BY prompts.id
 LIMIT ? OFFSET ?;
 
 -- manage.to_retry
 SELECT prompts.id
 FROM prompts
-WHERE prompts.batch_id = (SELECT batches.id
+WHERE prompts.batch_id + ? = (SELECT batches.id
 FROM batches
 WHERE batches.name = ?)
 AND prompts.status = 'failed'
 AND prompts.status IN ('failed', 'cancelled')
 AND prompts.id > ?
+AND prompts.id <= ?
 ORDER BY prompts.id
 LIMIT ? OFFSET ?;
 
 -- manage.to_prune
 SELECT prompts.id
 FROM prompts
-WHERE prompts.batch_id = (SELECT batches.id
+WHERE prompts.batch_id + ? = (SELECT batches.id
 FROM batches
 WHERE batches.name = ?)
 AND prompts.status = 'failed'
 AND prompts.status IN ('completed', 'failed', 'cancelled')
 AND prompts.id > ?
+AND prompts.id <= ?
 ORDER BY prompts.id
 LIMIT ? OFFSET ?;
 
@@ -736,7 +739,8 @@ WHERE prompts.id IN (SELECT prompts.id
 FROM prompts
 WHERE prompts.cancel_requested_at IS NOT NULL
 AND prompts.finished_at IS NULL
-AND prompts.status = 'queued');
+AND prompts.status = 'queued'
+LIMIT ? OFFSET ?);
 
 -- manage.retry
 UPDATE prompts

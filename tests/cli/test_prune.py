@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.carried import every_state
 from worker.cli import prune, selection_options
+from worker.store import client_store
 
 
 def test_finished_prompts_go_with_their_text(on, store, sql):
@@ -41,7 +42,7 @@ def test_age_is_counted_from_the_end(on, store, sql):
 
 def test_many_go_by_the_page(on, store, monkeypatch, sql):
     """So that no lock is held for long."""
-    monkeypatch.setattr(prune, "_PAGE_ROWS", 1)
+    monkeypatch.setattr(client_store, "PAGE", 1)
     every_state(store)
     assert on("prune", "--batch", "b").out == "deleted 2 prompts\n"
 

@@ -333,7 +333,7 @@ class Machine(RuleBasedStateMachine):
     def prune(self, data):
         chosen = self.some(data)
         concerned = self.prompts[chosen].state in FINAL
-        assert self.stores[0].prune(Selection(ids=(chosen,))) == concerned
+        assert sum(self.stores[0].prune(Selection(ids=(chosen,)))) == concerned
         if concerned:
             del self.prompts[chosen]
             for carried in self.carried.values():

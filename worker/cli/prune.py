@@ -13,8 +13,6 @@ from worker.clock import SystemClock
 from worker.diagnosis.phrases import counted
 from worker.states import FINAL_PROMPT_STATES
 
-_PAGE_ROWS = 1000
-
 
 @click.command(short_help="Delete finished prompts and their text.")
 @choosing(everything=True)
@@ -53,7 +51,7 @@ def command(
         count = store.count(selection)
     else:
         try:
-            while page := store.prune(selection, limit=_PAGE_ROWS):
+            for page in store.prune(selection):
                 count += page
         except KeyboardInterrupt:
             talk(f"interrupted after {counted(count, 'prompt')}")

@@ -18,6 +18,7 @@ from worker.states import FINAL_PROMPT_STATES, PromptState, RunState
 from worker.store import enqueue
 from worker.store.database.engine import Database
 from worker.store.database.prepared import Prepared
+from worker.store.database.sessions import follow_an_index
 from worker.store.rows import (
     Attempt,
     LiveRun,
@@ -249,7 +250,8 @@ class ClientStore:
 
         Returns how many prompts that concerns; those already asked for are not counted again.
         """
-        return self._in_pages(manage.to_cancel(selection), _with(manage.cancel()))
+        pages = self._in_pages(selection, manage.to_cancel(selection), _with(manage.cancel()))
+        return sum(pages)
 
     def retry(
         self,
@@ -269,28 +271,37 @@ class ClientStore:
         changed = {name: value for name, value in given.items() if value is not None}
         statement = manage.retry(tuple(changed), fresh=fresh)
         values = {f"new_{name}": value for name, value in changed.items()}
-        return self._in_pages(manage.to_retry(selection), _with(statement, values))
+        change = _with(statement, values)
+        return sum(self._in_pages(selection, manage.to_retry(selection), change))
 
-    def prune(self, selection: Selection, *, limit: int = 1000) -> int:
-        """Delete up to `limit` finished prompts, with their runs and texts; returns how many.
+    def prune(self, selection: Selection, *, page: int | None = None) -> Iterator[int]:
+        """Delete finished prompts, with their runs and texts.
 
-        Call it again until it returns less than `limit`.
+        Yields how many each transaction has deleted, which are at most `page`: 1,000.
         """
-        with self._db.writing() as connection:
-            given = {"after": 0, "page": limit}
-            ids = connection.execute(manage.to_prune(selection), given).scalars().all()
-            return _with(manage.prune())(connection, ids) if ids else 0
+        change = _with(manage.prune())
+        yield from self._in_pages(selection, manage.to_prune(selection), change, page)
 
-    def _in_pages(self, find: Executable, change: Callable[[Connection, Any], int]) -> int:
-        changed = after = 0
-        while True:
+    def _in_pages(
+        self,
+        selection: Selection,
+        find: Executable,
+        change: Callable[[Connection, Any], int],
+        page: int | None = None,
+    ) -> Iterator[int]:
+        page = page or PAGE
+        with self._db.reading() as connection:
+            after, last = connection.execute(read.span(selection)).one()
+        while last is not None:
             with self._db.writing() as connection:
-                found = connection.execute(find, {"after": after, "page": PAGE})
+                follow_an_index(connection)
+                found = connection.execute(find, {"after": after, "last": last, "page": page})
                 ids = found.scalars().all()
-                if ids:
-                    changed += change(connection, ids)
-            if len(ids) < PAGE:
-                return changed
+                changed = change(connection, ids) if ids else 0
+            if changed:
+                yield changed
+            if len(ids) < page:
+                return
             after = ids[-1]
 
 

@@ -360,9 +360,13 @@ class WorkerStore(WorkerRows, EndpointStates, ContinuingSide):
             return frozenset(rows.scalars())
 
     def cancel_queued(self) -> int:
-        """Cancel queued prompts that carry a request; returns how many there were."""
-        with self._work_db.writing() as connection:
-            return connection.execute(manage.cancel_queued()).rowcount
+        """Cancel queued prompts that carry a request, page by page; returns how many."""
+
+        def page() -> int:
+            with self._work_db.writing() as connection:
+                return connection.execute(manage.cancel_queued()).rowcount
+
+        return sum(iter(page, 0))
 
     def backlog(self, endpoints: Collection[str]) -> Backlog:
         """What these endpoints still have to do, and when the next of it may start."""

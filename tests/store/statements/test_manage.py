@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import event
 
 from tests.store.cast import (
     cancelled,
@@ -19,6 +20,7 @@ from tests.store.cast import (
 from worker.records import NewPrompt
 from worker.states import PromptState
 from worker.store import Selection
+from worker.store.statements import manage
 
 ALL = Selection()
 
@@ -116,22 +118,57 @@ class TestRetry:
         assert [run.prompt_id for run in take(store, endpoint="gpu")] == [5]
 
 
+@pytest.mark.parametrize("what", ["cancel", "retry", "prune"])
+def test_every_page_goes_on_where_the_last_one_ended(store, monkeypatch, what):
+    """All pages together read each prompt once: twice as many prompts cost twice as much."""
+    store.add(NewPrompt(prompt=str(n)) for n in range(7))
+    if what != "cancel":
+        store.cancel(ALL)
+    asked = []
+
+    def heard(_connection, _cursor, _statement, _parameters, context, _many):
+        given = context.compiled_parameters[0] if context.compiled else {}
+        if "after" in given:
+            asked.append(given["after"])
+
+    monkeypatch.setattr("worker.store.client_store.PAGE", 3)
+    event.listen(store._db.engine, "before_cursor_execute", heard)
+    pages = list(store.prune(ALL, page=3)) if what == "prune" else [getattr(store, what)(ALL)]
+    assert sum(pages) == 7
+    assert asked == [0, 3, 6]
+
+
+def test_the_sweep_cancels_in_pages(store, sql, monkeypatch):
+    """A million requests are no statement that a timeout ends again and again."""
+    store.add(NewPrompt(prompt=str(n)) for n in range(7))
+    sql("UPDATE prompts SET cancel_requested_at = created_at")
+    monkeypatch.setattr(manage, "CANCELLED_AT_ONCE", 3)
+    manage.cancel_queued.cache_clear()
+    counts = []
+    event.listen(store._work_db.engine, "commit", lambda _connection: counts.append(1))
+    try:
+        assert store.cancel_queued() == 7
+    finally:
+        manage.cancel_queued.cache_clear()
+    assert len(counts) == 4
+
+
 class TestPrune:
     def test_only_what_is_finished_is_deleted_with_all_that_belongs_to_it(
         self, store, sql, one_of_each
     ):
         run = one_of_each["running"]
         store.commit("w1", [words(run, 0, "x")], [])
-        assert store.prune(ALL) == 3
+        assert sum(store.prune(ALL)) == 3
         assert states(sql) == ["running", "queued"]
         assert sql("SELECT id FROM runs") == [(run.id,)]
         assert sql("SELECT run_id FROM chunks") == [(run.id,)]
 
     def test_it_takes_a_bounded_bite(self, store, sql, one_of_each):
-        assert [store.prune(ALL, limit=2) for _ in range(3)] == [2, 1, 0]
+        assert list(store.prune(ALL, page=2)) == [2, 1]
 
     def test_ids_are_never_given_out_again(self, store, sql, one_of_each):
-        store.prune(ALL)
+        assert sum(store.prune(ALL)) == 3
         sql("DELETE FROM prompts")
         run = start(store)
         assert run.prompt_id == 6
@@ -140,7 +177,7 @@ class TestPrune:
     def test_a_moment_may_be_given(self, store, sql, one_of_each):
         sql("UPDATE prompts SET finished_at = '2020-01-01 00:00:00' WHERE id = 1")
         last_year = datetime.now(UTC) - timedelta(days=365)
-        assert store.prune(Selection(finished_before=last_year)) == 1
+        assert list(store.prune(Selection(finished_before=last_year))) == [1]
         assert states(sql) == ["failed", "cancelled", "running", "queued"]
 
 

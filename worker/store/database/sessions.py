@@ -47,12 +47,14 @@ _FORMS = {
 }
 # Limits that later versions of PostgreSQL have; 0 means none.
 _LATER_LIMITS = {"idle_session_timeout": 14_00_00, "transaction_timeout": 17_00_00}
-_ONLY_INDEXES = {
+_ALONG_AN_INDEX = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
+    "enable_sort": "off",
+}
+_ONLY_INDEXES = _ALONG_AN_INDEX | {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    "enable_sort": "off",
     "plan_cache_mode": "force_generic_plan",  # with one plan left, values have nothing to decide
     "jit": "off",  # it would compile what looks expensive because it is forbidden
 }
@@ -89,6 +91,17 @@ def wishes(*, pinned: bool, version: int, commits: str, keep_commits: bool) -> M
     if keep_commits and commits not in _KEPT_COMMITS:
         asked["synchronous_commit"] = "on"
     return asked | _ONLY_INDEXES | _NO_PATIENCE if pinned else asked
+
+
+def follow_an_index(connection: Connection) -> None:
+    """Let PostgreSQL read rows only in the order of an index, until this transaction ends.
+
+    Without statistics, as on a table that has just been filled, it would sort all that is left
+    for each page.  SQLite has nothing to switch off.
+    """
+    if connection.dialect.name == "postgresql":
+        asked = (f"SET LOCAL {name} = '{value}'" for name, value in _ALONG_AN_INDEX.items())
+        connection.exec_driver_sql("; ".join(asked))
 
 
 def attend(engine: Engine, *, pinned: bool, keep_commits: bool) -> None:

@@ -37,14 +37,23 @@ from worker.store.statements.read import chosen
 
 ASKED = frozenset({"model", "prompt", "system", "messages", "options"})  # as `request_hash`
 
+CANCELLED_AT_ONCE = 1000  # prompts in one transaction: a worker's claims wait for it
+
 _QUEUED = in_states(prompts.c.status, (PromptState.QUEUED,))
 _RUNNING = in_states(prompts.c.status, (PromptState.RUNNING,))
 
 
 def _page(selection: Selection, allowed: ColumnElement[bool]) -> Select[int]:
+    # Along the key, from where the last page ended to the last id that the batch had at the start:
+    # so that all pages together read each row once, and prompts that come meanwhile make no more.
     return (
         select(prompts.c.id)
-        .where(*chosen(selection), allowed, prompts.c.id > bindparam("after", type_=Integer()))
+        .where(
+            *chosen(selection, walking=True),
+            allowed,
+            prompts.c.id > bindparam("after", type_=Integer()),
+            prompts.c.id <= bindparam("last", type_=Integer()),
+        )
         .order_by(prompts.c.id)
         .limit(bindparam("page", type_=Integer()))
         .with_for_update(of=prompts, key_share=True)
@@ -63,7 +72,7 @@ def to_retry(selection: Selection) -> Select[int]:
 
 
 def to_prune(selection: Selection) -> Select[int]:
-    """Lock the first `page` prompts behind `after` that are finished."""
+    """Lock the next `page` prompts behind `after` that are finished."""
     return _page(selection, in_states(prompts.c.status, FINAL_PROMPT_STATES))
 
 
@@ -85,9 +94,14 @@ def cancel() -> Update:
 
 @cache
 def cancel_queued() -> Update:
-    """Cancel every queued prompt that carries a request."""
-    # Who is locked by somebody is left for the next sweep: nothing else waits for that.
-    free = select(prompts.c.id).where(CANCEL_WANTED, _QUEUED).with_for_update(skip_locked=True)
+    """Cancel queued prompts that carry a request, at most 1,000."""
+    # A prompt that another transaction has locked is left for the next sweep: nothing waits for it.
+    free = (
+        select(prompts.c.id)
+        .where(CANCEL_WANTED, _QUEUED)
+        .limit(CANCELLED_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
     return update(prompts).where(prompts.c.id.in_(free)).values(_cancelled_where(_QUEUED))
 
 
