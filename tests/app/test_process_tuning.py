@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 
 from worker.app.process_tuning import (
     COLLECT_EVERY,
+    DESCRIPTORS_BESIDE_STREAMS,
     OWN_MAPPING_BYTES,
     collect_rarely,
     give_back,
     one_heap,
+    raise_descriptor_limit,
     without,
 )
 
@@ -93,3 +96,26 @@ def test_what_is_freed_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: object())
     give_back()
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "streams", "then"),
+    [
+        ((1024, 4096), 16, 1024),
+        ((1024, 4096), 3000, 3064),
+        ((1024, 4096), 9000, 4096),
+        ((1024, -1), 9000, 9064),
+        ((4096, 4096), 9000, 4096),
+    ],
+)
+def test_the_limit_of_descriptors_is_raised_for_the_streams(monkeypatch, limits, streams, then):
+    """Up to what the system allows; beyond that one sentence says what to change."""
+    now = [limits]
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: now[0])
+    monkeypatch.setattr(resource, "setrlimit", lambda _which, asked: now.insert(0, asked))
+    hint = raise_descriptor_limit(streams)
+    assert now[0] == (then, limits[1])
+    assert (hint is None) == (streams + DESCRIPTORS_BESIDE_STREAMS <= then)
+    if hint:
+        assert "is 9,000, and this process may open 4,096 files" in hint
+        assert "room for 4,032 streams: lower it, or raise the limit" in hint

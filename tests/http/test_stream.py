@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
+import resource
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -250,6 +253,25 @@ async def test_silence_is_no_sign_of_life(way, monkeypatch, deaf_reader):
         with pytest.raises(Unreachable) as caught:
             await way.probe(connect_timeout_seconds=0.1, **changes)
         assert not caught.value.charged
+
+
+async def test_a_process_without_descriptors_blames_itself(way):
+    """The endpoint is not down: it gets fewer streams, and no breaker opens."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.dup(0)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 8, hard))
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        with pytest.raises(Busy, match="no file descriptor left") as caught:
+            await way.probe()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in taken:
+            os.close(each)
+    assert not caught.value.charged
+    await way.probe()
 
 
 # Proxies.

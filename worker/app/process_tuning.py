@@ -9,6 +9,10 @@ rows make any to speak of; at its usual pace it takes a tenth of the time of a c
 glibc gives each thread a heap of its own, and keeps pieces of text in it when they are freed,
 though the next ones do not fit: up to 6 MiB.  With one heap, and a mapping of its own for
 each long piece, memory does not grow with the text that passes through.
+
+Each stream takes a file descriptor.  The limit that a shell or systemd sets first is often 1,024,
+because `select` cannot handle more; Spool does not use it, so a worker raises the limit to what it
+may have.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ from typing import Any, cast
 COLLECT_EVERY = (20_000, 20, 50)
 OWN_MAPPING_BYTES = 65_536  # a piece of text that is longer goes back when it is freed
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8  # of glibc's malloc.h
+# Files that a worker has open beside its streams: libraries, the database, the log, its server.
+DESCRIPTORS_BESIDE_STREAMS = 64
 
 
 def collect_rarely() -> None:
@@ -42,6 +48,30 @@ def give_back() -> None:
     prompts would take three times as long.
     """
     _tune_malloc(_MMAP_THRESHOLD, OWN_MAPPING_BYTES)
+
+
+def raise_descriptor_limit(streams: int) -> str | None:
+    """Let this process open as many files as the system allows it.
+
+    Returns a sentence with the cure if `streams` at the same time need more than that.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        wanted = max(soft, streams + DESCRIPTORS_BESIDE_STREAMS)
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    room = soft - DESCRIPTORS_BESIDE_STREAMS
+    if streams <= room:
+        return None
+    return (
+        f"the concurrency of all endpoints together is {streams:,}, and this process may open"
+        f" {soft:,} files, which is room for {max(room, 0):,} streams: lower it, or raise the limit"
+        " (LimitNOFILE of systemd, `ulimit -Hn`)"
+    )
 
 
 def _tune_malloc(what: int, value: int) -> None:

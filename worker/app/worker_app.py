@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from worker.app.process_tuning import collect_rarely
+from worker.app.process_tuning import collect_rarely, raise_descriptor_limit
 from worker.clock import SystemClock
 from worker.embedded import EmbeddedServers
 from worker.errors import SettingsError
@@ -192,6 +192,9 @@ async def serve(
         process=identity(),
     )
     told = log.bind(worker_id=info.id)
+    streams = sum(endpoint.concurrency for endpoint in settings.endpoints.values())
+    if too_few := raise_descriptor_limit(streams):
+        told(Event.SETTINGS_HINT, hint=too_few)
     metrics = _metrics() if settings.metrics_port else None
     async with (
         worker_of(settings, store, metrics.counting(told) if metrics else told, info) as worker,

@@ -3,9 +3,10 @@
 Everything that can happen between here and a server is translated at this edge:
 
     no connection, name, certificate      Unreachable   nothing was sent, not charged
+    no file descriptor left               Busy          our own shortage: fewer streams
     no headers in time                    Stalled       first_frame_timeout
     lost before or inside the response    Broken
-    a status that is not 2xx              what ``wire.failure`` makes of it
+    a status that is not 2xx              what ``wire.errors.classify`` makes of it
     a redirect                            Refused       with the cure: correct base_url
     a request that HTTP cannot carry      SettingsError
 
@@ -356,6 +357,12 @@ def _translated(
 ) -> SpoolError:
     """The error of ours for what prevented a response."""
     where = _where(url)
+    if explain.is_out_of_descriptors(error):
+        return Busy(
+            "this process has no file descriptor left for another connection: raise its limit"
+            " (LimitNOFILE of systemd, `ulimit -n`), or lower the concurrency of its endpoints",
+            charged=False,
+        )
     if expired or isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
         return Stalled(
             f"{where} did not begin to answer within {patience_seconds:g} s",

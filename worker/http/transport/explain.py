@@ -6,6 +6,7 @@ innermost reason that a person can act on is the one worth telling.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -36,6 +37,12 @@ def of_tls(error: BaseException, where: str) -> str | None:
 def is_cut(error: httpx.RemoteProtocolError) -> bool:
     """Whether the connection ended, as opposed to bytes that are not HTTP."""
     return str(error).startswith(("Server disconnected", "peer closed connection"))
+
+
+def is_out_of_descriptors(error: BaseException) -> bool:
+    """Whether this process, or this machine, may open no more files and connections."""
+    numbers = (cause.errno for cause in _causes(error) if isinstance(cause, OSError))
+    return any(number in (errno.EMFILE, errno.ENFILE) for number in numbers)
 
 
 def unreachable(error: Exception, where: str, connect_seconds: float) -> str:
